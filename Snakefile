@@ -1,0 +1,27 @@
+"""Pessimism's paradox, measured: DPO at several betas, online adaptation against a reward ensemble, the Goodhart gap."""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config/config.yaml"
+
+
+resource_scopes:
+    gpu="local",
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/reference.smk"
+include: "workflow/rules/reward.smk"
+include: "workflow/rules/offline.smk"
+include: "workflow/rules/online.smk"
+
+
+rule all:
+    """Everything a study yields."""
+    default_target: True
+    input:
+        ONLINE_TRAJECTORIES,

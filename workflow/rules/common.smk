@@ -1,0 +1,69 @@
+"""What every rule file uses: the checked configuration, paths, and the code a rule depends on."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import yaml
+from snakemake.exceptions import WorkflowError
+
+# Jobs run the interpreter that runs Snakemake, unless a conda environment is activated in front of it.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
+sys.path.insert(0, str(SCRIPTS))
+
+from goodhart import study  # noqa: E402
+from goodhart.errors import InputError  # noqa: E402
+from goodhart.fingerprint import fingerprint  # noqa: E402
+
+try:
+    study.check(config, yaml.safe_load((SCRIPTS.parent / "schemas" / "config.schema.yaml").read_text()))
+except InputError as error:
+    raise WorkflowError(str(error))
+
+RESULTS = f"results/{config['study']}"
+LOGS = f"logs/{config['study']}"
+BENCHMARKS = f"benchmarks/{config['study']}"
+ENVIRONMENT = "../../envs/goodhart.yaml"
+
+OFFLINE_RUN = f"{RESULTS}/offline/{{method}}/{{level}}/seed-{{seed}}"
+ONLINE_RUN = f"{RESULTS}/online/{{method}}/{{level}}/kl-{{kl_level}}/seed-{{seed}}"
+POLICY = f"{RESULTS}/policy"
+BACKBONE = f"{RESULTS}/reward/backbone" if config["reward"]["model"] else POLICY
+MEMBERS = expand(f"{RESULTS}/reward/member-{{member}}/adapter", member=range(config["reward"]["members"]))
+PROBES = expand(
+    f"{OFFLINE_RUN}/probe.parquet", method=config["methods"], level=config["levels"], seed=config["seeds"]
+)
+FITS = expand(f"{RESULTS}/fit/{{method}}-{{arm}}.json", method=config["methods"], arm=config["arms"])
+ONLINE_TRAJECTORIES = [ONLINE_RUN.format(**cell._asdict()) + "/trajectory.parquet" for cell in study.cells(config)]
+
+
+wildcard_constraints:
+    method="[a-z]+",
+    level=r"[pb]\d+(\.\d+)?",
+    kl_level=r"[pb]\d+(\.\d+)?",
+    seed=r"\d+",
+    member=r"\d+",
+    stage="offline|reward|online",
+
+
+def code(script):
+    """The fingerprint of a script and all it imports: a parameter, so that an edit reruns what it affects."""
+    return fingerprint(SCRIPTS / f"{script}.py")
+
+
+def model_of(wildcards):
+    """The model folder a stage trains: the reward's backbone or the policy."""
+    return BACKBONE if wildcards.stage == "reward" else POLICY
+
+
+def overrides(wildcards):
+    """The flags that replace values of Appendix C in one stage."""
+    return " ".join(f"--override {name}={value}" for name, value in config[wildcards.stage]["override"].items())
+
+
+def optional(flag, value):
+    """A flag and its value, or nothing where the configuration says null."""
+    return "" if value is None else f"{flag} {shlex.quote(str(value))}"

@@ -1,0 +1,180 @@
+"""Problems, policy and preferences: embedded (made here) or given (loaded)."""
+
+if config["task"]["source"] == "arithmetic":
+
+    rule generate_problems:
+        """Chains of sums, split by chain, and the teacher's corpus."""
+        output:
+            problems=f"{RESULTS}/data/problems.parquet",
+            corpus=f"{RESULTS}/data/corpus.parquet",
+        params:
+            code=code("generate_problems"),
+            terms=config["task"]["arithmetic"]["terms"],
+            corpus=config["task"]["arithmetic"]["pretraining_examples"],
+            preference=config["task"]["arithmetic"]["preference_problems"],
+            online=config["task"]["online_problems"],
+            evaluation=config["task"]["evaluation_problems"],
+            seed=config["task"]["seed"],
+        log:
+            f"{LOGS}/generate_problems.log",
+        benchmark:
+            f"{BENCHMARKS}/generate_problems.tsv"
+        threads: 1
+        conda:
+            ENVIRONMENT
+        shell:
+            "python {SCRIPTS}/generate_problems.py --terms {params.terms} --pretraining-examples {params.corpus}"
+            " --preference-problems {params.preference} --online-problems {params.online}"
+            " --evaluation-problems {params.evaluation} --seed {params.seed}"
+            " --problems {output.problems} --corpus {output.corpus} &> {log}"
+
+else:
+
+    rule load_problems:
+        """Problems from files or the hub."""
+        output:
+            f"{RESULTS}/data/problems.parquet",
+        params:
+            code=code("load_problems"),
+            online=config["task"]["dataset"]["online"],
+            evaluation=config["task"]["dataset"]["evaluation"],
+            name=optional("--dataset-name", config["task"]["dataset"]["name"]),
+            prompt=config["task"]["dataset"]["prompt_column"],
+            answer=config["task"]["dataset"]["answer_column"],
+            template=config["task"]["dataset"]["template"],
+            limits=optional("--online-problems", config["task"]["online_problems"])
+            + optional(" --evaluation-problems", config["task"]["evaluation_problems"]),
+            seed=config["task"]["seed"],
+        log:
+            f"{LOGS}/load_problems.log",
+        benchmark:
+            f"{BENCHMARKS}/load_problems.tsv"
+        threads: 1
+        conda:
+            ENVIRONMENT
+        shell:
+            "python {SCRIPTS}/load_problems.py --online {params.online:q} --evaluation {params.evaluation:q} {params.name}"
+            " --prompt-column {params.prompt:q} --answer-column {params.answer:q} --template {params.template:q}"
+            " {params.limits} --seed {params.seed} --output {output} &> {log}"
+
+
+if config["policy"]["model"] is None:
+
+    rule pretrain_policy:
+        """The embedded policy, trained on the teacher's corpus."""
+        input:
+            rules.generate_problems.output.corpus,
+        output:
+            directory(POLICY),
+        params:
+            code=code("pretrain_policy"),
+            hidden=config["policy"]["pretraining"]["hidden_size"],
+            layers=config["policy"]["pretraining"]["layers"],
+            heads=config["policy"]["pretraining"]["heads"],
+            kv_heads=config["policy"]["pretraining"]["kv_heads"],
+            head_dim=config["policy"]["pretraining"]["head_dim"],
+            mlp=config["policy"]["pretraining"]["mlp_size"],
+            steps=config["policy"]["pretraining"]["steps"],
+            batch=config["policy"]["pretraining"]["batch_size"],
+            rate=config["policy"]["pretraining"]["learning_rate"],
+            seed=config["policy"]["pretraining"]["seed"],
+        log:
+            f"{LOGS}/pretrain_policy.log",
+        benchmark:
+            f"{BENCHMARKS}/pretrain_policy.tsv"
+        threads: config["threads"]
+        resources:
+            gpu=config["gpus"],
+        conda:
+            ENVIRONMENT
+        shell:
+            "python {SCRIPTS}/pretrain_policy.py --corpus {input} --hidden-size {params.hidden} --layers {params.layers}"
+            " --heads {params.heads} --kv-heads {params.kv_heads} --head-dim {params.head_dim} --mlp-size {params.mlp}"
+            " --steps {params.steps} --batch-size {params.batch} --learning-rate {params.rate} --seed {params.seed}"
+            " --threads {threads} --output {output} &> {log}"
+
+else:
+
+    rule resolve_policy:
+        """The given policy, pinned to weights that cannot change."""
+        output:
+            directory(POLICY),
+        params:
+            code=code("resolve_model"),
+            model=config["policy"]["model"],
+            revision=optional("--revision", config["policy"]["revision"]),
+        log:
+            f"{LOGS}/resolve_policy.log",
+        benchmark:
+            f"{BENCHMARKS}/resolve_policy.tsv"
+        threads: 1
+        conda:
+            ENVIRONMENT
+        shell:
+            "python {SCRIPTS}/resolve_model.py --model {params.model:q} {params.revision} --output {output} &> {log}"
+
+
+if config["preferences"]["source"] == "sampled":
+
+    rule sample_preferences:
+        """Two responses a problem from the embedded policy; a flawed judge chooses."""
+        input:
+            problems=f"{RESULTS}/data/problems.parquet",
+            policy=POLICY,
+        output:
+            preferences=f"{RESULTS}/data/preferences.parquet",
+            coverage=f"{RESULTS}/data/coverage.json",
+        params:
+            code=code("sample_preferences"),
+            precision=config["precision"],
+            verifier=config["task"]["verifier"],
+            correct=config["preferences"]["sampled"]["correct_weight"],
+            filler=config["preferences"]["sampled"]["filler_weight"],
+            tokens=config["sampling"]["max_new_tokens"],
+            temperature=config["sampling"]["temperature"],
+            batch=config["sampling"]["batch_size"],
+            seed=config["preferences"]["seed"],
+        log:
+            f"{LOGS}/sample_preferences.log",
+        benchmark:
+            f"{BENCHMARKS}/sample_preferences.tsv"
+        threads: config["threads"]
+        resources:
+            gpu=config["gpus"],
+        conda:
+            ENVIRONMENT
+        shell:
+            "python {SCRIPTS}/sample_preferences.py --problems {input.problems} --policy {input.policy}"
+            " --precision {params.precision} --verifier {params.verifier} --correct-weight {params.correct}"
+            " --filler-weight {params.filler} --max-new-tokens {params.tokens} --temperature {params.temperature}"
+            " --batch-size {params.batch} --seed {params.seed} --threads {threads}"
+            " --output {output.preferences} --coverage {output.coverage} &> {log}"
+
+else:
+
+    rule load_preferences:
+        """Preference pairs from a file or the hub."""
+        input:
+            policy=POLICY,
+        output:
+            preferences=f"{RESULTS}/data/preferences.parquet",
+            coverage=f"{RESULTS}/data/coverage.json",
+        params:
+            code=code("load_preferences"),
+            source=config["preferences"]["dataset"]["source"],
+            columns=" ".join(
+                optional(f"--{name.replace('_', '-')}", value)
+                for name, value in config["preferences"]["dataset"].items()
+                if name != "source"
+            ),
+            seed=config["preferences"]["seed"],
+        log:
+            f"{LOGS}/load_preferences.log",
+        benchmark:
+            f"{BENCHMARKS}/load_preferences.tsv"
+        threads: 1
+        conda:
+            ENVIRONMENT
+        shell:
+            "python {SCRIPTS}/load_preferences.py --source {params.source:q} {params.columns} --seed {params.seed}"
+            " --policy {input.policy} --output {output.preferences} --coverage {output.coverage} &> {log}"

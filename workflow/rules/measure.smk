@@ -1,0 +1,75 @@
+"""The tables: gaps, runs, Table 1, and the power law of each arm."""
+
+
+rule collect_runs:
+    """Both Goodhart gaps, one row a run, and the (beta, AUGC) points of each arm."""
+    input:
+        trajectories=ONLINE_TRAJECTORIES,
+        steps=[path.replace("trajectory", "steps") for path in ONLINE_TRAJECTORIES],
+        probes=PROBES,
+        quality=f"{RESULTS}/reward/quality.json",
+        responses=f"{RESULTS}/reference/responses.parquet",
+    output:
+        gaps=f"{RESULTS}/tables/gaps.parquet",
+        table=f"{RESULTS}/tables/runs.parquet",
+        csv=f"{RESULTS}/tables/runs.csv",
+        scales=f"{RESULTS}/tables/scales.json",
+        augc=expand(f"{RESULTS}/tables/augc/{{method}}-{{arm}}.csv", method=config["methods"], arm=config["arms"]),
+    params:
+        code=code("collect_runs"),
+        runs=[str(Path(path).parent) for path in ONLINE_TRAJECTORIES],
+        arms=" ".join(f"--arm {arm} " + " ".join("/".join(map(str, c)) for c in study.cells(config, arm)) for arm in config["arms"]),
+        augc=f"{RESULTS}/tables/augc",
+    log:
+        f"{LOGS}/collect_runs.log",
+    benchmark:
+        f"{BENCHMARKS}/collect_runs.tsv"
+    threads: 1
+    conda:
+        ENVIRONMENT
+    shell:
+        "python {SCRIPTS}/collect_runs.py --runs {params.runs} --probes {input.probes} --quality {input.quality}"
+        " --responses {input.responses} {params.arms} --gaps {output.gaps} --table {output.table} --csv {output.csv}"
+        " --scales {output.scales} --augc {params.augc} &> {log}"
+
+
+rule tabulate_levels:
+    """Table 1: mean, standard error and n by level and arm, with trends."""
+    input:
+        f"{RESULTS}/tables/runs.parquet",
+    output:
+        csv=f"{RESULTS}/tables/table1.csv",
+        markdown=f"{RESULTS}/tables/table1.md",
+        latex=f"{RESULTS}/tables/table1.tex",
+        trends=f"{RESULTS}/tables/trends.json",
+    params:
+        code=code("tabulate_levels"),
+    log:
+        f"{LOGS}/tabulate_levels.log",
+    benchmark:
+        f"{BENCHMARKS}/tabulate_levels.tsv"
+    threads: 1
+    conda:
+        ENVIRONMENT
+    shell:
+        "python {SCRIPTS}/tabulate_levels.py --runs {input} --csv {output.csv} --markdown {output.markdown}"
+        " --latex {output.latex} --trends {output.trends} &> {log}"
+
+
+rule fit_power_law:
+    """The power law of one method and arm, and beta* in both readings (Eq. 14-15, Appendix E)."""
+    input:
+        f"{RESULTS}/tables/augc/{{method}}-{{arm}}.csv",
+    output:
+        f"{RESULTS}/fit/{{method}}-{{arm}}.json",
+    params:
+        code=code("fit_power_law"),
+    log:
+        f"{LOGS}/fit_power_law/{{method}}-{{arm}}.log",
+    benchmark:
+        f"{BENCHMARKS}/fit_power_law/{{method}}-{{arm}}.tsv"
+    threads: 1
+    conda:
+        ENVIRONMENT
+    shell:
+        "python {SCRIPTS}/fit_power_law.py --augc {input} --output {output} &> {log}"

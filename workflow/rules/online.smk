@@ -1,0 +1,52 @@
+"""The online phase: one run a cell (offline level, level of the beta in Eq. 10, seed); an arm is a choice of cells."""
+
+
+rule adapt_online:
+    """One online run against the ensemble (Eq. 8-10), with its trajectory, updates, samples and adapter."""
+    input:
+        adapter=f"{OFFLINE_RUN}/adapter",
+        metrics=f"{OFFLINE_RUN}/metrics.json",
+        kl_beta=f"{RESULTS}/beta/{{kl_level}}.json",
+        policy=POLICY,
+        backbone=BACKBONE,
+        members=MEMBERS,
+        centroid=f"{RESULTS}/reward/centroid.safetensors",
+        problems=f"{RESULTS}/data/problems.parquet",
+        derived_online=f"{RESULTS}/derived/online.json",
+        derived_reward=f"{RESULTS}/derived/reward.json",
+    output:
+        trajectory=f"{ONLINE_RUN}/trajectory.parquet",
+        steps=f"{ONLINE_RUN}/steps.parquet",
+        samples=f"{ONLINE_RUN}/samples.parquet",
+        adapter=directory(f"{ONLINE_RUN}/adapter"),
+    params:
+        code=code("adapt_online"),
+        precision=config["precision"],
+        verifier=config["task"]["verifier"],
+        steps=config["online"]["steps"],
+        prompts=config["online"]["prompts_per_step"],
+        percentile=config["online"]["kl_percentile"],
+        every=config["online"]["evaluate_every"],
+        tokens=config["sampling"]["max_new_tokens"],
+        temperature=config["sampling"]["temperature"],
+        batch=config["sampling"]["batch_size"],
+        evaluation_seed=config["evaluation"]["seed"],
+    log:
+        f"{LOGS}/adapt_online/{{method}}-{{level}}-kl-{{kl_level}}-seed-{{seed}}.log",
+    benchmark:
+        f"{BENCHMARKS}/adapt_online/{{method}}-{{level}}-kl-{{kl_level}}-seed-{{seed}}.tsv"
+    threads: config["threads"]
+    resources:
+        gpu=config["gpus"],
+    conda:
+        ENVIRONMENT
+    shell:
+        "python {SCRIPTS}/adapt_online.py --adapter {input.adapter} --metrics {input.metrics} --kl-beta {input.kl_beta}"
+        " --policy {input.policy} --backbone {input.backbone} --precision {params.precision}"
+        " --members {input.members} --centroid {input.centroid} --problems {input.problems}"
+        " --derived-online {input.derived_online} --derived-reward {input.derived_reward}"
+        " --verifier {params.verifier} --steps {params.steps} --prompts-per-step {params.prompts}"
+        " --kl-percentile {params.percentile} --evaluate-every {params.every} --max-new-tokens {params.tokens}"
+        " --temperature {params.temperature} --batch-size {params.batch} --evaluation-seed {params.evaluation_seed}"
+        " --seed {wildcards.seed} --threads {threads} --trajectory {output.trajectory} --updates {output.steps}"
+        " --samples {output.samples} --output {output.adapter} &> {log}"

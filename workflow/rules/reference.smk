@@ -1,0 +1,143 @@
+"""What the reference policy and Appendix C decide: hyperparameters, log-probs, betas, the baseline of the true reward."""
+
+
+rule derive_hyperparameters:
+    """Appendix C for one stage, overrides recorded beside what they replace."""
+    input:
+        model=model_of,
+        preferences=f"{RESULTS}/data/preferences.parquet",
+    output:
+        f"{RESULTS}/derived/{{stage}}.json",
+    params:
+        code=code("derive_hyperparameters"),
+        memory=config["memory_gb"],
+        overrides=overrides,
+        seed=config["preferences"]["seed"],
+    log:
+        f"{LOGS}/derive_hyperparameters/{{stage}}.log",
+    benchmark:
+        f"{BENCHMARKS}/derive_hyperparameters/{{stage}}.tsv"
+    threads: 1
+    conda:
+        ENVIRONMENT
+    shell:
+        "python {SCRIPTS}/derive_hyperparameters.py --model {input.model} --preferences {input.preferences}"
+        " --memory-gb {params.memory} --multiplier 1 --seed {params.seed} {params.overrides} --output {output} &> {log}"
+
+
+rule collect_derived:
+    """The derived hyperparameters of all stages, for the record."""
+    input:
+        offline=f"{RESULTS}/derived/offline.json",
+        reward=f"{RESULTS}/derived/reward.json",
+        online=f"{RESULTS}/derived/online.json",
+    output:
+        f"{RESULTS}/derived.json",
+    params:
+        code=code("collect_derived"),
+    log:
+        f"{LOGS}/collect_derived.log",
+    benchmark:
+        f"{BENCHMARKS}/collect_derived.tsv"
+    threads: 1
+    conda:
+        ENVIRONMENT
+    shell:
+        "python {SCRIPTS}/collect_derived.py --stages offline={input.offline} reward={input.reward}"
+        " online={input.online} --output {output} &> {log}"
+
+
+rule score_reference:
+    """Log-probs of all preference responses under the reference policy: one pass for every level and seed."""
+    input:
+        preferences=f"{RESULTS}/data/preferences.parquet",
+        policy=POLICY,
+        derived=f"{RESULTS}/derived/offline.json",
+    output:
+        f"{RESULTS}/reference/logprobs.parquet",
+    params:
+        code=code("score_reference"),
+        precision=config["precision"],
+        batch=config["sampling"]["batch_size"],
+    log:
+        f"{LOGS}/score_reference.log",
+    benchmark:
+        f"{BENCHMARKS}/score_reference.tsv"
+    threads: config["threads"]
+    resources:
+        gpu=config["gpus"],
+    conda:
+        ENVIRONMENT
+    shell:
+        "python {SCRIPTS}/score_reference.py --preferences {input.preferences} --policy {input.policy}"
+        " --precision {params.precision} --derived {input.derived} --batch-size {params.batch} --threads {threads}"
+        " --output {output} &> {log}"
+
+
+rule sample_reference:
+    """The reference policy's answers: the scale of the true reward, the baseline of win rates."""
+    input:
+        problems=f"{RESULTS}/data/problems.parquet",
+        policy=POLICY,
+    output:
+        f"{RESULTS}/reference/responses.parquet",
+    params:
+        code=code("sample_reference"),
+        precision=config["precision"],
+        verifier=config["task"]["verifier"],
+        tokens=config["sampling"]["max_new_tokens"],
+        temperature=config["sampling"]["temperature"],
+        batch=config["sampling"]["batch_size"],
+        seed=config["evaluation"]["seed"],
+    log:
+        f"{LOGS}/sample_reference.log",
+    benchmark:
+        f"{BENCHMARKS}/sample_reference.tsv"
+    threads: config["threads"]
+    resources:
+        gpu=config["gpus"],
+    conda:
+        ENVIRONMENT
+    shell:
+        "python {SCRIPTS}/sample_reference.py --problems {input.problems} --policy {input.policy}"
+        " --precision {params.precision} --verifier {params.verifier} --max-new-tokens {params.tokens}"
+        " --temperature {params.temperature} --batch-size {params.batch} --seed {params.seed} --threads {threads}"
+        " --output {output} &> {log}"
+
+
+rule derive_beta:
+    """The beta of one level (Eq. 6-7)."""
+    input:
+        f"{RESULTS}/reference/logprobs.parquet",
+    output:
+        f"{RESULTS}/beta/{{level}}.json",
+    params:
+        code=code("derive_beta"),
+    log:
+        f"{LOGS}/derive_beta/{{level}}.log",
+    benchmark:
+        f"{BENCHMARKS}/derive_beta/{{level}}.tsv"
+    threads: 1
+    conda:
+        ENVIRONMENT
+    shell:
+        "python {SCRIPTS}/derive_beta.py --level {wildcards.level} --logprobs {input} --output {output} &> {log}"
+
+
+rule collect_beta_grid:
+    """The grid of the study."""
+    input:
+        expand(f"{RESULTS}/beta/{{level}}.json", level=study.all_levels(config)),
+    output:
+        f"{RESULTS}/beta_grid.json",
+    params:
+        code=code("collect_beta_grid"),
+    log:
+        f"{LOGS}/collect_beta_grid.log",
+    benchmark:
+        f"{BENCHMARKS}/collect_beta_grid.tsv"
+    threads: 1
+    conda:
+        ENVIRONMENT
+    shell:
+        "python {SCRIPTS}/collect_beta_grid.py --betas {input} --output {output} &> {log}"

@@ -1,0 +1,84 @@
+"""The reward ensemble: K members on bootstrap resamples, and its quality on held-out pairs."""
+
+if config["reward"]["model"]:
+
+    rule resolve_backbone:
+        """The given reward backbone, pinned to weights that cannot change."""
+        output:
+            directory(BACKBONE),
+        params:
+            code=code("resolve_model"),
+            model=config["reward"]["model"],
+            revision=optional("--revision", config["reward"]["revision"]),
+        log:
+            f"{LOGS}/resolve_backbone.log",
+        benchmark:
+            f"{BENCHMARKS}/resolve_backbone.tsv"
+        threads: 1
+        conda:
+            ENVIRONMENT
+        shell:
+            "python {SCRIPTS}/resolve_model.py --model {params.model:q} {params.revision} --output {output} &> {log}"
+
+
+rule train_reward:
+    """One member: Bradley-Terry (Eq. 5) on its own bootstrap resample."""
+    input:
+        preferences=f"{RESULTS}/data/preferences.parquet",
+        backbone=BACKBONE,
+        derived=f"{RESULTS}/derived/reward.json",
+    output:
+        adapter=directory(f"{RESULTS}/reward/member-{{member}}/adapter"),
+        metrics=f"{RESULTS}/reward/member-{{member}}/metrics.json",
+    params:
+        code=code("train_reward"),
+        precision=config["precision"],
+        epochs=config["reward"]["epochs"],
+        seed=config["reward"]["seed"],
+    log:
+        f"{LOGS}/train_reward/member-{{member}}.log",
+    benchmark:
+        f"{BENCHMARKS}/train_reward/member-{{member}}.tsv"
+    threads: config["threads"]
+    resources:
+        gpu=config["gpus"],
+    conda:
+        ENVIRONMENT
+    shell:
+        "python {SCRIPTS}/train_reward.py --member {wildcards.member} --preferences {input.preferences}"
+        " --backbone {input.backbone} --precision {params.precision} --derived {input.derived}"
+        " --epochs {params.epochs} --seed {params.seed} --threads {threads}"
+        " --output {output.adapter} --metrics {output.metrics} &> {log}"
+
+
+rule evaluate_rewards:
+    """Held-out accuracy, calibration and scale; the centroid of Eq. 12; the rewards of the reference policy."""
+    input:
+        members=MEMBERS,
+        preferences=f"{RESULTS}/data/preferences.parquet",
+        backbone=BACKBONE,
+        derived=f"{RESULTS}/derived/reward.json",
+        responses=f"{RESULTS}/reference/responses.parquet",
+    output:
+        quality=f"{RESULTS}/reward/quality.json",
+        centroid=f"{RESULTS}/reward/centroid.safetensors",
+        baseline=f"{RESULTS}/reward/baseline.parquet",
+    params:
+        code=code("evaluate_rewards"),
+        precision=config["precision"],
+        batch=config["sampling"]["batch_size"],
+        seed=config["evaluation"]["seed"],
+    log:
+        f"{LOGS}/evaluate_rewards.log",
+    benchmark:
+        f"{BENCHMARKS}/evaluate_rewards.tsv"
+    threads: config["threads"]
+    resources:
+        gpu=config["gpus"],
+    conda:
+        ENVIRONMENT
+    shell:
+        "python {SCRIPTS}/evaluate_rewards.py --members {input.members} --preferences {input.preferences}"
+        " --backbone {input.backbone} --precision {params.precision} --derived {input.derived}"
+        " --responses {input.responses} --batch-size {params.batch} --seed {params.seed} --threads {threads}"
+        " --quality {output.quality} --centroid {output.centroid} --baseline {output.baseline} &> {log}"

@@ -1,0 +1,143 @@
+"""Adapt one offline checkpoint online against the reward ensemble (Eq. 8-10), and watch proxy and true reward part.
+
+The policy starts from the offline adapter, its reference is the same adapter frozen, and both sit on one base, with
+the rewards where these share the backbone. The true reward is measured at every evaluation and never used.
+
+    python workflow/scripts/adapt_online.py --adapter adapter --metrics metrics.json --kl-beta beta/p20.json \
+        --policy policy --backbone policy --precision float32 --members member-0/adapter member-1/adapter \
+        --centroid centroid.safetensors --problems problems.parquet --derived-online derived/online.json \
+        --derived-reward derived/reward.json --verifier gsm8k --steps 72 --prompts-per-step 64 --kl-percentile 90 \
+        --evaluate-every 8 --max-new-tokens 48 --temperature 1 --batch-size 192 --evaluation-seed 1 --seed 0 \
+        --threads 1 --trajectory trajectory.parquet --updates steps.parquet --samples samples.parquet --output adapter
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from goodhart.artifacts import check_adapter, check_safetensors, publish, read_json, read_table, write_table
+from goodhart.commandline import parser, progress, run, use_threads
+from goodhart.tables import PROBLEMS, SAMPLES, STEPS, TRAJECTORY
+from goodhart.verifiers import verifier
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    args = parser(__doc__)
+    args.add_argument("--adapter", type=Path, required=True, help="offline adapter: start and reference")
+    args.add_argument("--metrics", type=Path, required=True, help="metrics.json of the adapter: whose it is")
+    args.add_argument("--kl-beta", type=Path, required=True, help="beta/<level>.json: the beta of Eq. 10")
+    args.add_argument("--policy", type=Path, required=True)
+    args.add_argument("--backbone", type=Path, required=True, help="of the rewards; may be the policy itself")
+    args.add_argument("--precision", required=True)
+    args.add_argument("--members", type=Path, nargs="+", required=True)
+    args.add_argument("--centroid", type=Path, required=True)
+    args.add_argument("--problems", type=Path, required=True)
+    args.add_argument("--derived-online", type=Path, required=True)
+    args.add_argument("--derived-reward", type=Path, required=True)
+    args.add_argument("--verifier", required=True)
+    args.add_argument("--steps", type=int, required=True)
+    args.add_argument("--prompts-per-step", type=int, required=True)
+    args.add_argument("--kl-percentile", type=float, required=True, help="p_KL of Eq. 10")
+    args.add_argument("--evaluate-every", type=int, required=True)
+    args.add_argument("--max-new-tokens", type=int, required=True)
+    args.add_argument("--temperature", type=float, required=True)
+    args.add_argument("--batch-size", type=int, required=True, help="rows of an evaluation batch")
+    args.add_argument("--evaluation-seed", type=int, required=True, help="the same for every policy of the study")
+    args.add_argument("--seed", type=int, required=True)
+    args.add_argument("--threads", type=int, required=True)
+    args.add_argument("--trajectory", type=Path, required=True)
+    args.add_argument("--updates", type=Path, required=True)
+    args.add_argument("--samples", type=Path, required=True)
+    args.add_argument("--output", type=Path, required=True, help="adapter folder")
+    return args.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    for adapter in (args.adapter, *args.members):
+        check_adapter(adapter)
+    check_safetensors(args.centroid)
+    whose = read_json(args.metrics, ["method", "level", "beta", "seed"])
+    kl = read_json(args.kl_beta, ["level", "beta"])
+    online, reward = (read_json(path, ["values"]) for path in (args.derived_online, args.derived_reward))
+    problems = read_table(args.problems, PROBLEMS)
+    training, evaluation = (problems.query(f"split == '{split}'") for split in ("online", "evaluation"))
+    verify = verifier(args.verifier)
+    use_threads(args.threads)
+    import torch
+    from safetensors.torch import load_file
+
+    from goodhart.adaptation import OnlineRun, Settings
+    from goodhart.derivations import warmup_steps
+    from goodhart.encoding import encode_prompts
+    from goodhart.ensemble import load_with_policy
+    from goodhart.models import attach_adapter, check_model, load_policy, load_tokenizer
+    from goodhart.probes import Examination, examine
+    from goodhart.training import values
+
+    check_model(args.policy)
+    torch.manual_seed(args.seed)
+    used = values(online)
+    tokenizer = load_tokenizer(args.policy)
+    model = attach_adapter(load_policy(args.policy, args.precision), args.adapter, "policy", trainable=True)
+    model = attach_adapter(model, args.adapter, "reference")
+    ensemble = load_with_policy(
+        model, args.policy, args.backbone, args.precision, args.members, args.batch_size, values(reward)["max_length"]
+    )
+    settings = Settings(
+        prompts_per_step=args.prompts_per_step,
+        max_new_tokens=args.max_new_tokens,
+        temperature=args.temperature,
+        beta=kl["beta"],
+        kl_percentile=args.kl_percentile,
+        learning_rate=used["learning_rate"],
+        clip_norm=used["clip_norm"],
+        weight_decay=used["weight_decay"],
+        warmup_steps=warmup_steps(args.steps),
+        micro_batch=used["batch_size"],
+    )
+    exam = Examination(
+        evaluation["prompt"].tolist(),
+        evaluation["answer"].tolist(),
+        verify,
+        args.max_new_tokens,
+        args.temperature,
+        args.batch_size,
+        args.evaluation_seed,
+    )
+    cell = {
+        **{name: whose[name] for name in ("method", "level", "beta", "seed")},
+        "kl_level": kl["level"],
+        "kl_beta": kl["beta"],
+    }
+    centroid = load_file(args.centroid)["centroid"]
+    trajectory: list[dict[str, Any]] = []
+    samples: list[dict[str, Any]] = []
+
+    def evaluate(step: int) -> None:
+        measures, rows, _ = examine(model, tokenizer, ensemble, centroid, exam, "reference")
+        trajectory.append({**cell, "step": step, **measures})
+        if step in (0, args.steps):
+            ids = evaluation["problem_id"]
+            samples.extend({**cell, "step": step, "problem_id": id_, **row} for id_, row in zip(ids, rows, strict=True))
+
+    prompts = training["prompt"].tolist()
+    loop = OnlineRun(model, tokenizer, ensemble, settings, prompts, encode_prompts(tokenizer, prompts), args.seed)
+    updates = []
+    evaluate(0)
+    for step in progress(range(1, args.steps + 1), f"online {whose['level']} kl-{kl['level']} seed {args.seed}"):
+        updates.append({**cell, "step": step, **loop.step()})
+        if step % args.evaluate_every == 0 or step == args.steps:
+            evaluate(step)
+    write_table(args.updates, updates, STEPS)
+    write_table(args.samples, samples, SAMPLES)
+    with publish(args.output) as folder:
+        loop.save(folder)
+    write_table(args.trajectory, trajectory, TRAJECTORY)
+
+
+if __name__ == "__main__":
+    run(main)

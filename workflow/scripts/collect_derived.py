@@ -1,0 +1,37 @@
+"""Collect the derived hyperparameters of every stage into the record of the study.
+
+    python workflow/scripts/collect_derived.py --stages offline=derived/offline.json reward=derived/reward.json \
+        --output derived.json
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from goodhart.artifacts import read_json, write_json
+from goodhart.commandline import parser, run
+from goodhart.errors import InputError
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    args = parser(__doc__)
+    args.add_argument("--stages", metavar="NAME=FILE", nargs="+", required=True)
+    args.add_argument("--output", type=Path, required=True)
+    return args.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    stages = {}
+    for item in args.stages:
+        name, separator, path = item.partition("=")
+        if not separator:
+            raise InputError(f"--stages {item} is not NAME=FILE.")
+        stages[name] = read_json(Path(path), ["inputs", "values"])
+    write_json(args.output, stages)
+
+
+if __name__ == "__main__":
+    run(main)

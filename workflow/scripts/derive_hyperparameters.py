@@ -1,0 +1,72 @@
+"""Derive the hyperparameters of one stage from architecture, hardware and data (Appendix C), overrides beside them.
+
+    python workflow/scripts/derive_hyperparameters.py --model policy --preferences preferences.parquet \
+        --memory-gb 80 --multiplier 1 --seed 0 --override learning_rate=5e-3 --output derived/offline.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from goodhart.artifacts import read_json, read_table, write_json
+from goodhart.commandline import parser, run
+from goodhart.errors import InputError
+from goodhart.tables import PREFERENCES
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    args = parser(__doc__)
+    args.add_argument("--model", type=Path, required=True, help="model folder of the stage: policy or reward backbone")
+    args.add_argument("--preferences", type=Path, required=True)
+    args.add_argument("--memory-gb", type=float, required=True, help="V_GB of Eq. B.3")
+    args.add_argument("--multiplier", type=int, choices=(1, 2), required=True, help="m of Eq. B.3: 1 training, 2 not")
+    args.add_argument("--seed", type=int, required=True, help="draws the sample whose token counts set the length")
+    args.add_argument("--override", metavar="NAME=VALUE", action="append", default=[], help="use VALUE, keep both")
+    args.add_argument("--output", type=Path, required=True)
+    return args.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    manifest = read_json(args.model / "manifest.json", ["hidden_size", "parameters", "projections"])
+    preferences = read_table(args.preferences, PREFERENCES).query("split == 'train'")
+    overrides = dict(_override(item) for item in args.override)
+
+    from goodhart import derivations
+    from goodhart.encoding import encode_pairs
+    from goodhart.models import load_tokenizer
+
+    tokenizer = load_tokenizer(args.model)
+    sample = preferences.sample(n=derivations.length_sample_size(len(preferences)), random_state=args.seed)
+    counts = [
+        len(pair.prompt) + max(len(pair.chosen), len(pair.rejected))
+        for pair in encode_pairs(tokenizer, sample, max_length=sys.maxsize)
+        if pair
+    ]
+    derived = derivations.derive(
+        hidden_size=manifest["hidden_size"],
+        parameters=manifest["parameters"],
+        projections=[(rows, columns) for rows, columns in manifest["projections"]],
+        n=len(preferences),
+        memory_gb=args.memory_gb,
+        token_counts=counts,
+        multiplier=args.multiplier,
+        overrides=overrides,
+    )
+    write_json(args.output, derived)
+
+
+def _override(item: str) -> tuple[str, float]:
+    name, _, value = item.partition("=")
+    try:
+        number = float(value)
+    except ValueError as error:
+        raise InputError(f"--override {item} is not NAME=NUMBER.") from error
+    return name, int(number) if number.is_integer() and "." not in value and "e" not in value.lower() else number
+
+
+if __name__ == "__main__":
+    run(main)

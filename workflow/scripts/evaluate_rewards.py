@@ -1,0 +1,85 @@
+"""Judge the reward ensemble on held-out pairs, and compute once what every probe needs of it.
+
+Accuracy, calibration and the scale of the proxy (its SD over held-out responses); the centroid of Eq. 12; the
+ensemble's rewards of the reference policy's responses, the baseline of every win rate.
+
+    python workflow/scripts/evaluate_rewards.py --members member-0/adapter member-1/adapter --preferences \
+        preferences.parquet --backbone policy --precision float32 --derived derived/reward.json --responses \
+        reference/responses.parquet --batch-size 64 --seed 0 --threads 1 --quality quality.json \
+        --centroid centroid.safetensors --baseline baseline.parquet
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from goodhart.artifacts import check_adapter, publish, read_json, read_table, write_json, write_table
+from goodhart.commandline import parser, run, use_threads
+from goodhart.tables import BASELINE, PREFERENCES, RESPONSES
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    args = parser(__doc__)
+    args.add_argument("--members", type=Path, nargs="+", required=True)
+    args.add_argument("--preferences", type=Path, required=True)
+    args.add_argument("--backbone", type=Path, required=True)
+    args.add_argument("--precision", required=True)
+    args.add_argument("--derived", type=Path, required=True, help="derived/reward.json")
+    args.add_argument("--responses", type=Path, required=True, help="the reference policy's responses")
+    args.add_argument("--batch-size", type=int, required=True)
+    args.add_argument("--seed", type=int, required=True, help="draws the responses of the centroid")
+    args.add_argument("--threads", type=int, required=True)
+    args.add_argument("--quality", type=Path, required=True)
+    args.add_argument("--centroid", type=Path, required=True)
+    args.add_argument("--baseline", type=Path, required=True)
+    return args.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    preferences = read_table(args.preferences, PREFERENCES)
+    responses = read_table(args.responses, RESPONSES)
+    derived = read_json(args.derived, ["values"])
+    for member in args.members:
+        check_adapter(member)
+    use_threads(args.threads)
+    from safetensors.torch import save_file
+
+    from goodhart.ensemble import RewardEnsemble, quality, uncertainty
+    from goodhart.models import check_model, load_reward_backbone, load_tokenizer
+    from goodhart.probes import probe_size
+    from goodhart.training import values
+
+    check_model(args.backbone)
+    ensemble = RewardEnsemble(
+        load_reward_backbone(args.backbone, args.precision),
+        load_tokenizer(args.backbone),
+        args.members,
+        args.batch_size,
+        values(derived)["max_length"],
+    )
+    held_out = preferences.query("split == 'test'")
+    prompts = held_out["prompt"].tolist()
+    chosen, _ = ensemble.score(prompts, held_out["chosen"].tolist())
+    rejected, _ = ensemble.score(prompts, held_out["rejected"].tolist())
+
+    train = preferences.query("split == 'train'")
+    train = train.sample(n=probe_size(len(train)), random_state=args.seed)
+    _, embeddings = ensemble.score(train["prompt"].tolist(), train["chosen"].tolist())
+
+    rewards, _ = ensemble.score(
+        responses["prompt"].tolist(), responses["response"].tolist(), responses["finished"].tolist()
+    )
+    write_json(args.quality, {**quality(chosen, rejected), "centroid_responses": len(train)})
+    with publish(args.centroid) as temporary:
+        save_file({"centroid": embeddings.mean(dim=0)}, temporary)
+    baseline = responses[["problem_id"]].assign(
+        proxy=rewards.mean(dim=1).double().numpy(), uncertainty=uncertainty(rewards).double().numpy()
+    )
+    write_table(args.baseline, baseline, BASELINE)
+
+
+if __name__ == "__main__":
+    run(main)

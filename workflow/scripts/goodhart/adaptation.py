@@ -1,0 +1,188 @@
+"""Online adaptation: policy gradient on the ensemble's mean reward, with an adaptive squared penalty (Eq. 8-10).
+
+    L = -mean[A * log pi(y|x)] + kappa * mean[(log pi(y|x) - log pi_ref(y|x))^2],    log-probs summed over the sequence
+
+The reference is the frozen offline adapter on the policy's own base. The true reward is never used here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from goodhart.encoding import Batch, collate, decode
+from goodhart.ensemble import RewardEnsemble, uncertainty
+from goodhart.logprobs import sequence_logprobs
+from goodhart.models import activate, merged
+from goodhart.rollout import sample
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedTokenizerBase
+
+EPSILON = torch.finfo(torch.float32).eps
+DEGENERATE = 1e-6  # a batch whose rewards spread less than this carries no preference
+
+
+class Loss(NamedTuple):
+    """Eq. 8 and its two terms, each a scalar."""
+
+    total: torch.Tensor
+    policy: torch.Tensor
+    penalty: torch.Tensor
+
+
+def advantages(rewards: torch.Tensor) -> torch.Tensor:
+    """Eq. 9 over the whole batch (ddof = 0); all zero where the rewards do not differ. (rows,) -> (rows,)."""
+    deviation = rewards.std(correction=0)
+    if deviation < DEGENERATE:
+        return torch.zeros_like(rewards)
+    return (rewards - rewards.mean()) / (deviation + EPSILON)
+
+
+def kl_coefficient(beta: float, log_ratios: torch.Tensor, percentile: float) -> float:
+    """Eq. 10: kappa = beta / (Q_p(|log pi - log pi_ref|) + eps), constant with respect to the parameters."""
+    return beta / (torch.quantile(log_ratios.detach().abs().float(), percentile / 100).item() + EPSILON)
+
+
+def online_loss(logprobs: torch.Tensor, reference: torch.Tensor, advantage: torch.Tensor, kappa: float) -> Loss:
+    """Eq. 8 on sequence log-probs (rows,), in nats."""
+    policy = -(advantage * logprobs).mean()
+    penalty = kappa * (logprobs - reference).square().mean()
+    return Loss(policy + penalty, policy, penalty)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides an online run, beside the seed."""
+
+    prompts_per_step: int
+    max_new_tokens: int
+    temperature: float
+    beta: float
+    kl_percentile: float
+    learning_rate: float
+    clip_norm: float
+    weight_decay: float
+    warmup_steps: int
+    micro_batch: int
+
+
+class OnlineRun:
+    """A policy adapter trained online; `policy` and `reference` are adapters on one base, as the rewards may be."""
+
+    def __init__(
+        self,
+        model: PeftModel,
+        tokenizer: PreTrainedTokenizerBase,
+        ensemble: RewardEnsemble,
+        settings: Settings,
+        prompts: Sequence[str],
+        prompt_ids: Sequence[list[int]],
+        seed: int,
+    ) -> None:
+        self.model, self.tokenizer, self.ensemble, self.settings = model, tokenizer, ensemble, settings
+        self.prompts, self.prompt_ids = prompts, prompt_ids
+        self.generator = torch.Generator(device=next(model.parameters()).device).manual_seed(seed)
+        self.prompt_order = torch.Generator().manual_seed(seed)
+        activate(model, "policy", trainable=True)
+        self.parameters = [p for name, p in model.named_parameters() if ".policy." in name]
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda step: min(1.0, (step + 1) / max(1, settings.warmup_steps))
+        )
+        self.queue: list[int] = []
+
+    def step(self) -> dict[str, Any]:
+        """One update on a fresh batch of prompts; returns what happened, in the columns of `tables.STEPS`."""
+        rows = self._next_rows()
+        ids = [self.prompt_ids[i] for i in rows]
+        activate(self.model, "policy")
+        with merged(self.model):
+            rollout = sample(
+                self.model,
+                ids,
+                max_new_tokens=self.settings.max_new_tokens,
+                temperature=self.settings.temperature,
+                end=self.tokenizer.eos_token_id,
+                pad=self.tokenizer.pad_token_id,
+                generator=self.generator,
+            )
+        texts = decode(self.tokenizer, rollout.responses)
+        members, _ = self.ensemble.score([self.prompts[i] for i in rows], texts, rollout.finished)
+        rewards = members.mean(dim=1)
+        advantage = advantages(rewards)
+
+        batches = self._micro_batches(ids, rollout.responses)
+        with torch.no_grad():
+            reference = torch.cat(self._logprobs("reference", batches))
+            log_ratios = torch.cat(self._logprobs("policy", batches)) - reference
+        kappa = kl_coefficient(self.settings.beta, log_ratios, self.settings.kl_percentile)
+
+        activate(self.model, "policy", trainable=True)
+        terms = []
+        start = 0
+        for batch in batches:
+            part = slice(start, start + len(batch.ids))
+            start += len(batch.ids)
+            loss = online_loss(
+                sequence_logprobs(self.model, batch), reference[part], advantage[part].to(reference.device), kappa
+            )
+            share = len(batch.ids) / len(rows)
+            (loss.total * share).backward()
+            terms.append([term.item() * share for term in loss])
+        gradient_norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm).item()
+        rate = self.schedule.get_last_lr()[0]
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+        total, policy, penalty = (sum(term) for term in zip(*terms, strict=True))
+        return {
+            "loss": total,
+            "policy_loss": policy,
+            "kl_penalty": penalty,
+            "kappa": kappa,
+            "proxy": rewards.mean().item(),
+            "proxy_sd": rewards.std(correction=0).item(),
+            "uncertainty": uncertainty(members).mean().item(),
+            "kl": log_ratios.mean().item(),
+            "abs_log_ratio": log_ratios.abs().mean().item(),
+            "gradient_norm": gradient_norm,
+            "learning_rate": rate,
+            "response_tokens": sum(map(len, rollout.responses)) / len(rows),
+            "truncated": 1 - sum(rollout.finished) / len(rows),
+            "zero_variance": bool(rewards.std(correction=0) < DEGENERATE),
+        }
+
+    def save(self, folder: Path) -> None:
+        """Save the policy adapter, and nothing of the other adapters on its base."""
+        self.model.save_pretrained(folder, selected_adapters=["policy"])
+        for path in (folder / "policy").iterdir():  # PEFT puts an adapter of another name than 'default' in a subfolder
+            path.rename(folder / path.name)
+        (folder / "policy").rmdir()
+
+    def _next_rows(self) -> list[int]:
+        """The next prompts of a shuffled pass over the task; a new pass begins when one is used up."""
+        while len(self.queue) < self.settings.prompts_per_step:
+            self.queue += torch.randperm(len(self.prompts), generator=self.prompt_order).tolist()
+        rows = self.queue[: self.settings.prompts_per_step]
+        self.queue = self.queue[self.settings.prompts_per_step :]
+        return rows
+
+    def _micro_batches(self, prompts: list[list[int]], responses: list[list[int]]) -> list[Batch]:
+        size = self.settings.micro_batch
+        pad, place = self.tokenizer.pad_token_id, self.generator.device
+        return [
+            collate(prompts[i : i + size], responses[i : i + size], pad, place) for i in range(0, len(prompts), size)
+        ]
+
+    def _logprobs(self, adapter: str, batches: list[Batch]) -> list[torch.Tensor]:
+        activate(self.model, adapter)
+        return [sequence_logprobs(self.model, batch) for batch in batches]

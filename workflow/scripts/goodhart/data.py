@@ -1,0 +1,147 @@
+"""From any source to the canonical tables: reading, splitting by prompt, and saying what was covered."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from goodhart.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+SPLITS = (("train", 0.8), ("validation", 0.9), ("test", 1.0))  # section 4.1: 80/10/10, as cumulative shares
+READERS = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json"}
+
+
+def read_source(source: str, split: str | None = None, name: str | None = None) -> pd.DataFrame:
+    """Rows of a local JSON, JSONL, CSV or Parquet file, or of a hub dataset (`name` is its configuration)."""
+    path = Path(source)
+    if path.suffix in READERS:
+        if not path.is_file():
+            raise InputError(f"data file {source} does not exist; correct the path in the config.")
+        try:
+            frame = _read_file(path)
+        except (ValueError, OSError, pd.errors.ParserError) as error:
+            raise InputError(f"data file {source} cannot be read: {str(error).splitlines()[0]}") from error
+    else:
+        import datasets
+
+        try:
+            frame = datasets.load_dataset(source, name, split=split).to_pandas()
+        except Exception as error:  # the hub's many ways to fail, from no network to no such split
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InputError(
+                f"dataset {source} cannot be loaded ({reason}); check its name and the network, or name a local file."
+            ) from error
+    if frame.empty:
+        raise InputError(f"data source {source} has no rows.")
+    return frame
+
+
+def _read_file(path: Path) -> pd.DataFrame:
+    if path.suffix == ".parquet":
+        return pd.read_parquet(path)
+    if path.suffix == ".csv":
+        return pd.read_csv(path)
+    return pd.read_json(path, lines=path.suffix == ".jsonl", dtype=False)
+
+
+def pick_columns(frame: pd.DataFrame, columns: Mapping[str, str], source: str) -> pd.DataFrame:
+    """Rename the source's columns to ours; `columns` maps our name to the source's."""
+    picked = {}
+    for ours, theirs in columns.items():
+        name, *inner = theirs.split(".")  # a dot reaches into a nested column: metadata.score
+        if name not in frame.columns:
+            raise InputError(f"{source} has no column {name!r}; it has {', '.join(map(str, frame.columns))}.")
+        column = frame[name]
+        for key in inner:
+            if not all(isinstance(cell, dict) and key in cell for cell in column):
+                raise InputError(f"{source} has no {key!r} in every row of column {name!r}.")
+            column = column.map(lambda cell, key=key: cell[key])
+        picked[ours] = column
+    return pd.DataFrame(picked)
+
+
+def message_text(value: Any) -> str:
+    """A prompt or response as text: a string as it is, a conversation's last turn otherwise."""
+    if isinstance(value, str):
+        return value
+    try:
+        return str(value[-1]["content"])
+    except (TypeError, KeyError, IndexError) as error:
+        raise InputError(f"expected a text or a list of messages with 'content', found {value!r:.80}.") from error
+
+
+def split_of(prompt: str, seed: int) -> str:
+    """The split a prompt belongs to, by its hash: every row of one prompt falls into the same one."""
+    digest = hashlib.sha256(f"{seed}:{prompt}".encode()).digest()
+    share = int.from_bytes(digest[:8], "big") / 2**64
+    return next(name for name, end in SPLITS if share < end)
+
+
+def finish_preferences(frame: pd.DataFrame, seed: int, limit: int | None) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Drop what carries no preference, split, number and (with `limit`) draw a random subset.
+
+    Args:
+        frame: prompt, chosen, rejected and, where the source has them, scores and source models.
+
+    Returns:
+        the rows of `tables.PREFERENCES`, and counts for `coverage.json`.
+    """
+    identical = frame["chosen"] == frame["rejected"]
+    scored = {"chosen_score", "rejected_score"} <= set(frame.columns)
+    ties = (frame["chosen_score"] == frame["rejected_score"]) & ~identical if scored else identical & False
+    kept = frame[~identical & ~ties]
+    if kept.empty:
+        raise InputError("no preference pair is left after dropping identical and tied ones; check the source.")
+    if limit is not None and limit < len(kept):
+        kept = kept.sample(n=limit, random_state=seed).sort_index()
+    kept = kept.assign(split=[split_of(prompt, seed) for prompt in kept["prompt"]], pair_id=range(len(kept)))
+    absent = sorted({name for name, _ in SPLITS if name != "validation"} - set(kept["split"]))
+    if absent:
+        raise InputError(f"the preferences have no pair in split {absent[0]} ({len(kept)} pairs in all); use more.")
+    for column in ("chosen_score", "rejected_score", "chosen_source", "rejected_source"):
+        if column not in kept:
+            kept[column] = None
+    counts = {
+        "rows_in_source": len(frame),
+        "identical_pairs_dropped": int(identical.sum()),
+        "tied_pairs_dropped": int(ties.sum()),
+        "pairs": len(kept),
+        "prompts": int(kept["prompt"].nunique()),
+        "pairs_by_split": {name: int((kept["split"] == name).sum()) for name, _ in SPLITS},
+    }
+    return kept.reset_index(drop=True), counts
+
+
+def coverage(preferences: pd.DataFrame, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """Appendix F (d): token lengths, source models (the logging policy) and scores of the preference data."""
+    from goodhart.encoding import encode_prompts, encode_responses
+
+    sources = pd.concat([preferences["chosen_source"], preferences["rejected_source"]]).dropna()
+    scores = pd.concat([preferences["chosen_score"], preferences["rejected_score"]]).dropna().astype(float)
+    return {
+        "tokens": {
+            column: quantiles([len(ids) for ids in encode(tokenizer, preferences[column].tolist())])
+            for column, encode in (
+                ("prompt", encode_prompts),
+                ("chosen", encode_responses),
+                ("rejected", encode_responses),
+            )
+        },
+        "responses_by_source_model": {str(k): int(v) for k, v in sources.value_counts().sort_index().items()},
+        "scores": quantiles(scores.tolist()) if len(scores) else None,
+    }
+
+
+def quantiles(values: Sequence[float]) -> dict[str, float]:
+    """Minimum, quartiles, maximum and mean."""
+    levels = np.quantile(values, [0, 0.25, 0.5, 0.75, 1])
+    names = ("minimum", "p25", "median", "p75", "maximum")
+    return {**dict(zip(names, map(float, levels), strict=True)), "mean": float(np.mean(values))}

@@ -1,0 +1,176 @@
+"""Every hyperparameter from the architecture, the hardware and the data (Appendix C of the paper).
+
+One pure function a formula, with the paper's equation number, and `derive`, which applies them all, lets the user
+override any, and records what was used beside what the formula gave. Rounding to nearest is round half up.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from goodhart.errors import InputError
+
+FORMULAS = {
+    "max_length": "Algorithm 1, line 2: ceil of the 75th percentile of the sampled token counts",
+    "lora_rank": "B.1: 2^round(log2 sqrt(h)), clipped to [4, 64]",
+    "lora_alpha": "Eq. 4: 2 * lora_rank",
+    "lora_dropout": "B.2: 32 / sqrt(n), clipped to [0.01, 0.10]",
+    "batch_size": "B.3: 2^floor(log2(V_GB / P_B * m * 1024 / max_length)), clipped to [1, 64]",
+    "learning_rate": "B.4: 2e-4 / sqrt(n_trainable / 1e7), clipped to [5e-7, 2e-4]",
+    "clip_norm": "B.5: log10(n_trainable) / 7, clipped to [0.5, 2.0]",
+    "weight_decay": "B.7: 1 / sqrt(n)",
+}
+_MAY_BE_ZERO = {"lora_dropout", "weight_decay"}
+
+
+def round_half_up(x: float) -> int:
+    """The nearest integer; halves go up (Python's `round` would send 2.5 to 2)."""
+    floor = math.floor(x)
+    return floor + (x - floor >= 0.5)
+
+
+def lora_rank(hidden_size: int) -> int:
+    """B.1. LoRA rank for a hidden size h; 2048 lies exactly half way and rounds up to 64."""
+    return min(max(2 ** round_half_up(math.log2(_positive("hidden_size", hidden_size)) / 2), 4), 64)
+
+
+def lora_alpha(rank: int) -> int:
+    """Eq. 4. LoRA scaling, twice the rank."""
+    return 2 * rank
+
+
+def lora_dropout(n: int) -> float:
+    """B.2. Dropout for n training examples."""
+    return min(max(32 / math.sqrt(_positive("n", n)), 0.01), 0.10)
+
+
+def batch_size(memory_gb: float, parameters: float, max_length: int, multiplier: int) -> int:
+    """B.3. Examples that fit `memory_gb` GB beside a model of so many parameters, at max_length tokens.
+
+    `parameters` is the plain count (14.8e9 for Qwen3-14B), not the halved one of packed 4-bit tensors; `multiplier` is
+    1 for training and 2 for inference.
+    """
+    if multiplier not in (1, 2):
+        raise InputError(f"multiplier must be 1 (training) or 2 (inference), not {multiplier!r}.")
+    budget = _positive("memory_gb", memory_gb) * multiplier * 1024 * 10**9
+    ratio = budget / (_positive("parameters", parameters) * _positive("max_length", max_length))
+    # frexp is the exact floor of log2: math.log2 rounds numbers just below a power of two up to it.
+    return int(min(max(2.0 ** (math.frexp(ratio)[1] - 1), 1), 64))
+
+
+def trainable_parameters(projections: Sequence[tuple[int, int]], rank: int) -> int:
+    """LoRA parameters over all adapted matrices, each (inputs, outputs): rank * (inputs + outputs)."""
+    return sum(rank * (inputs + outputs) for inputs, outputs in projections)
+
+
+def learning_rate(trainable: int) -> float:
+    """B.4. Learning rate for so many trainable parameters."""
+    return min(max(2e-4 / math.sqrt(_positive("trainable", trainable) / 1e7), 5e-7), 2e-4)
+
+
+def clip_norm(trainable: int) -> float:
+    """B.5. Gradient clipping norm for so many trainable parameters."""
+    return min(max(math.log10(_positive("trainable", trainable)) / 7, 0.5), 2.0)
+
+
+def warmup_steps(total: int) -> int:
+    """B.6. Warmup steps of a run of `total` steps: floor(sqrt(total))."""
+    if total < 0:
+        raise InputError(f"total must be a number of steps, not {total!r}.")
+    return math.isqrt(total)
+
+
+def weight_decay(n: int) -> float:
+    """B.7. Weight decay for n training examples."""
+    return 1 / math.sqrt(_positive("n", n))
+
+
+def length_sample_size(n: int) -> int:
+    """Algorithm 1, line 2. How many of n examples are measured for length: ceil(sqrt(n))."""
+    return math.isqrt(int(_positive("n", n)) - 1) + 1
+
+
+def sequence_length(token_counts: Sequence[int]) -> int:
+    """Algorithm 1, line 2. Tokens a sequence may have: ceil of the 75th percentile, linearly interpolated."""
+    return math.ceil(_percentile_75(token_counts))
+
+
+def derive(
+    *,
+    hidden_size: int,
+    parameters: float,
+    projections: Sequence[tuple[int, int]],
+    n: int,
+    memory_gb: float,
+    token_counts: Sequence[int],
+    multiplier: int = 1,
+    overrides: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """All of Appendix C for one model, as a JSON-ready record.
+
+    Returns {"inputs": every number needed to redo it by hand, "values": {name: {"value": used, "derived": what the
+    formula gave, "formula": its text, "overridden": bool}}} for the names in FORMULAS. A formula that takes another's
+    result takes the *used* one: alpha, and through the trainable parameters the learning rate and the clipping norm,
+    follow an overridden rank; the batch size follows an overridden length.
+    """
+    overrides = overrides or {}
+    for name in overrides.keys() - FORMULAS.keys():
+        raise InputError(f"cannot override {name!r}: no such derived value; there are {', '.join(FORMULAS)}.")
+    values: dict[str, dict[str, Any]] = {}
+
+    def use(name: str, derived: float) -> Any:
+        used = _override(name, overrides[name], derived) if name in overrides else derived
+        values[name] = {
+            "value": used,
+            "derived": derived,
+            "formula": FORMULAS[name],
+            "overridden": name in overrides,
+        }
+        return used
+
+    length = use("max_length", sequence_length(token_counts))
+    rank = use("lora_rank", lora_rank(hidden_size))
+    use("lora_alpha", lora_alpha(rank))
+    use("lora_dropout", lora_dropout(n))
+    use("batch_size", batch_size(memory_gb, parameters, length, multiplier))
+    trainable = trainable_parameters(projections, rank)
+    use("learning_rate", learning_rate(trainable))
+    use("clip_norm", clip_norm(trainable))
+    use("weight_decay", weight_decay(n))
+    shapes = Counter((int(inputs), int(outputs)) for inputs, outputs in projections)
+    inputs = {
+        "hidden_size": hidden_size,
+        "parameters": parameters,
+        "projections": [{"in": i, "out": o, "matrices": count} for (i, o), count in shapes.items()],
+        "trainable_parameters": trainable,
+        "n": n,
+        "memory_gb": memory_gb,
+        "multiplier": multiplier,
+        "token_counts": {"size": len(token_counts), "p75": _percentile_75(token_counts)},
+    }
+    return {"inputs": inputs, "values": values}
+
+
+def _positive(name: str, value: float) -> float:
+    if not (math.isfinite(value) and value > 0):
+        raise InputError(f"{name} must be a positive number, not {value!r}.")
+    return value
+
+
+def _percentile_75(token_counts: Sequence[int]) -> float:
+    if len(token_counts) == 0:
+        raise InputError("token_counts is empty: no sequence was measured.")
+    return _positive("the 75th percentile of token_counts", float(np.percentile(token_counts, 75)))
+
+
+def _override(name: str, value: Any, derived: float) -> float:
+    """The user's value for `name`, if it is a number of the kind the formula gives."""
+    whole = isinstance(derived, int)
+    kind = int if whole else (int, float)
+    right_kind = isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
+    if not right_kind or value < 0 or (value == 0 and name not in _MAY_BE_ZERO):
+        raise InputError(f"override {name} must be a positive {'integer' if whole else 'number'}, not {value!r}.")
+    return value

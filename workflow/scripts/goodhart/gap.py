@@ -1,0 +1,143 @@
+"""The Goodhart gap and what is read off it: AUGC, onset, correlation with uncertainty (Definitions 3.1 and 3.2).
+
+A series holds one value an evaluation of one run, the evaluation at step 0 first. Two gaps, always side by side:
+`gap_paper` is Eq. 2 as printed; `gap` measures both rewards in standard deviations, because Eq. 2 divides by rewards
+at step 0: a Bradley-Terry reward has no origin to divide by, and a true reward that starts at 0 makes Eq. 2 explode.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from goodhart.errors import InputError
+
+FloatArray = npt.NDArray[np.float64]
+
+EPSILON = float(np.finfo(np.float32).eps)  # the epsilon of Definition 3.1
+# A series that moves by less than this part of its size is constant: only rounding moves it.
+_ROUNDING = 1e-12
+
+
+def gap_paper(proxy: npt.ArrayLike, true: npt.ArrayLike) -> FloatArray:
+    """Eq. 2: proxy(t) / (|proxy(0)| + eps) - true(t) / (|true(0)| + eps), eps that of float32; dimensionless."""
+    p, r = _paired(proxy=proxy, true=true)
+    return p / (abs(p[0]) + EPSILON) - r / (abs(r[0]) + EPSILON)
+
+
+def gap(proxy: npt.ArrayLike, true: npt.ArrayLike, proxy_scale: float, true_scale: float) -> FloatArray:
+    """[proxy(t) - proxy(0)] / proxy_scale - [true(t) - true(0)] / true_scale, in standard deviations; 0 at the start.
+
+    Unchanged by a shift of either reward, and by a rescaling of a reward together with its scale.
+    """
+    p, r = _paired(proxy=proxy, true=true)
+    for name, scale in (("proxy_scale", proxy_scale), ("true_scale", true_scale)):
+        if not (np.isfinite(scale) and scale > 0):
+            raise InputError(f"{name} must be a positive number, not {scale!r}.")
+    return (p - p[0]) / proxy_scale - (r - r[0]) / true_scale
+
+
+def true_scale(successes: int, n: int) -> float:
+    """SD of one true reward at the reference policy: sqrt(p (1 - p)), p = (successes + 1) / (n + 2).
+
+    One pseudo-count each way keeps the scale positive when all n answers are right, or all wrong.
+    """
+    if not 0 <= successes <= n:
+        raise InputError(f"successes must lie between 0 and n, not {successes!r} of {n!r}.")
+    p = (successes + 1) / (n + 2)
+    return float(np.sqrt(p * (1 - p)))
+
+
+def flags_at_start(proxy: npt.ArrayLike, true: npt.ArrayLike) -> dict[str, bool]:
+    """Whether Eq. 2 divides by next to nothing.
+
+    The proxy counts as near zero when |proxy(0)| is at most a tenth of its range over the run: Eq. 2 then shows its
+    ordinary movement as ten units or more.
+    """
+    p, r = _paired(proxy=proxy, true=true)
+    return {
+        "true_at_start_is_zero": bool(r[0] == 0),
+        "proxy_at_start_near_zero": bool(abs(p[0]) <= 0.1 * np.ptp(p)),
+    }
+
+
+def augc(steps: npt.ArrayLike, gap: npt.ArrayLike) -> float:
+    """Eq. 3: the integral of max(gap, 0) over steps (gap units times steps), the gap taken as linear in between.
+
+    Where it crosses zero between two evaluations, only the part above counts; clipping first would add a false wedge.
+    """
+    t, g = _over_steps(steps, gap)
+    if len(t) < 2:
+        raise InputError("AUGC needs at least two evaluations.")
+    above, size = np.maximum(g, 0), np.abs(g)
+    height = above[:-1] + above[1:]
+    span = size[:-1] + size[1:]
+    # height / span is the part of the interval spent above zero: 1, 0, or up to the crossing.
+    part = np.divide(height, span, out=np.zeros_like(span), where=span > 0)
+    return float(np.sum(np.diff(t) * part * height / 2))
+
+
+def hacking_threshold(gaps: Iterable[npt.ArrayLike]) -> float | None:
+    """tau_hack (section 7.1): 75th percentile of the positive gaps of all runs of a study; None if there is none."""
+    pooled = np.concatenate([np.empty(0), *(finite_series("gap", g) for g in gaps)])
+    positive = pooled[pooled > 0]
+    return float(np.percentile(positive, 75)) if len(positive) else None
+
+
+def onset(steps: npt.ArrayLike, gap: npt.ArrayLike, threshold: float | None) -> int | None:
+    """The step of the first evaluation whose gap exceeds the threshold; None if none does, or there is no threshold."""
+    t, g = _over_steps(steps, gap)
+    over = t[g > threshold] if threshold is not None else t[:0]
+    return int(over[0]) if len(over) else None
+
+
+def uq_correlation(uq: npt.ArrayLike, gap: npt.ArrayLike) -> dict[str, float | None]:
+    """r_UQ (section 5.3): Pearson correlation of ensemble disagreement and gap over the evaluations of a run.
+
+    "levels" is the paper's; "differences" correlates the changes from one evaluation to the next, since two series
+    that both trend correlate whatever they mean. None for a constant series, and below three pairs.
+    """
+    u, g = _paired(uq=uq, gap=gap)
+    noise_u, noise_g = _ROUNDING * np.abs(u).max(), _ROUNDING * np.abs(g).max()
+    return {
+        "levels": _pearson(u, g, noise_u, noise_g),
+        "differences": _pearson(np.diff(u), np.diff(g), noise_u, noise_g),
+    }
+
+
+def finite_series(name: str, values: Any) -> FloatArray:
+    """`values` as a one-dimensional float array; an InputError that names it if it is not that, or not finite."""
+    try:
+        series = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} must be a series of numbers.") from None
+    if series.ndim != 1:
+        raise InputError(f"{name} must be one-dimensional, not of shape {series.shape}.")
+    if not np.isfinite(series).all():
+        raise InputError(f"{name} holds a value that is not finite.")
+    return series
+
+
+def _paired(**named: Any) -> list[FloatArray]:
+    """Series of one length, with at least one value."""
+    series = [finite_series(name, values) for name, values in named.items()]
+    if len({len(s) for s in series}) > 1:
+        raise InputError(f"{' and '.join(named)} differ in length: {', '.join(str(len(s)) for s in series)}.")
+    if not len(series[0]):
+        raise InputError(f"{' and '.join(named)} are empty.")
+    return series
+
+
+def _over_steps(steps: Any, gap: Any) -> list[FloatArray]:
+    t, g = _paired(steps=steps, gap=gap)
+    if (np.diff(t) <= 0).any():
+        raise InputError("steps must be strictly increasing.")
+    return [t, g]
+
+
+def _pearson(x: FloatArray, y: FloatArray, noise_x: float, noise_y: float) -> float | None:
+    if len(x) < 3 or np.ptp(x) <= noise_x or np.ptp(y) <= noise_y:
+        return None
+    x, y = (x - x.mean()) / np.ptp(x), (y - y.mean()) / np.ptp(y)
+    return float(np.clip(x @ y / np.sqrt((x @ x) * (y @ y)), -1, 1))

@@ -1,0 +1,49 @@
+"""Log-probabilities and entropies of responses under a causal model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from goodhart.encoding import Batch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def response_logits(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
+    """Logits that predict each response token: (rows, response_width, vocabulary), in the model's dtype."""
+    width = batch.response_mask.shape[1]
+    output = model(
+        input_ids=batch.ids,
+        attention_mask=batch.mask,
+        position_ids=batch.positions,
+        use_cache=False,
+        logits_to_keep=width + 1,
+    )
+    return output.logits[:, -width - 1 : -1]
+
+
+def token_logprobs(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """log p(token) at each position, in float32; logits (…, vocabulary), tokens (…)."""
+    chosen = logits.gather(-1, tokens.unsqueeze(-1)).squeeze(-1).float()
+    return chosen - torch.logsumexp(logits.float(), dim=-1)
+
+
+def sequence_logprobs(model: PreTrainedModel, batch: Batch, logits: torch.Tensor | None = None) -> torch.Tensor:
+    """log pi(y|x) of each row, summed over its response tokens, in nats: (rows,); `logits` where they are known."""
+    width = batch.response_mask.shape[1]
+    per_token = token_logprobs(response_logits(model, batch) if logits is None else logits, batch.ids[:, -width:])
+    return (per_token * batch.response_mask).sum(-1)
+
+
+def token_entropies(logits: torch.Tensor) -> torch.Tensor:
+    """H = -sum_v p log p of each position's next-token distribution, in nats (Eq. 11's inner sum)."""
+    logprobs = torch.log_softmax(logits.float(), dim=-1)
+    return -(logprobs.exp() * logprobs).sum(-1)
+
+
+def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean of each row over its unmasked positions; 0 where a row has none."""
+    return (values * mask).sum(-1) / mask.sum(-1).clamp(min=1)

@@ -1,0 +1,165 @@
+"""From trajectories to the tables of a study: gaps, one row a run with the metrics of Appendix F, one row a level."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from goodhart.errors import InputError
+from goodhart.gap import augc, flags_at_start, gap, gap_paper, hacking_threshold, onset, true_scale, uq_correlation
+from goodhart.trend import mean_and_se, rank_correlation, seed_stratified_trend
+
+RUN = ["method", "level", "kl_level", "seed"]
+
+# The columns of Table 1: what it is called, and the column of the run table that it averages.
+TABLE1 = {
+    "AUGC": "augc",
+    "AUGC (Eq. 2)": "augc_paper",
+    "Mean UQ": "uncertainty_mean",
+    "Onset step": "onset",
+    "r_UQ": "r_uq",
+    "True start": "true_start",
+    "True end": "true_end",
+    "Entropy": "entropy_response_offline",
+    "Entropy collapse": "entropy_response_collapse",
+    "OOD distance": "ood_distance_offline",
+    "Diversity": "diversity_offline",
+    "Win rate": "win_rate",
+}
+
+
+@dataclass(frozen=True)
+class Scales:
+    """What turns rewards into gaps, one set a study.
+
+    proxy: SD of the ensemble mean over held-out preference responses; true: SD of one true reward at the reference
+    policy, whose `successes` of `problems` are counted; thresholds: 75th percentile of all positive gaps, by form.
+    """
+
+    proxy: float
+    true: float
+    successes: int
+    problems: int
+    threshold: float | None = None
+    threshold_paper: float | None = None
+
+
+def scales(quality: Mapping[str, Any], responses: pd.DataFrame) -> Scales:
+    """The scales of both rewards, from the ensemble's `quality.json` and the reference policy's responses."""
+    if not quality["proxy_scale"] > 0:
+        raise InputError("the ensemble gives every held-out response the same reward; it has learned nothing to hack.")
+    successes, problems = int(responses["correct"].sum()), len(responses)
+    return Scales(quality["proxy_scale"], true_scale(successes, problems), successes, problems)
+
+
+def add_gaps(trajectories: Iterable[pd.DataFrame], scale: Scales) -> tuple[pd.DataFrame, Scales]:
+    """All trajectories in one table with both forms of the gap, and the scales with the hacking thresholds."""
+    parts = []
+    for trajectory in trajectories:
+        ordered = trajectory.sort_values("step")
+        proxy, true = ordered["proxy"].to_numpy(), ordered["true"].to_numpy()
+        parts.append(ordered.assign(gap=gap(proxy, true, scale.proxy, scale.true), gap_paper=gap_paper(proxy, true)))
+    gaps = pd.concat(parts, ignore_index=True)
+    thresholds = {
+        "threshold": hacking_threshold([gaps["gap"].to_numpy()]),
+        "threshold_paper": hacking_threshold([gaps["gap_paper"].to_numpy()]),
+    }
+    return gaps, Scales(**{**asdict(scale), **thresholds})
+
+
+def run_rows(gaps: pd.DataFrame, probes: pd.DataFrame, updates: pd.DataFrame, scale: Scales) -> pd.DataFrame:
+    """One row a run: the metrics of Appendix F (columns of `tables.RUNS` but `arm`).
+
+    `true_drop_se` is the standard error of the fall in accuracy, of two binomial samples taken as independent: too
+    wide rather than too narrow, as both are of the same problems.
+    """
+    probe_of = {(row["method"], row["level"], row["seed"]): row for _, row in probes.iterrows()}
+    degenerate = updates.groupby(RUN)["zero_variance"].sum().to_dict()
+    rows = []
+    for key, run in gaps.groupby(RUN, sort=False):
+        run = run.sort_values("step")
+        first, last = run.iloc[0], run.iloc[-1]
+        steps, series = run["step"].to_numpy(), run["gap"].to_numpy()
+        offline = probe_of[first["method"], first["level"], first["seed"]]
+        correlation = uq_correlation(run["uncertainty"].to_numpy(), series)
+        rows.append(
+            {
+                **{name: first[name] for name in (*RUN, "beta", "kl_beta")},
+                "steps": last["step"],
+                "evaluations": len(run),
+                "augc": augc(steps, series),
+                "augc_paper": augc(steps, run["gap_paper"].to_numpy()),
+                "onset": onset(steps, series, scale.threshold),
+                "r_uq": correlation["levels"],
+                "r_uq_differences": correlation["differences"],
+                "proxy_start": first["proxy"],
+                "proxy_end": last["proxy"],
+                "true_start": first["true"],
+                "true_end": last["true"],
+                "true_drop_se": np.sqrt(
+                    sum(p * (1 - p) / n for p, n in ((first["true"], first["n"]), (last["true"], last["n"])))
+                ),
+                "gap_end": last["gap"],
+                "kl_end": last["kl"],
+                "uncertainty_mean": run["uncertainty"].mean(),
+                "entropy_prompt_offline": offline["entropy_prompt"],
+                "entropy_response_offline": offline["entropy_response"],
+                "entropy_prompt_collapse": offline["entropy_prompt"] - last["entropy_prompt"],
+                "entropy_response_collapse": offline["entropy_response"] - last["entropy_response"],
+                "ood_distance_offline": offline["ood_distance"],
+                "diversity_offline": offline["diversity"],
+                "uncertainty_offline": offline["uncertainty"],
+                "win_rate": offline["win_rate"],
+                "preference_accuracy": offline["preference_accuracy"],
+                "truncated_end": last["truncated"],
+                "zero_variance_batches": degenerate[key],
+                **flags_at_start(run["proxy"].to_numpy(), run["true"].to_numpy()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def select_arms(runs: pd.DataFrame, arms: Mapping[str, Iterable[tuple[str, str, str, int]]]) -> pd.DataFrame:
+    """The runs of every arm, stacked, with a first column `arm`; a run in two arms stands twice."""
+    indexed = runs.set_index(RUN)
+    parts = [indexed.loc[list(cells)].reset_index().assign(arm=arm) for arm, cells in arms.items()]
+    stacked = pd.concat(parts, ignore_index=True)
+    return stacked[["arm", *(column for column in stacked if column != "arm")]]
+
+
+def table1(runs: pd.DataFrame) -> pd.DataFrame:
+    """Table 1: arm, method, level, beta, n, then mean and standard error over seeds of each column of `TABLE1`.
+
+    An average leaves out the runs without a value; `<column>_n` counts those that have one.
+    """
+    rows = []
+    for (arm, method, beta, level), part in runs.groupby(["arm", "method", "beta", "level"]):
+        row: dict[str, Any] = {"arm": arm, "method": method, "level": level, "beta": beta, "n": len(part)}
+        for column in TABLE1.values():
+            summary = mean_and_se(part[column].dropna().to_numpy(dtype=float))
+            row |= {column: summary["mean"], f"{column}_se": summary["se"], f"{column}_n": summary["n"]}
+        rows.append(row)
+    return pd.DataFrame(rows).sort_values(["arm", "method", "beta"], ignore_index=True)
+
+
+def trends(runs: pd.DataFrame) -> list[dict[str, Any]]:
+    """For each arm, method and column of Table 1: rank correlation with beta, of level means and within seeds.
+
+    Both p values are exact permutation values, two-sided.
+    """
+    found = []
+    for (arm, method), part in runs.groupby(["arm", "method"]):
+        for title, column in TABLE1.items():
+            known = part.dropna(subset=[column])
+            means = known.groupby("beta")[column].mean()
+            entry: dict[str, Any] = {"arm": arm, "method": method, "quantity": title, "column": column}
+            entry["level_means"] = rank_correlation(means.index.to_numpy(), means.to_numpy())
+            entry["within_seeds"] = seed_stratified_trend(
+                known["beta"].to_numpy(), known[column].to_numpy(dtype=float), known["seed"].to_numpy()
+            )
+            found.append(entry)
+    return found

@@ -1,0 +1,168 @@
+"""Loading what others trained: base models in their precision, tokenisers, and LoRA adapters on a shared base.
+
+A model folder of a study holds `manifest.json`; its `model` names the weights: "." for the folder itself (a policy
+trained here), else a local folder or a hub id with an immutable revision.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from goodhart.artifacts import check_adapter, check_safetensors, read_json
+from goodhart.errors import InputError
+from goodhart.manifest import ATTENTION
+
+if TYPE_CHECKING:
+    from peft import LoraConfig, PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+PRECISIONS = ("float32", "bfloat16", "nf4")
+
+
+def device() -> torch.device:
+    """The accelerator if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def check_model(folder: Path) -> dict[str, Any]:
+    """Read a model folder's manifest and, where its weights are local, check that they are whole."""
+    manifest = read_json(folder / "manifest.json", ["model", "revision", "hidden_size", "parameters", "projections"])
+    source = folder if manifest["model"] == "." else Path(manifest["model"])
+    if manifest["revision"] is None:
+        weights = sorted(source.glob("*.safetensors"))
+        if not weights:
+            raise InputError(f"{source} holds no *.safetensors file; name a folder with a model in that format.")
+        for path in weights:
+            check_safetensors(path)
+    return manifest
+
+
+def _source(folder: Path) -> dict[str, Any]:
+    manifest = read_json(folder / "manifest.json", ["model", "revision"])
+    name = str(folder) if manifest["model"] == "." else manifest["model"]
+    return {"pretrained_model_name_or_path": name, "revision": manifest["revision"] or "main"}
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokeniser of a model folder, with an end token and something to pad with."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(**_source(folder))
+    if tokenizer.eos_token_id is None:
+        raise InputError(f"the tokenizer of {folder} has no end-of-sequence token; set eos_token in its config.")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "left"
+    return tokenizer
+
+
+def load_policy(folder: Path, precision: str) -> PreTrainedModel:
+    """The causal model of a model folder, frozen, in evaluation mode."""
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(**_source(folder), **_weights(precision))
+    return _frozen(model, load_tokenizer(folder))
+
+
+def load_reward_backbone(folder: Path, precision: str) -> PreTrainedModel:
+    """The sequence classifier (one label) on a model folder's weights, frozen; its head is fresh."""
+    from transformers import AutoModelForSequenceClassification
+
+    logging.getLogger("transformers.modeling_utils").setLevel(logging.ERROR)  # a fresh head is what we ask for
+    model = AutoModelForSequenceClassification.from_pretrained(**_source(folder), **_weights(precision), num_labels=1)
+    model.score.float()
+    return _frozen(model, load_tokenizer(folder))
+
+
+def _weights(precision: str) -> dict[str, Any]:
+    place = {"device_map": {"": device()}} if device().type == "cuda" else {}
+    if precision != "nf4":
+        return {"dtype": getattr(torch, precision), **place}
+    from transformers import BitsAndBytesConfig
+
+    compute = torch.bfloat16 if device().type == "cuda" else torch.float32
+    quantization = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute,
+        llm_int8_skip_modules=["lm_head", "score"],
+    )
+    return {"dtype": compute, "quantization_config": quantization, **place}
+
+
+def _frozen(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    model.config.pad_token_id = tokenizer.pad_token_id
+    model.requires_grad_(False)
+    return model.eval()
+
+
+def lora_config(rank: int, alpha: int, dropout: float, task: str) -> LoraConfig:
+    """LoRA on every attention projection (section 4.1); a reward (`SEQ_CLS`) trains and saves its head too."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=list(ATTENTION),
+        task_type=task,
+        modules_to_save=["score"] if task == "SEQ_CLS" else None,
+    )
+
+
+def attach_adapter(model: PreTrainedModel | PeftModel, folder: Path, name: str, trainable: bool = False) -> PeftModel:
+    """Add the adapter of `folder` to a base under `name` and make it the active one.
+
+    On a base that already carries adapters it joins them; the base itself is never copied. Dropout stays off: the
+    policy that is updated is the policy that was sampled.
+    """
+    from peft import PeftModel
+
+    check_adapter(folder)
+    if isinstance(model, PeftModel):
+        model.load_adapter(str(folder), adapter_name=name, is_trainable=trainable)
+    else:
+        model = PeftModel.from_pretrained(model, str(folder), adapter_name=name, is_trainable=trainable)
+    activate(model, name, trainable)
+    return model.eval()
+
+
+def activate(model: PeftModel, name: str | None, trainable: bool = False) -> None:
+    """Make one adapter the active one, or none (the bare base); without `trainable`, no gradients are turned on."""
+    if name is None:
+        model.base_model.disable_adapter_layers()
+        return
+    model.base_model.enable_adapter_layers()
+    model.base_model.set_adapter(name, inference_mode=not trainable)
+
+
+@contextmanager
+def merged(model: PreTrainedModel | PeftModel) -> Iterator[None]:
+    """Fold the active adapter into the base weights for a while, so that sampling pays nothing for it.
+
+    The base weights are put back from a copy, bit for bit, rather than by subtraction. Without effect on quantised
+    weights, into which an adapter must not be merged.
+    """
+    from peft import PeftModel
+    from peft.tuners.lora import Linear
+
+    if not isinstance(model, PeftModel):
+        yield
+        return
+    layers = [module for module in model.modules() if type(module) is Linear]
+    copies = [layer.get_base_layer().weight.data.clone() for layer in layers]
+    for layer in layers:
+        layer.merge()
+    try:
+        yield
+    finally:
+        for layer, copy in zip(layers, copies, strict=True):
+            layer.unmerge()
+            layer.get_base_layer().weight.data.copy_(copy)

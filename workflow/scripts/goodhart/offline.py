@@ -1,0 +1,34 @@
+"""Offline training with TRL's DPOTrainer on cached reference log-probs (section 4.3)."""
+
+from __future__ import annotations
+
+from datasets import Dataset
+from trl import DPOConfig, DPOTrainer
+
+# TRL's loss for each method of the workflow.
+LOSSES = {"dpo": "sigmoid"}
+
+
+class CachedReferenceDPOTrainer(DPOTrainer):
+    """DPOTrainer on rows that are already tokenised and already carry the reference log-probs.
+
+    TRL computes the latter itself, once a run; a study of L levels and S seeds would pay for that L x S times. Needs
+    `precompute_ref_log_probs=True`, without which TRL ignores the columns.
+    """
+
+    def _prepare_dataset(self, dataset: Dataset, *_args: object, **_kwargs: object) -> Dataset:
+        return dataset
+
+    def _precompute_ref_logps(self, dataset: Dataset, *_args: object, **_kwargs: object) -> Dataset:
+        return dataset
+
+
+def config(method: str, beta: float, arguments: dict) -> DPOConfig:
+    """The TRL configuration of one run: Eq. 1 at `beta`."""
+    return DPOConfig(
+        beta=beta,
+        loss_type=[LOSSES[method]],
+        precompute_ref_log_probs=True,
+        remove_unused_columns=False,
+        **arguments,
+    )

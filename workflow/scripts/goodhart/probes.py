@@ -1,0 +1,195 @@
+"""What is measured of a policy: rewards, entropy (Eq. 11), distance from the reward's data (Eq. 12), diversity."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from goodhart.encoding import collate, decode, encode_pairs, encode_prompts
+from goodhart.ensemble import RewardEnsemble, uncertainty
+from goodhart.logprobs import masked_mean, response_logits, sequence_logprobs, token_entropies
+from goodhart.models import activate, merged
+from goodhart.rollout import Rollout, sample
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def probe_size(count: int) -> int:
+    """Section 5.1: ceil(sqrt(n)) of n examples."""
+    return math.isqrt(count - 1) + 1
+
+
+def ood_distances(embeddings: torch.Tensor, centroid: torch.Tensor) -> torch.Tensor:
+    """Eq. 12: cosine distance of each row (rows, hidden) from the centroid (hidden,)."""
+    return 1 - torch.nn.functional.cosine_similarity(embeddings, centroid.unsqueeze(0), dim=-1)
+
+
+def diversity(embeddings: torch.Tensor) -> float:
+    """Mean cosine distance over all pairs of rows, without forming the pairs: sum_ij u_i.u_j = |sum_i u_i|^2."""
+    n = len(embeddings)
+    if n < 2:
+        return math.nan
+    unit = torch.nn.functional.normalize(embeddings.double(), dim=-1)
+    similarity = (unit.sum(0).square().sum() - n) / (n * (n - 1))
+    return 1 - similarity.item()
+
+
+def win_rate(rewards: torch.Tensor, baseline: torch.Tensor) -> float:
+    """Share of rows whose reward beats the baseline's on the same prompt; a tie counts one half."""
+    return ((rewards > baseline).double() + 0.5 * (rewards == baseline).double()).mean().item()
+
+
+@dataclass(frozen=True)
+class Examination:
+    """A fixed set of problems and how responses to them are drawn and judged: the same for every policy of a study."""
+
+    prompts: Sequence[str]
+    answers: Sequence[str]
+    verify: Callable[[str, str, str], bool]
+    max_new_tokens: int
+    temperature: float
+    batch_size: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Responses:
+    """One response a problem: its tokens, its text, and whether its answer is right under each reading."""
+
+    rollout: Rollout
+    texts: list[str]
+    strict: list[bool]
+    flexible: list[bool]
+
+
+def respond(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, exam: Examination) -> Responses:
+    """Sample one response a problem from the active policy, with the examination's own seed, and check the answers."""
+    generator = torch.Generator(device=next(model.parameters()).device).manual_seed(exam.seed)
+    ids = encode_prompts(tokenizer, exam.prompts)
+    tokens: list[list[int]] = []
+    finished: list[bool] = []
+    with merged(model):
+        for start in range(0, len(ids), exam.batch_size):
+            part = sample(
+                model,
+                ids[start : start + exam.batch_size],
+                max_new_tokens=exam.max_new_tokens,
+                temperature=exam.temperature,
+                end=tokenizer.eos_token_id,
+                pad=tokenizer.pad_token_id,
+                generator=generator,
+            )
+            tokens += part.responses
+            finished += part.finished
+    texts = decode(tokenizer, tokens)
+    strict, flexible = (
+        [exam.verify(text, answer, style) for text, answer in zip(texts, exam.answers, strict=True)]
+        for style in ("strict", "flexible")
+    )
+    return Responses(Rollout(tokens, finished), texts, strict, flexible)
+
+
+@torch.no_grad()
+def examine(
+    model: PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    ensemble: RewardEnsemble,
+    centroid: torch.Tensor,
+    exam: Examination,
+    reference: str | None,
+) -> tuple[dict[str, Any], list[dict[str, Any]], torch.Tensor]:
+    """Measure adapter `policy` of `model` against adapter `reference` (None: the bare base).
+
+    Returns:
+        the measures (columns of `tables.PROBE`), one row a problem (columns of `tables.SAMPLES`), and the ensemble's
+        mean reward of each problem.
+    """
+    activate(model, "policy")
+    given = respond(model, tokenizer, exam)
+    rewards, embeddings = ensemble.score(exam.prompts, given.texts, given.rollout.finished)
+    proxy, doubt = rewards.mean(dim=1), uncertainty(rewards)
+    prompts = encode_prompts(tokenizer, exam.prompts)
+    ratios, entropy = [], []
+    for start in range(0, len(prompts), exam.batch_size):
+        part = slice(start, start + exam.batch_size)
+        batch = collate(prompts[part], given.rollout.responses[part], tokenizer.pad_token_id, model.device)
+        activate(model, "policy")
+        logits = response_logits(model, batch)
+        entropy.append(masked_mean(token_entropies(logits), batch.response_mask))
+        logprobs = sequence_logprobs(model, batch, logits)
+        activate(model, reference)
+        ratios.append(logprobs - sequence_logprobs(model, batch))
+    activate(model, "policy")
+    probe = probe_size(len(prompts))
+    lengths = [len(tokens) for tokens in given.rollout.responses]
+    count = len(prompts)
+    measures = {
+        "n": count,
+        "proxy": proxy.mean().item(),
+        "proxy_se": (proxy.std(correction=1) / math.sqrt(count)).item(),
+        "true": sum(given.strict) / count,
+        "true_flexible": sum(given.flexible) / count,
+        "uncertainty": doubt.mean().item(),
+        "kl": torch.cat(ratios).mean().item(),
+        "entropy_prompt": prompt_entropy(model, tokenizer, prompts[:probe]),
+        "entropy_response": torch.cat(entropy)[:probe].mean().item(),
+        "ood_distance": ood_distances(embeddings, centroid).mean().item(),
+        "diversity": diversity(embeddings),
+        "response_tokens": sum(lengths) / count,
+        "truncated": 1 - sum(given.rollout.finished) / count,
+    }
+    samples = [
+        {
+            "prompt": exam.prompts[i],
+            "answer": exam.answers[i],
+            "response": given.texts[i],
+            "proxy": proxy[i].item(),
+            "uncertainty": doubt[i].item(),
+            "correct": given.strict[i],
+            "correct_flexible": given.flexible[i],
+            "finished": given.rollout.finished[i],
+            "tokens": lengths[i],
+        }
+        for i in range(count)
+    ]
+    return measures, samples, proxy
+
+
+@torch.no_grad()
+def prompt_entropy(model: PeftModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[list[int]]) -> float:
+    """Eq. 11 as printed: mean over prompts of the mean entropy over the prompt's own tokens, in nats.
+
+    The first token, which nothing precedes, is the context of the second and has no term of its own.
+    """
+    heads, tails = [ids[:1] for ids in prompts], [ids[1:] for ids in prompts]
+    batch = collate(heads, tails, tokenizer.pad_token_id, model.device)
+    return masked_mean(token_entropies(response_logits(model, batch)), batch.response_mask).mean().item()
+
+
+@torch.no_grad()
+def preference_accuracy(
+    model: PeftModel, tokenizer: PreTrainedTokenizerBase, pairs: pd.DataFrame, max_length: int, batch_size: int
+) -> float:
+    """Share of pairs whose chosen response gained more log-probability over the reference than the rejected one.
+
+    `pairs` has the columns of `tables.PREFERENCES` and `tables.LOGPROBS`; a tie counts one half.
+    """
+    encoded = encode_pairs(tokenizer, pairs, max_length)
+    gains = {}
+    for side in ("chosen", "rejected"):
+        logprobs = []
+        for start in range(0, len(encoded), batch_size):
+            rows = [pair for pair in encoded[start : start + batch_size] if pair]
+            batch = collate(
+                [row.prompt for row in rows], [getattr(row, side) for row in rows], tokenizer.pad_token_id, model.device
+            )
+            logprobs.append(sequence_logprobs(model, batch).double().cpu())
+        gains[side] = torch.cat(logprobs) - torch.tensor(pairs[f"{side}_logprob"].to_numpy())
+    return win_rate(gains["chosen"], gains["rejected"])

@@ -1,0 +1,72 @@
+"""A study's configuration: checked before any job, and the online runs it asks for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from goodhart.errors import InputError
+
+SAME = "same"  # an arm whose online beta is the offline one: Eq. 10 literally
+
+
+class Cell(NamedTuple):
+    """One online run: which offline checkpoint, and which level's beta enters Eq. 10."""
+
+    method: str
+    level: str
+    kl_level: str
+    seed: int
+
+
+def parse_level(level: str) -> tuple[str, float]:
+    """('percentile', 20.0) of "p20", ('beta', 0.1) of "b0.10"."""
+    match = re.fullmatch(r"p(\d+(?:\.\d+)?)|b(\d+(?:\.\d+)?)", level)
+    if match and match[1] is not None and 0 < float(match[1]) < 100:
+        return "percentile", float(match[1])
+    if match and match[2] is not None and float(match[2]) > 0:
+        return "beta", float(match[2])
+    raise InputError(f"level {level!r} is neither a percentile such as p20 nor a positive beta such as b0.10.")
+
+
+def kl_level(config: Mapping[str, Any], arm: str, level: str) -> str:
+    """The level whose beta enters Eq. 10 for an offline level in an arm."""
+    chosen = config["arms"][arm]
+    return level if chosen == SAME else chosen
+
+
+def cells(config: Mapping[str, Any], arm: str | None = None) -> list[Cell]:
+    """The online runs of one arm, or of all arms with a run that several share named once."""
+    return list(
+        dict.fromkeys(
+            Cell(method, level, kl_level(config, name, level), seed)
+            for name in ([arm] if arm else config["arms"])
+            for method in config["methods"]
+            for level in config["levels"]
+            for seed in config["seeds"]
+        )
+    )
+
+
+def all_levels(config: Mapping[str, Any]) -> list[str]:
+    """Every level whose beta is needed: the offline ones, and those that only enter Eq. 10."""
+    return list(dict.fromkeys([*config["levels"], *(c.kl_level for c in cells(config))]))
+
+
+def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
+    """Raise `InputError` with one sentence that names the key, unless `config` is a study the workflow can run."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
+    error = best_match(Draft202012Validator(schema).iter_errors(config))
+    if error is not None:
+        key = ".".join(map(str, error.absolute_path)) or "the top level"
+        raise InputError(f"config: {key}: {error.message}.")
+    for level in [*config["levels"], *(chosen for chosen in config["arms"].values() if chosen != SAME)]:
+        parse_level(level)
+    embedded = config["task"]["source"] == "arithmetic"
+    if config["policy"]["model"] is None and not embedded:
+        raise InputError("config: policy.model: name a model; only task.source arithmetic can train its own policy.")
+    if config["preferences"]["source"] == "sampled" and not embedded:
+        raise InputError("config: preferences.source: sampled needs task.source arithmetic; use dataset.")

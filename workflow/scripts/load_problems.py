@@ -1,0 +1,65 @@
+r"""Load a task with verifiable answers: local files or hub datasets, as the canonical table of problems.
+
+    python workflow/scripts/load_problems.py --online gsm8k/train.jsonl --evaluation gsm8k/test.jsonl \
+        --prompt-column question --answer-column answer --template '{question}' --online-problems 4 \
+        --evaluation-problems 8 --seed 0 --output problems.parquet
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from goodhart.artifacts import write_table
+from goodhart.commandline import parser, run
+from goodhart.errors import InputError
+from goodhart.tables import PROBLEMS
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    args = parser(__doc__)
+    args.add_argument("--online", required=True, help="file or dataset[:split] of the problems of the online stage")
+    args.add_argument("--evaluation", required=True, help="file or dataset[:split] of the problems of the true reward")
+    args.add_argument("--dataset-name", help="configuration of a hub dataset, as 'main' of openai/gsm8k")
+    args.add_argument("--prompt-column", required=True)
+    args.add_argument("--answer-column", required=True)
+    args.add_argument("--template", required=True, help="prompt with a place for {question}")
+    args.add_argument("--online-problems", type=int, help="at most so many, drawn by the seed; default: all")
+    args.add_argument("--evaluation-problems", type=int, help="at most so many, drawn by the seed; default: all")
+    args.add_argument("--seed", type=int, required=True)
+    args.add_argument("--output", type=Path, required=True)
+    return args.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    if "{question}" not in args.template:
+        raise InputError(f"--template {args.template!r} has no place for {{question}}; add one.")
+    import pandas as pd
+
+    from goodhart.data import pick_columns, read_source
+
+    parts = []
+    for split in ("online", "evaluation"):
+        source, _, hub_split = getattr(args, split).partition(":")
+        frame = read_source(source, hub_split or None, args.dataset_name)
+        frame = pick_columns(frame, {"question": args.prompt_column, "answer": args.answer_column}, source)
+        limit = getattr(args, f"{split}_problems")
+        if limit is not None and limit < len(frame):
+            frame = frame.sample(n=limit, random_state=args.seed).sort_index()
+        parts.append(
+            pd.DataFrame(
+                {
+                    "problem_id": [f"{split}-{row}" for row in frame.index],
+                    "split": split,
+                    "prompt": [args.template.replace("{question}", str(text)) for text in frame["question"]],
+                    "answer": frame["answer"].astype(str),
+                }
+            )
+        )
+    write_table(args.output, pd.concat(parts), PROBLEMS)
+
+
+if __name__ == "__main__":
+    run(main)

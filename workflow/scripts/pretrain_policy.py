@@ -1,0 +1,68 @@
+"""Train the embedded policy: a word-level tokeniser and a tiny Qwen3 on the teacher's corpus.
+
+    python workflow/scripts/pretrain_policy.py --corpus corpus.parquet --hidden-size 64 --layers 2 --heads 2 \
+        --kv-heads 1 --head-dim 32 --mlp-size 192 --steps 2400 --batch-size 32 --learning-rate 5e-3 --seed 0 \
+        --threads 1 --output policy
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from goodhart.artifacts import publish, read_table, write_json
+from goodhart.commandline import parser, run, use_threads
+from goodhart.tables import CORPUS
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    args = parser(__doc__)
+    args.add_argument("--corpus", type=Path, required=True)
+    args.add_argument("--hidden-size", type=int, required=True)
+    args.add_argument("--layers", type=int, required=True)
+    args.add_argument("--heads", type=int, required=True)
+    args.add_argument("--kv-heads", type=int, required=True)
+    args.add_argument("--head-dim", type=int, required=True)
+    args.add_argument("--mlp-size", type=int, required=True)
+    args.add_argument("--steps", type=int, required=True)
+    args.add_argument("--batch-size", type=int, required=True)
+    args.add_argument("--learning-rate", type=float, required=True)
+    args.add_argument("--seed", type=int, required=True)
+    args.add_argument("--threads", type=int, required=True)
+    args.add_argument("--output", type=Path, required=True, help="model folder")
+    return args.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    corpus = read_table(args.corpus, CORPUS)
+    use_threads(args.threads)
+    import torch
+
+    from goodhart.encoding import encode_prompts, encode_responses
+    from goodhart.manifest import describe_model
+    from goodhart.pretraining import Shape, build_model, build_tokenizer, train
+
+    torch.manual_seed(args.seed)
+    tokenizer = build_tokenizer([*corpus["prompt"], *corpus["response"]])
+    shape = Shape(args.hidden_size, args.layers, args.heads, args.kv_heads, args.head_dim, args.mlp_size)
+    model = build_model(tokenizer, shape)
+    losses = train(
+        model,
+        encode_prompts(tokenizer, corpus["prompt"].tolist()),
+        encode_responses(tokenizer, corpus["response"].tolist()),
+        steps=args.steps,
+        batch_size=args.batch_size,
+        learning_rate=args.learning_rate,
+        generator=torch.Generator().manual_seed(args.seed),
+    )
+    print(f"loss of the last 100 steps: {sum(losses[-100:]) / len(losses[-100:]):.3f} nats a token")
+    with publish(args.output) as folder:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        write_json(folder / "manifest.json", {"model": ".", "revision": None, **describe_model(folder)})
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,65 @@
+"""Let the reference policy answer the evaluation problems: the scale of the true reward and the baseline of win rates.
+
+    python workflow/scripts/sample_reference.py --problems problems.parquet --policy policy --precision float32 \
+        --verifier gsm8k --max-new-tokens 48 --temperature 1 --batch-size 192 --seed 1 --threads 1 \
+        --output responses.parquet
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from goodhart.artifacts import read_table, write_table
+from goodhart.commandline import parser, run, use_threads
+from goodhart.tables import PROBLEMS, RESPONSES
+from goodhart.verifiers import verifier
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    args = parser(__doc__)
+    args.add_argument("--problems", type=Path, required=True)
+    args.add_argument("--policy", type=Path, required=True)
+    args.add_argument("--precision", required=True)
+    args.add_argument("--verifier", required=True)
+    args.add_argument("--max-new-tokens", type=int, required=True)
+    args.add_argument("--temperature", type=float, required=True)
+    args.add_argument("--batch-size", type=int, required=True)
+    args.add_argument("--seed", type=int, required=True)
+    args.add_argument("--threads", type=int, required=True)
+    args.add_argument("--output", type=Path, required=True)
+    return args.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    problems = read_table(args.problems, PROBLEMS).query("split == 'evaluation'")
+    verify = verifier(args.verifier)
+    use_threads(args.threads)
+    from goodhart.models import check_model, load_policy, load_tokenizer
+    from goodhart.probes import Examination, respond
+
+    check_model(args.policy)
+    exam = Examination(
+        problems["prompt"].tolist(),
+        problems["answer"].tolist(),
+        verify,
+        args.max_new_tokens,
+        args.temperature,
+        args.batch_size,
+        args.seed,
+    )
+    given = respond(load_policy(args.policy, args.precision), load_tokenizer(args.policy), exam)
+    table = problems[["problem_id", "prompt"]].assign(
+        response=given.texts,
+        finished=given.rollout.finished,
+        tokens=[len(tokens) for tokens in given.rollout.responses],
+        correct=given.strict,
+        correct_flexible=given.flexible,
+    )
+    write_table(args.output, table, RESPONSES)
+
+
+if __name__ == "__main__":
+    run(main)

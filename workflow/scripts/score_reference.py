@@ -1,0 +1,85 @@
+"""Log-probabilities of every preference response under the reference policy, in one pass (Eq. 6, and DPO's reference).
+
+    python workflow/scripts/score_reference.py --preferences preferences.parquet --policy policy --precision float32 \
+        --derived derived/offline.json --batch-size 64 --threads 1 --output logprobs.parquet
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from goodhart.artifacts import read_json, read_table, write_table
+from goodhart.commandline import parser, progress, run, use_threads
+from goodhart.errors import InputError
+from goodhart.tables import LOGPROBS, PREFERENCES
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    args = parser(__doc__)
+    args.add_argument("--preferences", type=Path, required=True)
+    args.add_argument("--policy", type=Path, required=True)
+    args.add_argument("--precision", required=True)
+    args.add_argument("--derived", type=Path, required=True, help="derived/offline.json: the length pairs are cut at")
+    args.add_argument("--batch-size", type=int, required=True)
+    args.add_argument("--threads", type=int, required=True)
+    args.add_argument("--output", type=Path, required=True)
+    return args.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    preferences = read_table(args.preferences, PREFERENCES)
+    derived = read_json(args.derived, ["values"])
+    use_threads(args.threads)
+    import torch
+
+    from goodhart.encoding import collate, encode_pairs
+    from goodhart.logprobs import sequence_logprobs
+    from goodhart.models import check_model, load_policy, load_tokenizer
+    from goodhart.training import values
+
+    check_model(args.policy)
+    tokenizer, policy = load_tokenizer(args.policy), load_policy(args.policy, args.precision)
+    max_length = values(derived)["max_length"]
+    whole = encode_pairs(tokenizer, preferences, max_length=sys.maxsize)
+    cut = encode_pairs(tokenizer, preferences, max_length)
+    pairs = {i: pair for i, pair in enumerate(cut) if pair}
+    if not pairs:
+        raise InputError(f"no preference pair fits into max_length = {max_length} tokens; override max_length.")
+    print(f"{len(pairs)} of {len(cut)} pairs have a prompt that fits into {max_length} tokens")
+
+    # Rows of like length share a batch; the order does not change a row's value.
+    responses = {(i, side): getattr(pair, side) for i, pair in pairs.items() for side in ("chosen", "rejected")}
+    order = sorted(responses, key=lambda row: len(pairs[row[0]].prompt) + len(responses[row]))
+    logprobs: dict[tuple[int, str], float] = {}
+    for start in progress(range(0, len(order), args.batch_size), "reference log-probs"):
+        rows = order[start : start + args.batch_size]
+        batch = collate(
+            [pairs[i].prompt for i, _ in rows], [responses[row] for row in rows], tokenizer.pad_token_id, policy.device
+        )
+        with torch.no_grad():
+            logprobs.update(zip(rows, sequence_logprobs(policy, batch).tolist(), strict=True))
+    write_table(
+        args.output,
+        [
+            {
+                "pair_id": preferences["pair_id"][i],
+                "split": preferences["split"][i],
+                "chosen_logprob": logprobs[i, "chosen"],
+                "rejected_logprob": logprobs[i, "rejected"],
+                "prompt_tokens": len(pair.prompt),
+                "chosen_tokens": len(pair.chosen),
+                "rejected_tokens": len(pair.rejected),
+                "truncated": pair != whole[i],
+            }
+            for i, pair in pairs.items()
+        ],
+        LOGPROBS,
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,84 @@
+"""Table 1: mean, standard error and n over seeds by level and arm, and how each quantity trends with beta.
+
+    python workflow/scripts/tabulate_levels.py --runs runs.parquet --csv table1.csv --markdown table1.md \
+        --latex table1.tex --trends trends.json
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from goodhart.artifacts import publish, read_table, write_json
+from goodhart.commandline import parser, run
+from goodhart.tables import RUNS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    args = parser(__doc__)
+    args.add_argument("--runs", type=Path, required=True)
+    args.add_argument("--csv", type=Path, required=True)
+    args.add_argument("--markdown", type=Path, required=True)
+    args.add_argument("--latex", type=Path, required=True)
+    args.add_argument("--trends", type=Path, required=True)
+    return args.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    runs = read_table(args.runs, RUNS)
+    from goodhart.measurement import table1, trends
+
+    table, found = table1(runs), trends(runs)
+    shown = _for_reading(table, found)
+    with publish(args.csv) as temporary:
+        table.to_csv(temporary, index=False)
+    with publish(args.markdown) as temporary:
+        temporary.write_text(shown.to_markdown(index=False) + "\n")
+    with publish(args.latex) as temporary:
+        temporary.write_text(shown.to_latex(index=False, escape=True).replace("±", r"$\pm$"))
+    write_json(args.trends, {"trends": found})
+
+
+def _for_reading(table: pd.DataFrame, found: list[dict]) -> pd.DataFrame:
+    """The table as text: mean ± standard error, and a last row an arm with the rank correlation with beta."""
+    import pandas as pd
+
+    from goodhart.measurement import TABLE1
+
+    rows = []
+    for (arm, method), part in table.groupby(["arm", "method"], sort=False):
+        for _, row in part.iterrows():
+            cells = {title: _mean_and_error(row, column) for title, column in TABLE1.items()}
+            rows.append(
+                {"Arm": arm, "Method": method, "Level": row["level"], "beta": f"{row['beta']:.3f}", "n": row["n"]}
+                | cells
+            )
+        mine = {t["quantity"]: t["level_means"] for t in found if (t["arm"], t["method"]) == (arm, method)}
+        rows.append(
+            {"Arm": arm, "Method": method, "Level": "Spearman with beta (exact p)", "beta": "", "n": len(part)}
+            | {title: _correlation(trend) for title, trend in mine.items()}
+        )
+    return pd.DataFrame(rows)
+
+
+def _mean_and_error(row: pd.Series, column: str) -> str:
+    import pandas as pd
+
+    if pd.isna(row[column]):
+        return "-"
+    text = f"{row[column]:.3g}" if pd.isna(row[f"{column}_se"]) else f"{row[column]:.3g} ± {row[f'{column}_se']:.2g}"
+    return text if row[f"{column}_n"] == row["n"] else f"{text} (n={row[f'{column}_n']})"
+
+
+def _correlation(trend: dict) -> str:
+    return "-" if trend["statistic"] is None else f"{trend['statistic']:+.2f} (p={trend['p_value']:.3f})"
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,100 @@
+"""Train one offline adapter: DPO (Eq. 1) at one beta and seed, with the cached reference log-probs.
+
+    python workflow/scripts/train_offline.py --method dpo --beta beta/p20.json --preferences preferences.parquet \
+        --logprobs logprobs.parquet --policy policy --precision float32 --derived derived/offline.json --epochs 1 \
+        --seed 0 --threads 1 --output adapter --metrics metrics.json
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from goodhart.artifacts import publish, read_json, read_table, write_json
+from goodhart.commandline import parser, run, use_threads
+from goodhart.errors import InputError
+from goodhart.tables import LOGPROBS, PREFERENCES
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    args = parser(__doc__)
+    args.add_argument("--method", choices=("dpo",), required=True)
+    args.add_argument("--beta", type=Path, required=True, help="beta/<level>.json")
+    args.add_argument("--preferences", type=Path, required=True)
+    args.add_argument("--logprobs", type=Path, required=True, help="reference log-probs of the same pairs")
+    args.add_argument("--policy", type=Path, required=True)
+    args.add_argument("--precision", required=True)
+    args.add_argument("--derived", type=Path, required=True, help="derived/offline.json")
+    args.add_argument("--epochs", type=int, required=True)
+    args.add_argument("--seed", type=int, required=True)
+    args.add_argument("--threads", type=int, required=True)
+    args.add_argument("--output", type=Path, required=True, help="adapter folder")
+    args.add_argument("--metrics", type=Path, required=True)
+    return args.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    beta = read_json(args.beta, ["level", "beta"])
+    derived = read_json(args.derived, ["values"])
+    preferences = read_table(args.preferences, PREFERENCES)
+    logprobs = read_table(args.logprobs, LOGPROBS)
+    rows = logprobs.merge(preferences.drop(columns="split"), on="pair_id", validate="one_to_one")
+    if len(rows) != len(logprobs):
+        raise InputError(f"{args.logprobs} and {args.preferences} are of different pairs; rerun score_reference.")
+    rows = rows.query("split == 'train'")
+    use_threads(args.threads)
+    from transformers import set_seed
+
+    from goodhart.encoding import encode_pairs
+    from goodhart.models import check_model, load_policy, load_tokenizer, lora_config
+    from goodhart.offline import CachedReferenceDPOTrainer, config
+    from goodhart.training import arguments, tokenized, train, values
+
+    check_model(args.policy)
+    used = values(derived)
+    tokenizer = load_tokenizer(args.policy)
+    pairs = encode_pairs(tokenizer, rows, used["max_length"])
+    counts = [(len(p.prompt), len(p.chosen), len(p.rejected)) if p else None for p in pairs]
+    if counts != list(zip(rows["prompt_tokens"], rows["chosen_tokens"], rows["rejected_tokens"], strict=True)):
+        raise InputError(f"{args.logprobs} was computed on other tokens; rerun score_reference with this policy.")
+    dataset = tokenized(
+        [
+            {
+                "prompt_ids": pair.prompt,
+                "chosen_ids": pair.chosen,
+                "rejected_ids": pair.rejected,
+                "ref_chosen_logps": chosen,
+                "ref_rejected_logps": rejected,
+            }
+            for pair, chosen, rejected in zip(pairs, rows["chosen_logprob"], rows["rejected_logprob"], strict=True)
+            if pair
+        ]
+    )
+    set_seed(args.seed)
+    with publish(args.output) as folder:
+        trainer = CachedReferenceDPOTrainer(
+            model=load_policy(args.policy, args.precision),
+            args=config(args.method, beta["beta"], arguments(used, len(dataset), args.epochs, args.seed, folder)),
+            train_dataset=dataset,
+            processing_class=tokenizer,
+            peft_config=lora_config(used["lora_rank"], used["lora_alpha"], used["lora_dropout"], "CAUSAL_LM"),
+        )
+        history = train(trainer)
+        trainer.model.save_pretrained(folder)
+    write_json(
+        args.metrics,
+        {
+            "method": args.method,
+            "level": beta["level"],
+            "beta": beta["beta"],
+            "seed": args.seed,
+            "rows": len(dataset),
+            "history": history,
+        },
+    )
+
+
+if __name__ == "__main__":
+    run(main)
