@@ -18,6 +18,7 @@ include: "workflow/rules/reference.smk"
 include: "workflow/rules/reward.smk"
 include: "workflow/rules/offline.smk"
 include: "workflow/rules/online.smk"
+include: "workflow/rules/measure.smk"
 
 
 rule all:
@@ -25,3 +26,14 @@ rule all:
     default_target: True
     input:
         ONLINE_TRAJECTORIES,
+        f"{RESULTS}/derived.json",
+        f"{RESULTS}/beta_grid.json",
+        f"{RESULTS}/tables/table1.csv",
+        FITS,
+
+
+rule tables:
+    """The tables and fits, from whatever they need."""
+    input:
+        f"{RESULTS}/tables/table1.csv",
+        FITS,

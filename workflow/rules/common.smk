@@ -1,4 +1,4 @@
-"""What every rule file uses: the checked configuration, paths, and the code a rule depends on."""
+"""What the rules share: the checked configuration, paths, and the code that each of them runs."""
 
 import os
 import shlex
@@ -9,7 +9,11 @@ import yaml
 from snakemake.exceptions import WorkflowError
 
 # Jobs run the interpreter that runs Snakemake, unless a conda environment is activated in front of it.
-os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+os.environ.update(
+    PATH=os.pathsep.join(
+        [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+    )
+)
 
 SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
 sys.path.insert(0, str(SCRIPTS))
@@ -19,7 +23,10 @@ from goodhart.errors import InputError  # noqa: E402
 from goodhart.fingerprint import fingerprint  # noqa: E402
 
 try:
-    study.check(config, yaml.safe_load((SCRIPTS.parent / "schemas" / "config.schema.yaml").read_text()))
+    study.check(
+        config,
+        yaml.safe_load((SCRIPTS.parent / "schemas" / "config.schema.yaml").read_text()),
+    )
 except InputError as error:
     raise WorkflowError(str(error))
 
@@ -32,12 +39,25 @@ OFFLINE_RUN = f"{RESULTS}/offline/{{method}}/{{level}}/seed-{{seed}}"
 ONLINE_RUN = f"{RESULTS}/online/{{method}}/{{level}}/kl-{{kl_level}}/seed-{{seed}}"
 POLICY = f"{RESULTS}/policy"
 BACKBONE = f"{RESULTS}/reward/backbone" if config["reward"]["model"] else POLICY
-MEMBERS = expand(f"{RESULTS}/reward/member-{{member}}/adapter", member=range(config["reward"]["members"]))
-PROBES = expand(
-    f"{OFFLINE_RUN}/probe.parquet", method=config["methods"], level=config["levels"], seed=config["seeds"]
+MEMBERS = expand(
+    f"{RESULTS}/reward/member-{{member}}/adapter",
+    member=range(config["reward"]["members"]),
 )
-FITS = expand(f"{RESULTS}/fit/{{method}}-{{arm}}.json", method=config["methods"], arm=config["arms"])
-ONLINE_TRAJECTORIES = [ONLINE_RUN.format(**cell._asdict()) + "/trajectory.parquet" for cell in study.cells(config)]
+PROBES = expand(
+    f"{OFFLINE_RUN}/probe.parquet",
+    method=config["methods"],
+    level=config["levels"],
+    seed=config["seeds"],
+)
+FITS = expand(
+    f"{RESULTS}/fit/{{method}}-{{arm}}.json",
+    method=config["methods"],
+    arm=config["arms"],
+)
+ONLINE_TRAJECTORIES = [
+    f"{ONLINE_RUN}/trajectory.parquet".format(**cell._asdict())
+    for cell in study.cells(config)
+]
 
 
 wildcard_constraints:
@@ -61,7 +81,15 @@ def model_of(wildcards):
 
 def overrides(wildcards):
     """The flags that replace values of Appendix C in one stage."""
-    return " ".join(f"--override {name}={value}" for name, value in config[wildcards.stage]["override"].items())
+    return " ".join(
+        f"--override {name}={value}"
+        for name, value in study.overrides(config, wildcards.stage).items()
+    )
+
+
+def prompt_template(wildcards):
+    """The template of dataset problems; a function, or Snakemake would take {question} for a wildcard."""
+    return config["task"]["dataset"]["template"]
 
 
 def optional(flag, value):

@@ -7,6 +7,13 @@ if config["task"]["source"] == "arithmetic":
         output:
             problems=f"{RESULTS}/data/problems.parquet",
             corpus=f"{RESULTS}/data/corpus.parquet",
+        log:
+            f"{LOGS}/generate_problems.log",
+        benchmark:
+            f"{BENCHMARKS}/generate_problems.tsv"
+        conda:
+            ENVIRONMENT
+        threads: 1
         params:
             code=code("generate_problems"),
             terms=config["task"]["arithmetic"]["terms"],
@@ -15,15 +22,8 @@ if config["task"]["source"] == "arithmetic":
             online=config["task"]["online_problems"],
             evaluation=config["task"]["evaluation_problems"],
             seed=config["task"]["seed"],
-        log:
-            f"{LOGS}/generate_problems.log",
-        benchmark:
-            f"{BENCHMARKS}/generate_problems.tsv"
-        threads: 1
-        conda:
-            ENVIRONMENT
         shell:
-            "python {SCRIPTS}/generate_problems.py --terms {params.terms} --pretraining-examples {params.corpus}"
+            "python workflow/scripts/generate_problems.py --terms {params.terms} --pretraining-examples {params.corpus}"
             " --preference-problems {params.preference} --online-problems {params.online}"
             " --evaluation-problems {params.evaluation} --seed {params.seed}"
             " --problems {output.problems} --corpus {output.corpus} &> {log}"
@@ -34,6 +34,13 @@ else:
         """Problems from files or the hub."""
         output:
             f"{RESULTS}/data/problems.parquet",
+        log:
+            f"{LOGS}/load_problems.log",
+        benchmark:
+            f"{BENCHMARKS}/load_problems.tsv"
+        conda:
+            ENVIRONMENT
+        threads: 1
         params:
             code=code("load_problems"),
             online=config["task"]["dataset"]["online"],
@@ -41,19 +48,12 @@ else:
             name=optional("--dataset-name", config["task"]["dataset"]["name"]),
             prompt=config["task"]["dataset"]["prompt_column"],
             answer=config["task"]["dataset"]["answer_column"],
-            template=config["task"]["dataset"]["template"],
+            template=prompt_template,
             limits=optional("--online-problems", config["task"]["online_problems"])
             + optional(" --evaluation-problems", config["task"]["evaluation_problems"]),
             seed=config["task"]["seed"],
-        log:
-            f"{LOGS}/load_problems.log",
-        benchmark:
-            f"{BENCHMARKS}/load_problems.tsv"
-        threads: 1
-        conda:
-            ENVIRONMENT
         shell:
-            "python {SCRIPTS}/load_problems.py --online {params.online:q} --evaluation {params.evaluation:q} {params.name}"
+            "python workflow/scripts/load_problems.py --online {params.online:q} --evaluation {params.evaluation:q} {params.name}"
             " --prompt-column {params.prompt:q} --answer-column {params.answer:q} --template {params.template:q}"
             " {params.limits} --seed {params.seed} --output {output} &> {log}"
 
@@ -66,6 +66,15 @@ if config["policy"]["model"] is None:
             rules.generate_problems.output.corpus,
         output:
             directory(POLICY),
+        log:
+            f"{LOGS}/pretrain_policy.log",
+        benchmark:
+            f"{BENCHMARKS}/pretrain_policy.tsv"
+        conda:
+            ENVIRONMENT
+        threads: config["threads"]
+        resources:
+            gpu=config["gpus"],
         params:
             code=code("pretrain_policy"),
             hidden=config["policy"]["pretraining"]["hidden_size"],
@@ -78,17 +87,8 @@ if config["policy"]["model"] is None:
             batch=config["policy"]["pretraining"]["batch_size"],
             rate=config["policy"]["pretraining"]["learning_rate"],
             seed=config["policy"]["pretraining"]["seed"],
-        log:
-            f"{LOGS}/pretrain_policy.log",
-        benchmark:
-            f"{BENCHMARKS}/pretrain_policy.tsv"
-        threads: config["threads"]
-        resources:
-            gpu=config["gpus"],
-        conda:
-            ENVIRONMENT
         shell:
-            "python {SCRIPTS}/pretrain_policy.py --corpus {input} --hidden-size {params.hidden} --layers {params.layers}"
+            "python workflow/scripts/pretrain_policy.py --corpus {input} --hidden-size {params.hidden} --layers {params.layers}"
             " --heads {params.heads} --kv-heads {params.kv_heads} --head-dim {params.head_dim} --mlp-size {params.mlp}"
             " --steps {params.steps} --batch-size {params.batch} --learning-rate {params.rate} --seed {params.seed}"
             " --threads {threads} --output {output} &> {log}"
@@ -99,19 +99,19 @@ else:
         """The given policy, pinned to weights that cannot change."""
         output:
             directory(POLICY),
-        params:
-            code=code("resolve_model"),
-            model=config["policy"]["model"],
-            revision=optional("--revision", config["policy"]["revision"]),
         log:
             f"{LOGS}/resolve_policy.log",
         benchmark:
             f"{BENCHMARKS}/resolve_policy.tsv"
-        threads: 1
         conda:
             ENVIRONMENT
+        threads: 1
+        params:
+            code=code("resolve_model"),
+            model=config["policy"]["model"],
+            revision=optional("--revision", config["policy"]["revision"]),
         shell:
-            "python {SCRIPTS}/resolve_model.py --model {params.model:q} {params.revision} --output {output} &> {log}"
+            "python workflow/scripts/resolve_model.py --model {params.model:q} {params.revision} --output {output} &> {log}"
 
 
 if config["preferences"]["source"] == "sampled":
@@ -124,6 +124,15 @@ if config["preferences"]["source"] == "sampled":
         output:
             preferences=f"{RESULTS}/data/preferences.parquet",
             coverage=f"{RESULTS}/data/coverage.json",
+        log:
+            f"{LOGS}/sample_preferences.log",
+        benchmark:
+            f"{BENCHMARKS}/sample_preferences.tsv"
+        conda:
+            ENVIRONMENT
+        threads: config["threads"]
+        resources:
+            gpu=config["gpus"],
         params:
             code=code("sample_preferences"),
             precision=config["precision"],
@@ -134,17 +143,8 @@ if config["preferences"]["source"] == "sampled":
             temperature=config["sampling"]["temperature"],
             batch=config["sampling"]["batch_size"],
             seed=config["preferences"]["seed"],
-        log:
-            f"{LOGS}/sample_preferences.log",
-        benchmark:
-            f"{BENCHMARKS}/sample_preferences.tsv"
-        threads: config["threads"]
-        resources:
-            gpu=config["gpus"],
-        conda:
-            ENVIRONMENT
         shell:
-            "python {SCRIPTS}/sample_preferences.py --problems {input.problems} --policy {input.policy}"
+            "python workflow/scripts/sample_preferences.py --problems {input.problems} --policy {input.policy}"
             " --precision {params.precision} --verifier {params.verifier} --correct-weight {params.correct}"
             " --filler-weight {params.filler} --max-new-tokens {params.tokens} --temperature {params.temperature}"
             " --batch-size {params.batch} --seed {params.seed} --threads {threads}"
@@ -159,6 +159,13 @@ else:
         output:
             preferences=f"{RESULTS}/data/preferences.parquet",
             coverage=f"{RESULTS}/data/coverage.json",
+        log:
+            f"{LOGS}/load_preferences.log",
+        benchmark:
+            f"{BENCHMARKS}/load_preferences.tsv"
+        conda:
+            ENVIRONMENT
+        threads: 1
         params:
             code=code("load_preferences"),
             source=config["preferences"]["dataset"]["source"],
@@ -168,13 +175,6 @@ else:
                 if name != "source"
             ),
             seed=config["preferences"]["seed"],
-        log:
-            f"{LOGS}/load_preferences.log",
-        benchmark:
-            f"{BENCHMARKS}/load_preferences.tsv"
-        threads: 1
-        conda:
-            ENVIRONMENT
         shell:
-            "python {SCRIPTS}/load_preferences.py --source {params.source:q} {params.columns} --seed {params.seed}"
+            "python workflow/scripts/load_preferences.py --source {params.source:q} {params.columns} --seed {params.seed}"
             " --policy {input.policy} --output {output.preferences} --coverage {output.coverage} &> {log}"

@@ -14,23 +14,30 @@ rule collect_runs:
         table=f"{RESULTS}/tables/runs.parquet",
         csv=f"{RESULTS}/tables/runs.csv",
         scales=f"{RESULTS}/tables/scales.json",
-        augc=expand(f"{RESULTS}/tables/augc/{{method}}-{{arm}}.csv", method=config["methods"], arm=config["arms"]),
-    params:
-        code=code("collect_runs"),
-        runs=[str(Path(path).parent) for path in ONLINE_TRAJECTORIES],
-        arms=" ".join(f"--arm {arm} " + " ".join("/".join(map(str, c)) for c in study.cells(config, arm)) for arm in config["arms"]),
-        augc=f"{RESULTS}/tables/augc",
+        augc=expand(
+            f"{RESULTS}/tables/augc/{{method}}-{{arm}}.csv",
+            method=config["methods"],
+            arm=config["arms"],
+        ),
     log:
         f"{LOGS}/collect_runs.log",
     benchmark:
         f"{BENCHMARKS}/collect_runs.tsv"
-    threads: 1
     conda:
         ENVIRONMENT
+    threads: 1
+    params:
+        code=code("collect_runs"),
+        runs=[str(Path(path).parent) for path in ONLINE_TRAJECTORIES],
+        arms=" ".join(
+            f"--arm {arm} "
+            + " ".join("/".join(map(str, c)) for c in study.cells(config, arm))
+            for arm in config["arms"]
+        ),
     shell:
-        "python {SCRIPTS}/collect_runs.py --runs {params.runs} --probes {input.probes} --quality {input.quality}"
+        "python workflow/scripts/collect_runs.py --runs {params.runs} --probes {input.probes} --quality {input.quality}"
         " --responses {input.responses} {params.arms} --gaps {output.gaps} --table {output.table} --csv {output.csv}"
-        " --scales {output.scales} --augc {params.augc} &> {log}"
+        " --scales {output.scales} --augc {output.augc} &> {log}"
 
 
 rule tabulate_levels:
@@ -42,17 +49,17 @@ rule tabulate_levels:
         markdown=f"{RESULTS}/tables/table1.md",
         latex=f"{RESULTS}/tables/table1.tex",
         trends=f"{RESULTS}/tables/trends.json",
-    params:
-        code=code("tabulate_levels"),
     log:
         f"{LOGS}/tabulate_levels.log",
     benchmark:
         f"{BENCHMARKS}/tabulate_levels.tsv"
-    threads: 1
     conda:
         ENVIRONMENT
+    threads: 1
+    params:
+        code=code("tabulate_levels"),
     shell:
-        "python {SCRIPTS}/tabulate_levels.py --runs {input} --csv {output.csv} --markdown {output.markdown}"
+        "python workflow/scripts/tabulate_levels.py --runs {input} --csv {output.csv} --markdown {output.markdown}"
         " --latex {output.latex} --trends {output.trends} &> {log}"
 
 
@@ -62,14 +69,14 @@ rule fit_power_law:
         f"{RESULTS}/tables/augc/{{method}}-{{arm}}.csv",
     output:
         f"{RESULTS}/fit/{{method}}-{{arm}}.json",
-    params:
-        code=code("fit_power_law"),
     log:
         f"{LOGS}/fit_power_law/{{method}}-{{arm}}.log",
     benchmark:
         f"{BENCHMARKS}/fit_power_law/{{method}}-{{arm}}.tsv"
-    threads: 1
     conda:
         ENVIRONMENT
+    threads: 1
+    params:
+        code=code("fit_power_law"),
     shell:
-        "python {SCRIPTS}/fit_power_law.py --augc {input} --output {output} &> {log}"
+        "python workflow/scripts/fit_power_law.py --augc {input} --output {output} &> {log}"

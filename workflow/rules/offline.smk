@@ -12,21 +12,21 @@ rule train_offline:
     output:
         adapter=directory(f"{OFFLINE_RUN}/adapter"),
         metrics=f"{OFFLINE_RUN}/metrics.json",
-    params:
-        code=code("train_offline"),
-        precision=config["precision"],
-        epochs=config["offline"]["epochs"],
     log:
         f"{LOGS}/train_offline/{{method}}-{{level}}-seed-{{seed}}.log",
     benchmark:
         f"{BENCHMARKS}/train_offline/{{method}}-{{level}}-seed-{{seed}}.tsv"
+    conda:
+        ENVIRONMENT
     threads: config["threads"]
     resources:
         gpu=config["gpus"],
-    conda:
-        ENVIRONMENT
+    params:
+        code=code("train_offline"),
+        precision=config["precision"],
+        epochs=config["offline"]["epochs"],
     shell:
-        "python {SCRIPTS}/train_offline.py --method {wildcards.method} --beta {input.beta}"
+        "python workflow/scripts/train_offline.py --method {wildcards.method} --beta {input.beta}"
         " --preferences {input.preferences} --logprobs {input.logprobs} --policy {input.policy}"
         " --precision {params.precision} --derived {input.derived} --epochs {params.epochs} --seed {wildcards.seed}"
         " --threads {threads} --output {output.adapter} --metrics {output.metrics} &> {log}"
@@ -49,6 +49,15 @@ rule probe_offline:
         problems=f"{RESULTS}/data/problems.parquet",
     output:
         f"{OFFLINE_RUN}/probe.parquet",
+    log:
+        f"{LOGS}/probe_offline/{{method}}-{{level}}-seed-{{seed}}.log",
+    benchmark:
+        f"{BENCHMARKS}/probe_offline/{{method}}-{{level}}-seed-{{seed}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: config["threads"]
+    resources:
+        gpu=config["gpus"],
     params:
         code=code("probe_offline"),
         precision=config["precision"],
@@ -57,17 +66,8 @@ rule probe_offline:
         temperature=config["sampling"]["temperature"],
         batch=config["sampling"]["batch_size"],
         evaluation_seed=config["evaluation"]["seed"],
-    log:
-        f"{LOGS}/probe_offline/{{method}}-{{level}}-seed-{{seed}}.log",
-    benchmark:
-        f"{BENCHMARKS}/probe_offline/{{method}}-{{level}}-seed-{{seed}}.tsv"
-    threads: config["threads"]
-    resources:
-        gpu=config["gpus"],
-    conda:
-        ENVIRONMENT
     shell:
-        "python {SCRIPTS}/probe_offline.py --adapter {input.adapter} --metrics {input.metrics} --policy {input.policy}"
+        "python workflow/scripts/probe_offline.py --adapter {input.adapter} --metrics {input.metrics} --policy {input.policy}"
         " --backbone {input.backbone} --precision {params.precision} --members {input.members}"
         " --centroid {input.centroid} --baseline {input.baseline} --preferences {input.preferences}"
         " --logprobs {input.logprobs} --derived-offline {input.derived_offline}"

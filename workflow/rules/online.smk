@@ -19,6 +19,15 @@ rule adapt_online:
         steps=f"{ONLINE_RUN}/steps.parquet",
         samples=f"{ONLINE_RUN}/samples.parquet",
         adapter=directory(f"{ONLINE_RUN}/adapter"),
+    log:
+        f"{LOGS}/adapt_online/{{method}}-{{level}}-kl-{{kl_level}}-seed-{{seed}}.log",
+    benchmark:
+        f"{BENCHMARKS}/adapt_online/{{method}}-{{level}}-kl-{{kl_level}}-seed-{{seed}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: config["threads"]
+    resources:
+        gpu=config["gpus"],
     params:
         code=code("adapt_online"),
         precision=config["precision"],
@@ -31,17 +40,8 @@ rule adapt_online:
         temperature=config["sampling"]["temperature"],
         batch=config["sampling"]["batch_size"],
         evaluation_seed=config["evaluation"]["seed"],
-    log:
-        f"{LOGS}/adapt_online/{{method}}-{{level}}-kl-{{kl_level}}-seed-{{seed}}.log",
-    benchmark:
-        f"{BENCHMARKS}/adapt_online/{{method}}-{{level}}-kl-{{kl_level}}-seed-{{seed}}.tsv"
-    threads: config["threads"]
-    resources:
-        gpu=config["gpus"],
-    conda:
-        ENVIRONMENT
     shell:
-        "python {SCRIPTS}/adapt_online.py --adapter {input.adapter} --metrics {input.metrics} --kl-beta {input.kl_beta}"
+        "python workflow/scripts/adapt_online.py --adapter {input.adapter} --metrics {input.metrics} --kl-beta {input.kl_beta}"
         " --policy {input.policy} --backbone {input.backbone} --precision {params.precision}"
         " --members {input.members} --centroid {input.centroid} --problems {input.problems}"
         " --derived-online {input.derived_online} --derived-reward {input.derived_reward}"

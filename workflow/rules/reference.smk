@@ -8,20 +8,20 @@ rule derive_hyperparameters:
         preferences=f"{RESULTS}/data/preferences.parquet",
     output:
         f"{RESULTS}/derived/{{stage}}.json",
+    log:
+        f"{LOGS}/derive_hyperparameters/{{stage}}.log",
+    benchmark:
+        f"{BENCHMARKS}/derive_hyperparameters/{{stage}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
     params:
         code=code("derive_hyperparameters"),
         memory=config["memory_gb"],
         overrides=overrides,
         seed=config["preferences"]["seed"],
-    log:
-        f"{LOGS}/derive_hyperparameters/{{stage}}.log",
-    benchmark:
-        f"{BENCHMARKS}/derive_hyperparameters/{{stage}}.tsv"
-    threads: 1
-    conda:
-        ENVIRONMENT
     shell:
-        "python {SCRIPTS}/derive_hyperparameters.py --model {input.model} --preferences {input.preferences}"
+        "python workflow/scripts/derive_hyperparameters.py --model {input.model} --preferences {input.preferences}"
         " --memory-gb {params.memory} --multiplier 1 --seed {params.seed} {params.overrides} --output {output} &> {log}"
 
 
@@ -33,17 +33,17 @@ rule collect_derived:
         online=f"{RESULTS}/derived/online.json",
     output:
         f"{RESULTS}/derived.json",
-    params:
-        code=code("collect_derived"),
     log:
         f"{LOGS}/collect_derived.log",
     benchmark:
         f"{BENCHMARKS}/collect_derived.tsv"
-    threads: 1
     conda:
         ENVIRONMENT
+    threads: 1
+    params:
+        code=code("collect_derived"),
     shell:
-        "python {SCRIPTS}/collect_derived.py --stages offline={input.offline} reward={input.reward}"
+        "python workflow/scripts/collect_derived.py --stages offline={input.offline} reward={input.reward}"
         " online={input.online} --output {output} &> {log}"
 
 
@@ -55,21 +55,21 @@ rule score_reference:
         derived=f"{RESULTS}/derived/offline.json",
     output:
         f"{RESULTS}/reference/logprobs.parquet",
-    params:
-        code=code("score_reference"),
-        precision=config["precision"],
-        batch=config["sampling"]["batch_size"],
     log:
         f"{LOGS}/score_reference.log",
     benchmark:
         f"{BENCHMARKS}/score_reference.tsv"
+    conda:
+        ENVIRONMENT
     threads: config["threads"]
     resources:
         gpu=config["gpus"],
-    conda:
-        ENVIRONMENT
+    params:
+        code=code("score_reference"),
+        precision=config["precision"],
+        batch=config["sampling"]["batch_size"],
     shell:
-        "python {SCRIPTS}/score_reference.py --preferences {input.preferences} --policy {input.policy}"
+        "python workflow/scripts/score_reference.py --preferences {input.preferences} --policy {input.policy}"
         " --precision {params.precision} --derived {input.derived} --batch-size {params.batch} --threads {threads}"
         " --output {output} &> {log}"
 
@@ -81,6 +81,15 @@ rule sample_reference:
         policy=POLICY,
     output:
         f"{RESULTS}/reference/responses.parquet",
+    log:
+        f"{LOGS}/sample_reference.log",
+    benchmark:
+        f"{BENCHMARKS}/sample_reference.tsv"
+    conda:
+        ENVIRONMENT
+    threads: config["threads"]
+    resources:
+        gpu=config["gpus"],
     params:
         code=code("sample_reference"),
         precision=config["precision"],
@@ -89,17 +98,8 @@ rule sample_reference:
         temperature=config["sampling"]["temperature"],
         batch=config["sampling"]["batch_size"],
         seed=config["evaluation"]["seed"],
-    log:
-        f"{LOGS}/sample_reference.log",
-    benchmark:
-        f"{BENCHMARKS}/sample_reference.tsv"
-    threads: config["threads"]
-    resources:
-        gpu=config["gpus"],
-    conda:
-        ENVIRONMENT
     shell:
-        "python {SCRIPTS}/sample_reference.py --problems {input.problems} --policy {input.policy}"
+        "python workflow/scripts/sample_reference.py --problems {input.problems} --policy {input.policy}"
         " --precision {params.precision} --verifier {params.verifier} --max-new-tokens {params.tokens}"
         " --temperature {params.temperature} --batch-size {params.batch} --seed {params.seed} --threads {threads}"
         " --output {output} &> {log}"
@@ -111,17 +111,17 @@ rule derive_beta:
         f"{RESULTS}/reference/logprobs.parquet",
     output:
         f"{RESULTS}/beta/{{level}}.json",
-    params:
-        code=code("derive_beta"),
     log:
         f"{LOGS}/derive_beta/{{level}}.log",
     benchmark:
         f"{BENCHMARKS}/derive_beta/{{level}}.tsv"
-    threads: 1
     conda:
         ENVIRONMENT
+    threads: 1
+    params:
+        code=code("derive_beta"),
     shell:
-        "python {SCRIPTS}/derive_beta.py --level {wildcards.level} --logprobs {input} --output {output} &> {log}"
+        "python workflow/scripts/derive_beta.py --level {wildcards.level} --logprobs {input} --output {output} &> {log}"
 
 
 rule collect_beta_grid:
@@ -130,14 +130,14 @@ rule collect_beta_grid:
         expand(f"{RESULTS}/beta/{{level}}.json", level=study.all_levels(config)),
     output:
         f"{RESULTS}/beta_grid.json",
-    params:
-        code=code("collect_beta_grid"),
     log:
         f"{LOGS}/collect_beta_grid.log",
     benchmark:
         f"{BENCHMARKS}/collect_beta_grid.tsv"
-    threads: 1
     conda:
         ENVIRONMENT
+    threads: 1
+    params:
+        code=code("collect_beta_grid"),
     shell:
-        "python {SCRIPTS}/collect_beta_grid.py --betas {input} --output {output} &> {log}"
+        "python workflow/scripts/collect_beta_grid.py --betas {input} --output {output} &> {log}"

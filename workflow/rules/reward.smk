@@ -6,19 +6,19 @@ if config["reward"]["model"]:
         """The given reward backbone, pinned to weights that cannot change."""
         output:
             directory(BACKBONE),
-        params:
-            code=code("resolve_model"),
-            model=config["reward"]["model"],
-            revision=optional("--revision", config["reward"]["revision"]),
         log:
             f"{LOGS}/resolve_backbone.log",
         benchmark:
             f"{BENCHMARKS}/resolve_backbone.tsv"
-        threads: 1
         conda:
             ENVIRONMENT
+        threads: 1
+        params:
+            code=code("resolve_model"),
+            model=config["reward"]["model"],
+            revision=optional("--revision", config["reward"]["revision"]),
         shell:
-            "python {SCRIPTS}/resolve_model.py --model {params.model:q} {params.revision} --output {output} &> {log}"
+            "python workflow/scripts/resolve_model.py --model {params.model:q} {params.revision} --output {output} &> {log}"
 
 
 rule train_reward:
@@ -30,22 +30,22 @@ rule train_reward:
     output:
         adapter=directory(f"{RESULTS}/reward/member-{{member}}/adapter"),
         metrics=f"{RESULTS}/reward/member-{{member}}/metrics.json",
+    log:
+        f"{LOGS}/train_reward/member-{{member}}.log",
+    benchmark:
+        f"{BENCHMARKS}/train_reward/member-{{member}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: config["threads"]
+    resources:
+        gpu=config["gpus"],
     params:
         code=code("train_reward"),
         precision=config["precision"],
         epochs=config["reward"]["epochs"],
         seed=config["reward"]["seed"],
-    log:
-        f"{LOGS}/train_reward/member-{{member}}.log",
-    benchmark:
-        f"{BENCHMARKS}/train_reward/member-{{member}}.tsv"
-    threads: config["threads"]
-    resources:
-        gpu=config["gpus"],
-    conda:
-        ENVIRONMENT
     shell:
-        "python {SCRIPTS}/train_reward.py --member {wildcards.member} --preferences {input.preferences}"
+        "python workflow/scripts/train_reward.py --member {wildcards.member} --preferences {input.preferences}"
         " --backbone {input.backbone} --precision {params.precision} --derived {input.derived}"
         " --epochs {params.epochs} --seed {params.seed} --threads {threads}"
         " --output {output.adapter} --metrics {output.metrics} &> {log}"
@@ -63,22 +63,22 @@ rule evaluate_rewards:
         quality=f"{RESULTS}/reward/quality.json",
         centroid=f"{RESULTS}/reward/centroid.safetensors",
         baseline=f"{RESULTS}/reward/baseline.parquet",
+    log:
+        f"{LOGS}/evaluate_rewards.log",
+    benchmark:
+        f"{BENCHMARKS}/evaluate_rewards.tsv"
+    conda:
+        ENVIRONMENT
+    threads: config["threads"]
+    resources:
+        gpu=config["gpus"],
     params:
         code=code("evaluate_rewards"),
         precision=config["precision"],
         batch=config["sampling"]["batch_size"],
         seed=config["evaluation"]["seed"],
-    log:
-        f"{LOGS}/evaluate_rewards.log",
-    benchmark:
-        f"{BENCHMARKS}/evaluate_rewards.tsv"
-    threads: config["threads"]
-    resources:
-        gpu=config["gpus"],
-    conda:
-        ENVIRONMENT
     shell:
-        "python {SCRIPTS}/evaluate_rewards.py --members {input.members} --preferences {input.preferences}"
+        "python workflow/scripts/evaluate_rewards.py --members {input.members} --preferences {input.preferences}"
         " --backbone {input.backbone} --precision {params.precision} --derived {input.derived}"
         " --responses {input.responses} --batch-size {params.batch} --seed {params.seed} --threads {threads}"
         " --quality {output.quality} --centroid {output.centroid} --baseline {output.baseline} &> {log}"

@@ -5,7 +5,7 @@ An arm is named with its cells: `--arm NAME METHOD/LEVEL/KL_LEVEL/SEED ...`; a r
     python workflow/scripts/collect_runs.py --runs online/dpo/p20/kl-p20/seed-0 --probes \
         offline/dpo/p20/seed-0/probe.parquet --quality quality.json --responses responses.parquet \
         --arm paper dpo/p20/p20/0 --gaps gaps.parquet --table runs.parquet --csv runs.csv --scales scales.json \
-        --augc augc
+        --augc augc/dpo-paper.csv
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--table", type=Path, required=True)
     args.add_argument("--csv", type=Path, required=True)
     args.add_argument("--scales", type=Path, required=True)
-    args.add_argument("--augc", type=Path, required=True, help="folder for <method>-<arm>.csv: beta, augc, seed")
+    args.add_argument("--augc", type=Path, nargs="+", required=True, help="<method>-<arm>.csv: beta, augc, seed")
     return args.parse_args(argv)
 
 
@@ -55,8 +55,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     with publish(args.csv) as temporary:
         runs.to_csv(temporary, index=False)
     write_json(args.scales, asdict(scale))
-    for (method, arm), part in runs.groupby(["method", "arm"]):
-        with publish(args.augc / f"{method}-{arm}.csv") as temporary:
+    for path in args.augc:
+        part = runs[runs["method"] + "-" + runs["arm"] == path.stem]
+        if part.empty:
+            raise InputError(f"--augc {path}: no run belongs to a method and arm called {path.stem}.")
+        with publish(path) as temporary:
             part[["beta", "augc", "seed"]].sort_values(["beta", "seed"]).to_csv(temporary, index=False)
 
 

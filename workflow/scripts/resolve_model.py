@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from goodhart.artifacts import check_safetensors, publish, write_json
@@ -42,8 +43,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _gguf_path(model: str) -> Path:
     package, _, name = model.rpartition(":")
     if package:
-        from importlib.util import find_spec
-
         spec = find_spec(package)
         if spec is None or not spec.submodule_search_locations:
             raise InputError(f"package {package} is not installed; install it, or name a .gguf file.")
@@ -57,6 +56,8 @@ def _gguf_path(model: str) -> Path:
 
 def _convert(path: Path, folder: Path) -> dict:
     """Dequantise a GGUF file into a float32 safetensors model in `folder`."""
+    if find_spec("gguf") is None:
+        raise InputError(f"reading {path.name} needs the package gguf; install this project's extra 'gguf'.")
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 

@@ -37,7 +37,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     beta = read_json(args.beta, ["level", "beta"])
-    derived = read_json(args.derived, ["values"])
+    derived = read_json(args.derived, ["inputs", "values"])
     preferences = read_table(args.preferences, PREFERENCES)
     logprobs = read_table(args.logprobs, LOGPROBS)
     rows = logprobs.merge(preferences.drop(columns="split"), on="pair_id", validate="one_to_one")
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with publish(args.output) as folder:
         trainer = CachedReferenceDPOTrainer(
             model=load_policy(args.policy, args.precision),
-            args=config(args.method, beta["beta"], arguments(used, len(dataset), args.epochs, args.seed, folder)),
+            args=config(args.method, beta["beta"], arguments(derived, len(dataset), args.epochs, args.seed, folder)),
             train_dataset=dataset,
             processing_class=tokenizer,
             peft_config=lora_config(used["lora_rank"], used["lora_alpha"], used["lora_dropout"], "CAUSAL_LM"),

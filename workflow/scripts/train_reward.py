@@ -37,7 +37,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     preferences = read_table(args.preferences, PREFERENCES).query("split == 'train'")
-    derived = read_json(args.derived, ["values"])
+    derived = read_json(args.derived, ["inputs", "values"])
     use_threads(args.threads)
     import numpy as np
     from transformers import set_seed
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with publish(args.output) as folder:
         trainer = RewardTrainer(
             model=load_reward_backbone(args.backbone, args.precision),
-            args=RewardConfig(**arguments(used, len(rows), args.epochs, seed, folder)),
+            args=RewardConfig(**arguments(derived, len(rows), args.epochs, seed, folder)),
             train_dataset=dataset,
             processing_class=tokenizer,
             peft_config=lora_config(used["lora_rank"], used["lora_alpha"], used["lora_dropout"], "SEQ_CLS"),

@@ -54,6 +54,12 @@ def all_levels(config: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys([*config["levels"], *(c.kl_level for c in cells(config))]))
 
 
+def overrides(config: Mapping[str, Any], stage: str) -> dict[str, float]:
+    """What replaces Appendix C in a stage: the stage's own, over those of the embedded policy where it is in use."""
+    embedded = config["policy"]["pretraining"]["override"][stage] if config["policy"]["model"] is None else {}
+    return {**embedded, **config[stage]["override"]}
+
+
 def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     """Raise `InputError` with one sentence that names the key, unless `config` is a study the workflow can run."""
     from jsonschema import Draft202012Validator

@@ -15,25 +15,30 @@ if TYPE_CHECKING:
     from transformers import Trainer
 
 
+CHECKPOINTED = 5e7  # parameters from which on activations are recomputed rather than kept
+
+
 def values(derived: Mapping[str, Any]) -> dict[str, Any]:
     """The values in use of a `derived/<stage>.json`, by name."""
     return {name: entry["value"] for name, entry in derived["values"].items()}
 
 
 def arguments(derived: Mapping[str, Any], rows: int, epochs: int, seed: int, folder: Path) -> dict[str, Any]:
-    """Keyword arguments of a TRL config from the values of Appendix C.
+    """Keyword arguments of a TRL config from a `derived/<stage>.json`.
 
     Dropout stays on (TRL would turn it off), and sequences are already cut to length, so the trainer cuts nothing.
+    Activations are recomputed in the backward pass where the model is large enough for memory to matter.
     """
     gpu = torch.cuda.is_available()
-    total = epochs * -(-rows // derived["batch_size"])
+    used = values(derived)
+    total = epochs * -(-rows // used["batch_size"])
     return {
         "output_dir": str(folder),
         "num_train_epochs": epochs,
-        "per_device_train_batch_size": derived["batch_size"],
-        "learning_rate": derived["learning_rate"],
-        "weight_decay": derived["weight_decay"],
-        "max_grad_norm": derived["clip_norm"],
+        "per_device_train_batch_size": used["batch_size"],
+        "learning_rate": used["learning_rate"],
+        "weight_decay": used["weight_decay"],
+        "max_grad_norm": used["clip_norm"],
         "warmup_steps": warmup_steps(total),
         "optim": "adamw_torch",
         "disable_dropout": False,
@@ -42,7 +47,7 @@ def arguments(derived: Mapping[str, Any], rows: int, epochs: int, seed: int, fol
         "data_seed": seed,
         "bf16": gpu,
         "use_cpu": not gpu,
-        "gradient_checkpointing": gpu,
+        "gradient_checkpointing": derived["inputs"]["parameters"] > CHECKPOINTED,
         "save_strategy": "no",
         "logging_steps": max(1, total // 20),
         "disable_tqdm": True,

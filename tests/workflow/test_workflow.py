@@ -1,0 +1,210 @@
+"""A tiny study from end to end, and what Snakemake wants to run again after each kind of change."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TINY = "tests/workflow/tiny.yaml"
+PARTS = ("Snakefile", "workflow", "config", "envs", "profiles", TINY)
+
+Snakemake = Callable[..., subprocess.CompletedProcess]
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the workflow, free to be edited."""
+    folder = tmp_path_factory.mktemp("house")
+    for part in PARTS:
+        source, target = ROOT / part, folder / part
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def snakemake(house: Path) -> Snakemake:
+    def call(*args: str, config: str = TINY) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", *args, "--configfile", config]
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+        return subprocess.run(command, cwd=house, env=environment, capture_output=True, text=True, timeout=900)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def study(house: Path, snakemake: Snakemake) -> Path:
+    """The results of the tiny study."""
+    done = snakemake()
+    logs = [f"{path}:\n{path.read_text()[-1500:]}" for path in house.glob("logs/**/*.log")] if done.returncode else []
+    assert done.returncode == 0, "\n".join([done.stderr[-3000:], *logs])
+    return house / "results" / "tiny"
+
+
+def jobs(planned: subprocess.CompletedProcess) -> dict[str, int]:
+    """The job table of a dry run, without the targets that only collect."""
+    output = planned.stdout + planned.stderr
+    assert planned.returncode == 0, output[-3000:]
+    table = re.search(r"^job +count\n[- ]+\n(.*?)^total", output, flags=re.MULTILINE | re.DOTALL)
+    rows = [line.split() for line in table[1].splitlines()] if table else []
+    return {name: int(count) for name, count in rows if name not in {"all", "figures", "tables"}}
+
+
+@contextmanager
+def edited(path: Path, change: Callable[[str], str]) -> Iterator[None]:
+    before = path.read_text()
+    path.write_text(change(before))
+    assert path.read_text() != before
+    try:
+        yield
+    finally:
+        path.write_text(before)
+
+
+def test_study_is_complete(study: Path) -> None:
+    online = sorted(str(p.parent.relative_to(study)) for p in study.glob("online/**/trajectory.parquet"))
+    assert online == [
+        f"online/dpo/{level}/kl-{kl}/seed-{seed}"
+        for level, kl in (("p20", "p20"), ("p80", "p20"), ("p80", "p80"))
+        for seed in (0, 1)
+    ]
+    grid = json.loads((study / "beta_grid.json").read_text())["levels"]
+    assert [level["level"] for level in grid] == ["p20", "p80"]
+    assert 0 < grid[0]["beta"] < 1 < grid[1]["beta"]
+    assert set(json.loads((study / "derived.json").read_text())) == {"offline", "reward", "online"}
+    figures = {path.stem for path in study.glob("figures/*.svg")}
+    assert figures == {path.stem for path in study.glob("figures/*.pdf")}
+    assert {"rewards_by_step", "gap_by_step", "augc_by_beta"} <= figures
+    assert not list(study.rglob("*.tmp")), "a temporary file was left behind"
+
+
+def test_second_run_has_nothing_to_do(study: Path, snakemake: Snakemake) -> None:
+    assert "Nothing to be done" in snakemake("-n").stderr
+
+
+def test_touch_and_comments_rerun_nothing(study: Path, house: Path, snakemake: Snakemake) -> None:
+    for path in (house / "workflow" / "scripts").rglob("*.py"):
+        path.write_text(path.read_text() + "\n# A remark.\n")
+    assert "Nothing to be done" in snakemake("-n").stderr
+
+
+def test_edit_of_online_loop_reruns_online_runs_and_what_follows(
+    study: Path, house: Path, snakemake: Snakemake
+) -> None:
+    loop = house / "workflow" / "scripts" / "goodhart" / "adaptation.py"
+    with edited(loop, lambda text: text.replace("DEGENERATE = 1e-6", "DEGENERATE = 2e-6")):
+        planned = jobs(snakemake("-n"))
+        assert snakemake("-n", "--rerun-triggers", "mtime").returncode == 0
+        assert not jobs(snakemake("-n", "--rerun-triggers", "mtime"))
+    assert planned == {
+        "adapt_online": 6,
+        "collect_runs": 1,
+        "tabulate_levels": 1,
+        "fit_power_law": 2,
+        "draw_figures": 1,
+        "show_samples": 1,
+    }
+
+
+def test_edit_of_plotting_reruns_figures_only(study: Path, house: Path, snakemake: Snakemake) -> None:
+    plotting = house / "workflow" / "scripts" / "goodhart" / "plotting.py"
+    with edited(plotting, lambda text: text + "\nEXTRA = 1\n"):
+        assert jobs(snakemake("-n")) == {"draw_figures": 1}
+
+
+def test_forced_adapter_reruns_its_own_runs_and_the_collection(study: Path, snakemake: Snakemake) -> None:
+    adapter = "results/tiny/offline/dpo/p80/seed-1/adapter"
+    planned = snakemake("-n", "--forcerun", adapter)
+    assert jobs(planned) == {
+        "train_offline": 1,
+        "probe_offline": 1,
+        "adapt_online": 2,
+        "collect_runs": 1,
+        "tabulate_levels": 1,
+        "fit_power_law": 2,
+        "draw_figures": 1,
+        "show_samples": 1,
+    }
+    outputs = re.findall(r"output: (.*)", planned.stdout + planned.stderr)
+    runs = [path for line in outputs for path in line.split(", ") if "/offline/" in path or "/online/" in path]
+    assert runs
+    assert all("/p80/" in path and "/seed-1/" in path for path in runs)
+
+
+def test_new_level_schedules_only_itself(study: Path, house: Path, snakemake: Snakemake) -> None:
+    more = house / "more.yaml"
+    more.write_text((house / TINY).read_text().replace("[p20, p80]", "[p20, b0.10, p80]"))
+    planned = snakemake("-n", config="more.yaml")
+    counts = jobs(planned)
+    assert counts == {
+        "derive_beta": 1,
+        "collect_beta_grid": 1,
+        "train_offline": 2,
+        "probe_offline": 2,
+        "adapt_online": 4,
+        "collect_runs": 1,
+        "tabulate_levels": 1,
+        "fit_power_law": 2,
+        "draw_figures": 1,
+        "show_samples": 1,
+    }
+    outputs = re.findall(r"output: (.*)", planned.stdout + planned.stderr)
+    assert not [line for line in outputs if re.search(r"/(offline|online)/dpo/p\d+/", line)]
+
+
+def test_one_run_builds_nothing_else(study: Path, house: Path, snakemake: Snakemake) -> None:
+    other = house / "other.yaml"
+    other.write_text((house / TINY).read_text().replace("study: tiny", "study: other"))
+    target = "results/other/online/dpo/p20/kl-p20/seed-0/trajectory.parquet"
+    counts = jobs(snakemake("-n", target, config="other.yaml"))
+    assert counts["adapt_online"] == counts["train_offline"] == counts["derive_beta"] == 1
+    assert counts["train_reward"] == 2
+    assert "probe_offline" not in counts
+
+
+def test_redrawing_trains_nothing(study: Path, snakemake: Snakemake) -> None:
+    assert jobs(snakemake("-n", "figures", "--forcerun", "draw_figures")) == {"draw_figures": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("onlin: {steps: 3}", "'onlin'"),
+        ("online: {stepz: 3}", "'stepz'"),
+        ("online: {steps: many}", "online.steps"),
+        ("sampling: {temperature: 0}", "sampling.temperature"),
+        ("levels: [p20, high]", "levels.1"),
+        ("levels: [p0]", "p0"),
+        ("task: {source: dataset}", "policy.model"),
+    ],
+)
+def test_bad_configuration_stops_before_any_job(house: Path, snakemake: Snakemake, change: str, sentence: str) -> None:
+    bad = house / "bad.yaml"
+    bad.write_text(f"study: bad\n{change}\n")
+    failed = snakemake(config="bad.yaml")
+    assert failed.returncode == 1
+    named = [line for line in failed.stderr.splitlines() if line.startswith("config: ")]
+    assert len(named) == 1
+    assert sentence in named[0]
+    assert not (house / "results" / "bad").exists()
+
+
+def test_report_is_self_contained(study: Path, house: Path, snakemake: Snakemake) -> None:
+    made = snakemake("--report", "results/tiny/report.html")
+    assert made.returncode == 0, made.stderr[-3000:]
+    page = (study / "report.html").read_text()
+    assert "gap_by_step" in page
+    assert not re.search(r'<(script|link)[^>]+(src|href)="https?://', page)
