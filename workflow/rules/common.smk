@@ -52,7 +52,7 @@ PROBES = expand(
 FITS = expand(
     f"{RESULTS}/fit/{{method}}-{{arm}}.json",
     method=config["methods"],
-    arm=config["arms"],
+    arm=study.arms(config),
 )
 ONLINE_TRAJECTORIES = [
     f"{ONLINE_RUN}/trajectory.parquet".format(**cell._asdict())

@@ -17,7 +17,7 @@ rule collect_runs:
         augc=expand(
             f"{RESULTS}/tables/augc/{{method}}-{{arm}}.csv",
             method=config["methods"],
-            arm=config["arms"],
+            arm=study.arms(config),
         ),
     log:
         f"{LOGS}/collect_runs.log",
@@ -32,7 +32,7 @@ rule collect_runs:
         arms=" ".join(
             f"--arm {arm} "
             + " ".join("/".join(map(str, c)) for c in study.cells(config, arm))
-            for arm in config["arms"]
+            for arm in study.arms(config)
         ),
     shell:
         "python workflow/scripts/collect_runs.py --runs {params.runs} --probes {input.probes} --quality {input.quality}"

@@ -40,6 +40,10 @@ def check_model(folder: Path) -> dict[str, Any]:
             raise InputError(f"{source} holds no *.safetensors file; name a folder with a model in that format.")
         for path in weights:
             check_safetensors(path)
+        for name in ("config.json", "tokenizer_config.json"):
+            read_json(source / name)
+        if (source / "tokenizer.json").is_file():
+            read_json(source / "tokenizer.json", ["model"])
     return manifest
 
 

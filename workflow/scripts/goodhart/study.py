@@ -30,9 +30,14 @@ def parse_level(level: str) -> tuple[str, float]:
     raise InputError(f"level {level!r} is neither a percentile such as p20 nor a positive beta such as b0.10.")
 
 
+def arms(config: Mapping[str, Any]) -> dict[str, str]:
+    """The arms of the study; one that a study sets to null, to be rid of a default, is none."""
+    return {name: chosen for name, chosen in config["arms"].items() if chosen is not None}
+
+
 def kl_level(config: Mapping[str, Any], arm: str, level: str) -> str:
     """The level whose beta enters Eq. 10 for an offline level in an arm."""
-    chosen = config["arms"][arm]
+    chosen = arms(config)[arm]
     return level if chosen == SAME else chosen
 
 
@@ -41,7 +46,7 @@ def cells(config: Mapping[str, Any], arm: str | None = None) -> list[Cell]:
     return list(
         dict.fromkeys(
             Cell(method, level, kl_level(config, name, level), seed)
-            for name in ([arm] if arm else config["arms"])
+            for name in ([arm] if arm else arms(config))
             for method in config["methods"]
             for level in config["levels"]
             for seed in config["seeds"]
@@ -69,8 +74,10 @@ def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     if error is not None:
         key = ".".join(map(str, error.absolute_path)) or "the top level"
         raise InputError(f"config: {key}: {error.message}.")
-    for level in [*config["levels"], *(chosen for chosen in config["arms"].values() if chosen != SAME)]:
+    for level in [*config["levels"], *(chosen for chosen in arms(config).values() if chosen != SAME)]:
         parse_level(level)
+    if not arms(config):
+        raise InputError("config: arms: every arm is null; keep at least one.")
     embedded = config["task"]["source"] == "arithmetic"
     if config["policy"]["model"] is None and not embedded:
         raise InputError("config: policy.model: name a model; only task.source arithmetic can train its own policy.")
