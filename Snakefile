@@ -8,6 +8,9 @@ min_version("9.0")
 configfile: "config/config.yaml"
 
 
+report: "workflow/report/workflow.rst"
+
+
 resource_scopes:
     gpu="local",
 
@@ -19,21 +22,30 @@ include: "workflow/rules/reward.smk"
 include: "workflow/rules/offline.smk"
 include: "workflow/rules/online.smk"
 include: "workflow/rules/measure.smk"
+include: "workflow/rules/figures.smk"
 
 
 rule all:
     """Everything a study yields."""
     default_target: True
     input:
-        ONLINE_TRAJECTORIES,
         f"{RESULTS}/derived.json",
         f"{RESULTS}/beta_grid.json",
-        f"{RESULTS}/tables/table1.csv",
+        ONLINE_TRAJECTORIES,
+        rules.tabulate_levels.output,
         FITS,
+        rules.draw_figures.output,
+        rules.show_samples.output,
 
 
 rule tables:
-    """The tables and fits, from whatever they need."""
+    """Table 1 and the fits, from whatever they need."""
     input:
-        f"{RESULTS}/tables/table1.csv",
+        rules.tabulate_levels.output,
         FITS,
+
+
+rule figures:
+    """The figures, from the tables alone where these exist."""
+    input:
+        rules.draw_figures.output,

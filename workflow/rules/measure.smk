@@ -12,7 +12,12 @@ rule collect_runs:
     output:
         gaps=f"{RESULTS}/tables/gaps.parquet",
         table=f"{RESULTS}/tables/runs.parquet",
-        csv=f"{RESULTS}/tables/runs.csv",
+        csv=report(
+            f"{RESULTS}/tables/runs.csv",
+            caption="../report/runs.rst",
+            category="Tables",
+            labels={"table": "Every run (Appendix F)"},
+        ),
         scales=f"{RESULTS}/tables/scales.json",
         augc=expand(
             f"{RESULTS}/tables/augc/{{method}}-{{arm}}.csv",
@@ -45,7 +50,12 @@ rule tabulate_levels:
     input:
         f"{RESULTS}/tables/runs.parquet",
     output:
-        csv=f"{RESULTS}/tables/table1.csv",
+        csv=report(
+            f"{RESULTS}/tables/table1.csv",
+            caption="../report/table1.rst",
+            category="Tables",
+            labels={"table": "Table 1, by level and arm"},
+        ),
         markdown=f"{RESULTS}/tables/table1.md",
         latex=f"{RESULTS}/tables/table1.tex",
         trends=f"{RESULTS}/tables/trends.json",

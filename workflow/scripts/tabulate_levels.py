@@ -77,7 +77,11 @@ def _mean_and_error(row: pd.Series, column: str) -> str:
 
 
 def _correlation(trend: dict) -> str:
-    return "-" if trend["statistic"] is None else f"{trend['statistic']:+.2f} (p={trend['p_value']:.3f})"
+    return "-" if trend["statistic"] is None else f"{trend['statistic']:+.2f} (p {_p(trend['p_value'])})"
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def fit_power_law(beta: npt.ArrayLike, augc: npt.ArrayLike, seeds: npt.ArrayLike
     """Least squares over all runs: `beta` > 0, `augc` >= 0 and, for an interval, the seed of each run.
 
     Returns a JSON-ready dict: a, b, c, r_squared (over the same points), n, exact_by_construction (no more betas than
-    parameters), beta_star and augc_at_beta_star (each {"eq15", "grid_minimum"}), beta_star_interval (of eq15, seeds
+    parameters, and the curve runs through the mean of each), beta_star and augc_at_beta_star (each {"eq15", "grid_minimum"}), beta_star_interval (of eq15, seeds
     resampled: {"low", "high", "level", "resamples", "seeds"}; None below two) and warnings [{"name", "message"}].
     Data without an increase give a = 0, b = None, c = the mean. InputError for what no run can produce.
     """
@@ -61,7 +61,7 @@ def fit_power_law(beta: npt.ArrayLike, augc: npt.ArrayLike, seeds: npt.ArrayLike
 
     fit, refusal = _least_squares(x, y)
     warnings: list[str | None] = [refusal, *_remarks(x, y)]
-    exact = len(np.unique(x)) <= _PARAMETERS
+    exact = refusal is None and len(np.unique(x)) <= _PARAMETERS and _through_means(fit, x, y)
     star: Fit = {"eq15": None, "grid_minimum": None}
     if refusal is None:
         warnings.append("exact_by_construction" if exact else None)
@@ -189,6 +189,11 @@ def _interval(x: FloatArray, y: FloatArray, labels: npt.NDArray[Any]) -> dict[st
         return None
     low, high = np.percentile(stars, [50 * (1 - _LEVEL), 50 * (1 + _LEVEL)])
     return {"low": float(low), "high": float(high), "level": _LEVEL, "resamples": _RESAMPLES, "seeds": k}
+
+
+def _through_means(fit: Fit, x: FloatArray, y: FloatArray) -> bool:
+    """Whether the curve meets the mean AUGC of every beta; a bound that binds (a or c at 0) keeps it from that."""
+    return all(abs(float(curve(fit, beta)) - y[x == beta].mean()) <= 1e-4 * y.max() for beta in np.unique(x))
 
 
 def _remarks(x: FloatArray, y: FloatArray) -> list[str]:
