@@ -5,15 +5,13 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= all
-STUDY ?= pocket
-CONFIG ?=
 BIN := .venv/bin
 
 run: .venv/run
-	@start=$$(date +%s); \
-	$(BIN)/snakemake --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG)) && \
-	$(BIN)/snakemake --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG)) --report results/$(STUDY)/report.html && \
-	printf '\nThe study took %s s. Open results/$(STUDY)/report.html; tables lie in results/$(STUDY)/tables/.\n' \
+	@start=$$(date +%s) && \
+	$(BIN)/snakemake --cores $(CORES) && \
+	$(BIN)/snakemake --cores $(CORES) --report results/pocket/report.html && \
+	printf '\nThe study took %s s. Open results/pocket/report.html; tables lie in results/pocket/tables/.\n' \
 	  $$(( $$(date +%s) - start ))
 
 test: .venv/dev

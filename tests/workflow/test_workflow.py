@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,8 +40,17 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def snakemake(house: Path) -> Snakemake:
     def call(*args: str, config: str = TINY) -> subprocess.CompletedProcess:
         command = [sys.executable, "-m", "snakemake", "--cores", "2", *args, "--configfile", config]
+        both: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-        return subprocess.run(command, cwd=house, env=environment, capture_output=True, text=True, timeout=900)
+        return subprocess.run(
+            command,
+            cwd=house,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=900,
+        )
 
     return call
 
@@ -50,13 +60,13 @@ def study(house: Path, snakemake: Snakemake) -> Path:
     """The results of the tiny study."""
     done = snakemake()
     logs = [f"{path}:\n{path.read_text()[-1500:]}" for path in house.glob("logs/**/*.log")] if done.returncode else []
-    assert done.returncode == 0, "\n".join([done.stderr[-3000:], *logs])
+    assert done.returncode == 0, "\n".join([done.stdout[-3000:], *logs])
     return house / "results" / "tiny"
 
 
 def jobs(planned: subprocess.CompletedProcess) -> dict[str, int]:
     """The job table of a dry run, without the targets that only collect."""
-    output = planned.stdout + planned.stderr
+    output = planned.stdout
     assert planned.returncode == 0, output[-3000:]
     table = re.search(r"^job +count\n[- ]+\n(.*?)^total", output, flags=re.MULTILINE | re.DOTALL)
     rows = [line.split() for line in table[1].splitlines()] if table else []
@@ -92,13 +102,13 @@ def test_study_is_complete(study: Path) -> None:
 
 
 def test_second_run_has_nothing_to_do(study: Path, snakemake: Snakemake) -> None:
-    assert "Nothing to be done" in snakemake("-n").stderr
+    assert "Nothing to be done" in snakemake("-n").stdout
 
 
 def test_touch_and_comments_rerun_nothing(study: Path, house: Path, snakemake: Snakemake) -> None:
     for path in (house / "workflow" / "scripts").rglob("*.py"):
         path.write_text(path.read_text() + "\n# A remark.\n")
-    assert "Nothing to be done" in snakemake("-n").stderr
+    assert "Nothing to be done" in snakemake("-n").stdout
 
 
 def test_edit_of_online_loop_reruns_online_runs_and_what_follows(
@@ -136,9 +146,8 @@ def test_forced_adapter_reruns_its_own_runs_and_the_collection(study: Path, snak
         "tabulate_levels": 1,
         "fit_power_law": 2,
         "draw_figures": 1,
-        "show_samples": 1,
     }
-    outputs = re.findall(r"output: (.*)", planned.stdout + planned.stderr)
+    outputs = re.findall(r"output: (.*)", planned.stdout)
     runs = [path for line in outputs for path in line.split(", ") if "/offline/" in path or "/online/" in path]
     assert runs
     assert all("/p80/" in path and "/seed-1/" in path for path in runs)
@@ -159,9 +168,8 @@ def test_new_level_schedules_only_itself(study: Path, house: Path, snakemake: Sn
         "tabulate_levels": 1,
         "fit_power_law": 2,
         "draw_figures": 1,
-        "show_samples": 1,
     }
-    outputs = re.findall(r"output: (.*)", planned.stdout + planned.stderr)
+    outputs = re.findall(r"output: (.*)", planned.stdout)
     assert not [line for line in outputs if re.search(r"/(offline|online)/dpo/p\d+/", line)]
 
 
@@ -196,7 +204,7 @@ def test_bad_configuration_stops_before_any_job(house: Path, snakemake: Snakemak
     bad.write_text(f"study: bad\n{change}\n")
     failed = snakemake(config="bad.yaml")
     assert failed.returncode == 1
-    named = [line for line in failed.stderr.splitlines() if line.startswith("config: ")]
+    named = [line for line in failed.stdout.splitlines() if line.startswith("config: ")]
     assert len(named) == 1
     assert sentence in named[0]
     assert not (house / "results" / "bad").exists()
@@ -204,7 +212,7 @@ def test_bad_configuration_stops_before_any_job(house: Path, snakemake: Snakemak
 
 def test_report_is_self_contained(study: Path, house: Path, snakemake: Snakemake) -> None:
     made = snakemake("--report", "results/tiny/report.html")
-    assert made.returncode == 0, made.stderr[-3000:]
+    assert made.returncode == 0, made.stdout[-3000:]
     page = (study / "report.html").read_text()
     assert "gap_by_step" in page
     assert not re.search(r'<(script|link)[^>]+(src|href)="https?://', page)

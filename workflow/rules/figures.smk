@@ -14,11 +14,12 @@ DRAWN = {
     "calibration": ("Reward ensemble", "Calibration"),
 }
 
-# One run an arm: the first level and seed of each method. Arms that share the run show it once.
+# Two runs an arm: the first seed of the first and the last level. A run that arms share is shown once.
 EXAMPLES = [
     ONLINE_RUN.format(**cell._asdict())
     for cell in study.cells(config)
-    if (cell.level, cell.seed) == (config["levels"][0], config["seeds"][0])
+    if cell.seed == config["seeds"][0]
+    and cell.level in (config["levels"][0], config["levels"][-1])
 ]
 
 
@@ -56,7 +57,7 @@ rule draw_figures:
 
 
 rule show_samples:
-    """Example responses at the start and at the end of one run an arm."""
+    """Example responses at the start and at the end of two runs an arm."""
     input:
         [f"{run}/samples.parquet" for run in EXAMPLES],
     output:

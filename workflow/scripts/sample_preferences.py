@@ -84,7 +84,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             "rejected_source": "policy",
         }
     )
-    # Scores of the judge, not of the pair's order: equal scores are a coin toss, not a tie to be dropped.
     preferences, counts = finish_preferences(pairs, args.seed, None)
     counts["choices_against_the_score"] = int((np.where(wins, 1, -1) * (first_score - second_score) < 0).sum())
     write_table(args.output, preferences, PREFERENCES)

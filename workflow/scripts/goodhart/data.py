@@ -86,7 +86,9 @@ def split_of(prompt: str, seed: int) -> str:
 
 
 def finish_preferences(frame: pd.DataFrame, seed: int, limit: int | None) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Drop what carries no preference, split, number and (with `limit`) draw a random subset.
+    """Drop pairs of identical responses, split, number and (with `limit`) draw a random subset.
+
+    Pairs whose two scores tie are counted and kept: the source chose, and the paper trains on what it chose.
 
     Args:
         frame: prompt, chosen, rejected and, where the source has them, scores and source models.
@@ -95,11 +97,9 @@ def finish_preferences(frame: pd.DataFrame, seed: int, limit: int | None) -> tup
         the rows of `tables.PREFERENCES`, and counts for `coverage.json`.
     """
     identical = frame["chosen"] == frame["rejected"]
-    scored = {"chosen_score", "rejected_score"} <= set(frame.columns)
-    ties = (frame["chosen_score"] == frame["rejected_score"]) & ~identical if scored else identical & False
-    kept = frame[~identical & ~ties]
+    kept = frame[~identical]
     if kept.empty:
-        raise InputError("no preference pair is left after dropping identical and tied ones; check the source.")
+        raise InputError("no preference pair has two different responses; check the source.")
     if limit is not None and limit < len(kept):
         kept = kept.sample(n=limit, random_state=seed).sort_index()
     kept = kept.assign(split=[split_of(prompt, seed) for prompt in kept["prompt"]], pair_id=range(len(kept)))
@@ -112,7 +112,7 @@ def finish_preferences(frame: pd.DataFrame, seed: int, limit: int | None) -> tup
     counts = {
         "rows_in_source": len(frame),
         "identical_pairs_dropped": int(identical.sum()),
-        "tied_pairs_dropped": int(ties.sum()),
+        "pairs_with_tied_scores": int((kept["chosen_score"] == kept["rejected_score"]).sum()),
         "pairs": len(kept),
         "prompts": int(kept["prompt"].nunique()),
         "pairs_by_split": {name: int((kept["split"] == name).sum()) for name, _ in SPLITS},

@@ -75,7 +75,10 @@ def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
         key = ".".join(map(str, error.absolute_path)) or "the top level"
         raise InputError(f"config: {key}: {error.message}.")
     for level in [*config["levels"], *(chosen for chosen in arms(config).values() if chosen != SAME)]:
-        parse_level(level)
+        try:
+            parse_level(level)
+        except InputError as error:
+            raise InputError(f"config: levels and arms: {error}") from error
     if not arms(config):
         raise InputError("config: arms: every arm is null; keep at least one.")
     embedded = config["task"]["source"] == "arithmetic"
