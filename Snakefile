@@ -31,7 +31,7 @@ rule all:
     input:
         f"{RESULTS}/derived.json",
         f"{RESULTS}/beta_grid.json",
-        ONLINE_TRAJECTORIES,
+        rules.collect_runs.output,
         rules.tabulate_levels.output,
         FITS,
         rules.draw_figures.output,

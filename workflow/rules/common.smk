@@ -30,9 +30,19 @@ try:
 except InputError as error:
     raise WorkflowError(str(error))
 
+if not config["gpus"]:  # a study that asks for no GPU uses none
+    os.environ.update(CUDA_VISIBLE_DEVICES="")
+
 RESULTS = f"results/{config['study']}"
 LOGS = f"logs/{config['study']}"
 BENCHMARKS = f"benchmarks/{config['study']}"
+LOCAL = {
+    ".csv",
+    ".gguf",
+    ".json",
+    ".jsonl",
+    ".parquet",
+}  # endings of files; anything else is a name on the hub
 ENVIRONMENT = "../../envs/goodhart.yaml"
 
 OFFLINE_RUN = f"{RESULTS}/offline/{{method}}/{{level}}/seed-{{seed}}"
@@ -54,10 +64,7 @@ FITS = expand(
     method=config["methods"],
     arm=study.arms(config),
 )
-ONLINE_TRAJECTORIES = [
-    f"{ONLINE_RUN}/trajectory.parquet".format(**cell._asdict())
-    for cell in study.cells(config)
-]
+ONLINE_RUNS = [ONLINE_RUN.format(**cell._asdict()) for cell in study.cells(config)]
 
 
 wildcard_constraints:
@@ -67,6 +74,14 @@ wildcard_constraints:
     seed=r"\d+",
     member=r"\d+",
     stage="offline|reward|online",
+
+
+def local_files(source):
+    """What of a data or model source lies on this machine, so that a change of it reruns what it feeds."""
+    path = Path(source)
+    if path.is_dir():
+        return sorted(map(str, path.glob("*.safetensors")))
+    return [source] if path.suffix in LOCAL and ":" not in source else []
 
 
 def code(script):

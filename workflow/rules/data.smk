@@ -32,6 +32,9 @@ else:
 
     rule load_problems:
         """Problems from files or the hub."""
+        input:
+            online=local_files(config["task"]["dataset"]["online"]),
+            evaluation=local_files(config["task"]["dataset"]["evaluation"]),
         output:
             f"{RESULTS}/data/problems.parquet",
         log:
@@ -73,10 +76,9 @@ if config["policy"]["model"] is None:
         conda:
             ENVIRONMENT
         threads: config["threads"]
-        resources:
-            gpu=config["gpus"],
         params:
             code=code("pretrain_policy"),
+            threads=config["threads"],
             hidden=config["policy"]["pretraining"]["hidden_size"],
             layers=config["policy"]["pretraining"]["layers"],
             heads=config["policy"]["pretraining"]["heads"],
@@ -91,12 +93,14 @@ if config["policy"]["model"] is None:
             "python workflow/scripts/pretrain_policy.py --corpus {input} --hidden-size {params.hidden} --layers {params.layers}"
             " --heads {params.heads} --kv-heads {params.kv_heads} --head-dim {params.head_dim} --mlp-size {params.mlp}"
             " --steps {params.steps} --batch-size {params.batch} --learning-rate {params.rate} --seed {params.seed}"
-            " --threads {threads} --output {output} &> {log}"
+            " --threads {params.threads} --output {output} &> {log}"
 
 else:
 
     rule resolve_policy:
         """The given policy, pinned to weights that cannot change."""
+        input:
+            local_files(config["policy"]["model"]),
         output:
             directory(POLICY),
         log:
@@ -135,6 +139,7 @@ if config["preferences"]["source"] == "sampled":
             gpu=config["gpus"],
         params:
             code=code("sample_preferences"),
+            threads=config["threads"],
             precision=config["precision"],
             verifier=config["task"]["verifier"],
             correct=config["preferences"]["sampled"]["correct_weight"],
@@ -147,7 +152,7 @@ if config["preferences"]["source"] == "sampled":
             "python workflow/scripts/sample_preferences.py --problems {input.problems} --policy {input.policy}"
             " --precision {params.precision} --verifier {params.verifier} --correct-weight {params.correct}"
             " --filler-weight {params.filler} --max-new-tokens {params.tokens} --temperature {params.temperature}"
-            " --batch-size {params.batch} --seed {params.seed} --threads {threads}"
+            " --batch-size {params.batch} --seed {params.seed} --threads {params.threads}"
             " --output {output.preferences} --coverage {output.coverage} &> {log}"
 
 else:
@@ -155,6 +160,7 @@ else:
     rule load_preferences:
         """Preference pairs from a file or the hub."""
         input:
+            source=local_files(config["preferences"]["dataset"]["source"]),
             policy=POLICY,
         output:
             preferences=f"{RESULTS}/data/preferences.parquet",

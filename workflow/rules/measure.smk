@@ -4,8 +4,8 @@
 rule collect_runs:
     """Both Goodhart gaps, one row a run, and the (beta, AUGC) points of each arm."""
     input:
-        trajectories=ONLINE_TRAJECTORIES,
-        steps=[path.replace("trajectory", "steps") for path in ONLINE_TRAJECTORIES],
+        trajectories=[f"{run}/trajectory.parquet" for run in ONLINE_RUNS],
+        steps=[f"{run}/steps.parquet" for run in ONLINE_RUNS],
         probes=PROBES,
         quality=f"{RESULTS}/reward/quality.json",
         responses=f"{RESULTS}/reference/responses.parquet",
@@ -33,7 +33,7 @@ rule collect_runs:
     threads: 1
     params:
         code=code("collect_runs"),
-        runs=[str(Path(path).parent) for path in ONLINE_TRAJECTORIES],
+        runs=ONLINE_RUNS,
         arms=" ".join(
             f"--arm {arm} "
             + " ".join("/".join(map(str, c)) for c in study.cells(config, arm))

@@ -23,13 +23,14 @@ rule train_offline:
         gpu=config["gpus"],
     params:
         code=code("train_offline"),
+        threads=config["threads"],
         precision=config["precision"],
         epochs=config["offline"]["epochs"],
     shell:
         "python workflow/scripts/train_offline.py --method {wildcards.method} --beta {input.beta}"
         " --preferences {input.preferences} --logprobs {input.logprobs} --policy {input.policy}"
         " --precision {params.precision} --derived {input.derived} --epochs {params.epochs} --seed {wildcards.seed}"
-        " --threads {threads} --output {output.adapter} --metrics {output.metrics} &> {log}"
+        " --threads {params.threads} --output {output.adapter} --metrics {output.metrics} &> {log}"
 
 
 rule probe_offline:
@@ -60,6 +61,7 @@ rule probe_offline:
         gpu=config["gpus"],
     params:
         code=code("probe_offline"),
+        threads=config["threads"],
         precision=config["precision"],
         verifier=config["task"]["verifier"],
         tokens=config["sampling"]["max_new_tokens"],
@@ -73,4 +75,4 @@ rule probe_offline:
         " --logprobs {input.logprobs} --derived-offline {input.derived_offline}"
         " --derived-reward {input.derived_reward} --problems {input.problems} --verifier {params.verifier}"
         " --max-new-tokens {params.tokens} --temperature {params.temperature} --batch-size {params.batch}"
-        " --evaluation-seed {params.evaluation_seed} --threads {threads} --output {output} &> {log}"
+        " --evaluation-seed {params.evaluation_seed} --threads {params.threads} --output {output} &> {log}"

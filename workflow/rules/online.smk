@@ -30,6 +30,7 @@ rule adapt_online:
         gpu=config["gpus"],
     params:
         code=code("adapt_online"),
+        threads=config["threads"],
         precision=config["precision"],
         verifier=config["task"]["verifier"],
         steps=config["online"]["steps"],
@@ -48,5 +49,5 @@ rule adapt_online:
         " --verifier {params.verifier} --steps {params.steps} --prompts-per-step {params.prompts}"
         " --kl-percentile {params.percentile} --evaluate-every {params.every} --max-new-tokens {params.tokens}"
         " --temperature {params.temperature} --batch-size {params.batch} --evaluation-seed {params.evaluation_seed}"
-        " --seed {wildcards.seed} --threads {threads} --trajectory {output.trajectory} --updates {output.steps}"
+        " --seed {wildcards.seed} --threads {params.threads} --trajectory {output.trajectory} --updates {output.steps}"
         " --samples {output.samples} --output {output.adapter} &> {log}"

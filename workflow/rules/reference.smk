@@ -66,11 +66,12 @@ rule score_reference:
         gpu=config["gpus"],
     params:
         code=code("score_reference"),
+        threads=config["threads"],
         precision=config["precision"],
         batch=config["sampling"]["batch_size"],
     shell:
         "python workflow/scripts/score_reference.py --preferences {input.preferences} --policy {input.policy}"
-        " --precision {params.precision} --derived {input.derived} --batch-size {params.batch} --threads {threads}"
+        " --precision {params.precision} --derived {input.derived} --batch-size {params.batch} --threads {params.threads}"
         " --output {output} &> {log}"
 
 
@@ -92,6 +93,7 @@ rule sample_reference:
         gpu=config["gpus"],
     params:
         code=code("sample_reference"),
+        threads=config["threads"],
         precision=config["precision"],
         verifier=config["task"]["verifier"],
         tokens=config["sampling"]["max_new_tokens"],
@@ -101,7 +103,7 @@ rule sample_reference:
     shell:
         "python workflow/scripts/sample_reference.py --problems {input.problems} --policy {input.policy}"
         " --precision {params.precision} --verifier {params.verifier} --max-new-tokens {params.tokens}"
-        " --temperature {params.temperature} --batch-size {params.batch} --seed {params.seed} --threads {threads}"
+        " --temperature {params.temperature} --batch-size {params.batch} --seed {params.seed} --threads {params.threads}"
         " --output {output} &> {log}"
 
 

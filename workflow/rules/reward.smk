@@ -4,6 +4,8 @@ if config["reward"]["model"]:
 
     rule resolve_backbone:
         """The given reward backbone, pinned to weights that cannot change."""
+        input:
+            local_files(config["reward"]["model"]),
         output:
             directory(BACKBONE),
         log:
@@ -41,13 +43,14 @@ rule train_reward:
         gpu=config["gpus"],
     params:
         code=code("train_reward"),
+        threads=config["threads"],
         precision=config["precision"],
         epochs=config["reward"]["epochs"],
         seed=config["reward"]["seed"],
     shell:
         "python workflow/scripts/train_reward.py --member {wildcards.member} --preferences {input.preferences}"
         " --backbone {input.backbone} --precision {params.precision} --derived {input.derived}"
-        " --epochs {params.epochs} --seed {params.seed} --threads {threads}"
+        " --epochs {params.epochs} --seed {params.seed} --threads {params.threads}"
         " --output {output.adapter} --metrics {output.metrics} &> {log}"
 
 
@@ -74,11 +77,12 @@ rule evaluate_rewards:
         gpu=config["gpus"],
     params:
         code=code("evaluate_rewards"),
+        threads=config["threads"],
         precision=config["precision"],
         batch=config["sampling"]["batch_size"],
         seed=config["evaluation"]["seed"],
     shell:
         "python workflow/scripts/evaluate_rewards.py --members {input.members} --preferences {input.preferences}"
         " --backbone {input.backbone} --precision {params.precision} --derived {input.derived}"
-        " --responses {input.responses} --batch-size {params.batch} --seed {params.seed} --threads {threads}"
+        " --responses {input.responses} --batch-size {params.batch} --seed {params.seed} --threads {params.threads}"
         " --quality {output.quality} --centroid {output.centroid} --baseline {output.baseline} &> {log}"

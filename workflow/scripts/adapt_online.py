@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from goodhart.artifacts import check_adapter, check_safetensors, publish, read_json, read_table, write_table
-from goodhart.commandline import parser, progress, run, use_threads
+from goodhart.commandline import PRECISIONS, parser, progress, run, use_threads
 from goodhart.tables import PROBLEMS, SAMPLES, STEPS, TRAJECTORY
 from goodhart.verifiers import verifier
 
@@ -31,7 +31,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--kl-beta", type=Path, required=True, help="beta/<level>.json: the beta of Eq. 10")
     args.add_argument("--policy", type=Path, required=True)
     args.add_argument("--backbone", type=Path, required=True, help="of the rewards; may be the policy itself")
-    args.add_argument("--precision", required=True)
+    args.add_argument("--precision", choices=PRECISIONS, required=True)
     args.add_argument("--members", type=Path, nargs="+", required=True)
     args.add_argument("--centroid", type=Path, required=True)
     args.add_argument("--problems", type=Path, required=True)

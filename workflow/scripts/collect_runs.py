@@ -42,6 +42,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     responses = read_table(args.responses, RESPONSES)
     trajectories = [read_table(folder / "trajectory.parquet", TRAJECTORY) for folder in args.runs]
     arms = {name: [_cell(text) for text in cells] for name, *cells in args.arm}
+    for path in args.augc:
+        if path.stem not in {f"{cell[0]}-{arm}" for arm, cells in arms.items() for cell in cells}:
+            raise InputError(f"--augc {path}: no run belongs to a method and arm called {path.stem}.")
     import pandas as pd
 
     from goodhart.measurement import add_gaps, run_rows, scales, select_arms
@@ -57,8 +60,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_json(args.scales, asdict(scale))
     for path in args.augc:
         part = runs[runs["method"] + "-" + runs["arm"] == path.stem]
-        if part.empty:
-            raise InputError(f"--augc {path}: no run belongs to a method and arm called {path.stem}.")
         with publish(path) as temporary:
             part[["beta", "augc", "seed"]].sort_values(["beta", "seed"]).to_csv(temporary, index=False)
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from goodhart.artifacts import check_adapter, publish, read_json, read_table, write_json, write_table
-from goodhart.commandline import parser, run, use_threads
+from goodhart.commandline import PRECISIONS, parser, run, use_threads
 from goodhart.tables import BASELINE, PREFERENCES, RESPONSES
 
 
@@ -25,7 +25,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--members", type=Path, nargs="+", required=True)
     args.add_argument("--preferences", type=Path, required=True)
     args.add_argument("--backbone", type=Path, required=True)
-    args.add_argument("--precision", required=True)
+    args.add_argument("--precision", choices=PRECISIONS, required=True)
     args.add_argument("--derived", type=Path, required=True, help="derived/reward.json")
     args.add_argument("--responses", type=Path, required=True, help="the reference policy's responses")
     args.add_argument("--batch-size", type=int, required=True)

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from goodhart.artifacts import check_adapter, check_safetensors, read_json, read_table, write_table
-from goodhart.commandline import parser, run, use_threads
+from goodhart.commandline import PRECISIONS, parser, run, use_threads
 from goodhart.tables import BASELINE, LOGPROBS, PREFERENCES, PROBE, PROBLEMS
 from goodhart.verifiers import verifier
 
@@ -29,7 +29,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--metrics", type=Path, required=True, help="metrics.json of the adapter: whose it is")
     args.add_argument("--policy", type=Path, required=True)
     args.add_argument("--backbone", type=Path, required=True, help="of the rewards; may be the policy itself")
-    args.add_argument("--precision", required=True)
+    args.add_argument("--precision", choices=PRECISIONS, required=True)
     args.add_argument("--members", type=Path, nargs="+", required=True)
     args.add_argument("--centroid", type=Path, required=True)
     args.add_argument("--baseline", type=Path, required=True)

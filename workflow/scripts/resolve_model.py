@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from goodhart.artifacts import check_safetensors, publish, write_json
+from goodhart.artifacts import check_safetensors, publish, read_json, write_json
 from goodhart.commandline import parser, run
 from goodhart.errors import InputError
 
@@ -83,8 +83,7 @@ def _describe_local(path: Path) -> dict:
         raise InputError(f"{path} holds no *.safetensors file; only that format is loaded.")
     for file in weights:
         check_safetensors(file)
-    if not (path / "config.json").is_file():
-        raise InputError(f"{path} has no config.json; name a Hugging Face model folder.")
+    read_json(path / "config.json", ["hidden_size"])
     return {"model": str(path), "revision": None, **describe_model(path)}
 
 
@@ -92,7 +91,6 @@ def _describe_hub(model: str, revision: str) -> dict:
     """Pin `revision` to a commit and read the sizes from the hub's safetensors headers; downloads no weights."""
     from huggingface_hub import HfApi, get_safetensors_metadata, hf_hub_download
 
-    from goodhart.artifacts import read_json
     from goodhart.manifest import describe_shapes
 
     try:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from goodhart.artifacts import read_table, write_json, write_table
-from goodhart.commandline import parser, run, use_threads
+from goodhart.commandline import PRECISIONS, parser, run, use_threads
 from goodhart.errors import InputError
 from goodhart.tables import PREFERENCES, PROBLEMS
 from goodhart.verifiers import verifier
@@ -25,7 +25,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser(__doc__)
     args.add_argument("--problems", type=Path, required=True)
     args.add_argument("--policy", type=Path, required=True)
-    args.add_argument("--precision", required=True)
+    args.add_argument("--precision", choices=PRECISIONS, required=True)
     args.add_argument("--verifier", required=True)
     args.add_argument("--correct-weight", type=float, required=True)
     args.add_argument("--filler-weight", type=float, required=True)

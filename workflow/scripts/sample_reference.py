@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from goodhart.artifacts import read_table, write_table
-from goodhart.commandline import parser, run, use_threads
+from goodhart.commandline import PRECISIONS, parser, run, use_threads
 from goodhart.tables import PROBLEMS, RESPONSES
 from goodhart.verifiers import verifier
 
@@ -21,7 +21,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser(__doc__)
     args.add_argument("--problems", type=Path, required=True)
     args.add_argument("--policy", type=Path, required=True)
-    args.add_argument("--precision", required=True)
+    args.add_argument("--precision", choices=PRECISIONS, required=True)
     args.add_argument("--verifier", required=True)
     args.add_argument("--max-new-tokens", type=int, required=True)
     args.add_argument("--temperature", type=float, required=True)

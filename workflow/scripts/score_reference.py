@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from goodhart.artifacts import read_json, read_table, write_table
-from goodhart.commandline import parser, progress, run, use_threads
+from goodhart.commandline import PRECISIONS, parser, progress, run, use_threads
 from goodhart.errors import InputError
 from goodhart.tables import LOGPROBS, PREFERENCES
 
@@ -21,7 +21,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser(__doc__)
     args.add_argument("--preferences", type=Path, required=True)
     args.add_argument("--policy", type=Path, required=True)
-    args.add_argument("--precision", required=True)
+    args.add_argument("--precision", choices=PRECISIONS, required=True)
     args.add_argument("--derived", type=Path, required=True, help="derived/offline.json: the length pairs are cut at")
     args.add_argument("--batch-size", type=int, required=True)
     args.add_argument("--threads", type=int, required=True)
@@ -47,8 +47,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     whole = encode_pairs(tokenizer, preferences, max_length=sys.maxsize)
     cut = encode_pairs(tokenizer, preferences, max_length)
     pairs = {i: pair for i, pair in enumerate(cut) if pair}
-    if not pairs:
-        raise InputError(f"no preference pair fits into max_length = {max_length} tokens; override max_length.")
+    for split in ("train", "test"):
+        if not any(preferences["split"][i] == split for i in pairs):
+            raise InputError(
+                f"no pair of split {split} fits into {max_length} tokens; override max_length, or use more."
+            )
     print(f"{len(pairs)} of {len(cut)} pairs have a prompt that fits into {max_length} tokens")
 
     # Rows of like length share a batch; the order does not change a row's value.

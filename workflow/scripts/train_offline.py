@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from goodhart.artifacts import publish, read_json, read_table, write_json
-from goodhart.commandline import parser, run, use_threads
+from goodhart.commandline import PRECISIONS, parser, run, use_threads
 from goodhart.errors import InputError
 from goodhart.tables import LOGPROBS, PREFERENCES
 
@@ -24,7 +24,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--preferences", type=Path, required=True)
     args.add_argument("--logprobs", type=Path, required=True, help="reference log-probs of the same pairs")
     args.add_argument("--policy", type=Path, required=True)
-    args.add_argument("--precision", required=True)
+    args.add_argument("--precision", choices=PRECISIONS, required=True)
     args.add_argument("--derived", type=Path, required=True, help="derived/offline.json")
     args.add_argument("--epochs", type=int, required=True)
     args.add_argument("--seed", type=int, required=True)
@@ -76,7 +76,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     with publish(args.output) as folder:
         trainer = CachedReferenceDPOTrainer(
             model=load_policy(args.policy, args.precision),
-            args=config(args.method, beta["beta"], arguments(derived, len(dataset), args.epochs, args.seed, folder)),
+            args=config(
+                args.method,
+                beta["beta"],
+                arguments(derived, args.precision, len(dataset), args.epochs, args.seed, folder),
+            ),
             train_dataset=dataset,
             processing_class=tokenizer,
             peft_config=lora_config(used["lora_rank"], used["lora_alpha"], used["lora_dropout"], "CAUSAL_LM"),

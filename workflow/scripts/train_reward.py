@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from goodhart.artifacts import publish, read_json, read_table, write_json
-from goodhart.commandline import parser, run, use_threads
+from goodhart.commandline import PRECISIONS, parser, run, use_threads
 from goodhart.errors import InputError
 from goodhart.tables import PREFERENCES
 
@@ -24,7 +24,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--member", type=int, required=True)
     args.add_argument("--preferences", type=Path, required=True)
     args.add_argument("--backbone", type=Path, required=True)
-    args.add_argument("--precision", required=True)
+    args.add_argument("--precision", choices=PRECISIONS, required=True)
     args.add_argument("--derived", type=Path, required=True, help="derived/reward.json")
     args.add_argument("--epochs", type=int, required=True)
     args.add_argument("--seed", type=int, required=True, help="seed of the ensemble; the member's own follows from it")
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with publish(args.output) as folder:
         trainer = RewardTrainer(
             model=load_reward_backbone(args.backbone, args.precision),
-            args=RewardConfig(**arguments(derived, len(rows), args.epochs, seed, folder)),
+            args=RewardConfig(**arguments(derived, args.precision, len(rows), args.epochs, seed, folder)),
             train_dataset=dataset,
             processing_class=tokenizer,
             peft_config=lora_config(used["lora_rank"], used["lora_alpha"], used["lora_dropout"], "SEQ_CLS"),

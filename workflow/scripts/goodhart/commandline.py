@@ -13,6 +13,7 @@ from typing import TypeVar
 from goodhart.errors import InputError
 
 T = TypeVar("T")
+PRECISIONS = ("float32", "bfloat16", "nf4")  # of base weights; nf4 is QLoRA
 
 
 def run(main: Callable[[], None]) -> None:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from goodhart.artifacts import check_adapter
 from goodhart.encoding import Batch, collate, encode_prompts, encode_responses
 from goodhart.errors import InputError
-from goodhart.models import activate, load_reward_backbone, load_tokenizer
+from goodhart.models import activate, load_reward_backbone, load_tokenizer, same_model
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -112,7 +112,7 @@ def load_with_policy(
     max_length: int,
 ) -> RewardEnsemble:
     """The ensemble beside a policy: on the policy's own base where the study uses one backbone, else on another."""
-    shared = backbone_folder.resolve() == policy_folder.resolve()
+    shared = same_model(policy_folder, backbone_folder)
     backbone = policy if shared else load_reward_backbone(backbone_folder, precision)
     return RewardEnsemble(backbone, load_tokenizer(backbone_folder), members, batch_size, max_length)
 
@@ -178,8 +178,12 @@ def _attach_member(backbone: PreTrainedModel | PeftModel, folder: Path, name: st
         backbone.add_adapter(name, config)
     else:
         backbone = get_peft_model(backbone, config, adapter_name=name)
-    loaded = set_peft_model_state_dict(backbone, state, adapter_name=name)
-    if loaded.unexpected_keys:
-        raise InputError(f"{folder} was trained on another backbone: it has weights for {loaded.unexpected_keys[0]}.")
+    try:
+        loaded = set_peft_model_state_dict(backbone, state, adapter_name=name)
+    except RuntimeError as error:  # weights of another size
+        raise InputError(f"{folder} was trained on another backbone; its weights are of another size.") from error
+    absent = [key for key in loaded.missing_keys if f".{name}." in key]
+    if loaded.unexpected_keys or absent:
+        raise InputError(f"{folder} was trained on another backbone: {[*loaded.unexpected_keys, *absent][0]} differs.")
     backbone.eval()
     return backbone, head

@@ -84,7 +84,9 @@ def run_rows(gaps: pd.DataFrame, probes: pd.DataFrame, updates: pd.DataFrame, sc
         run = run.sort_values("step")
         first, last = run.iloc[0], run.iloc[-1]
         steps, series = run["step"].to_numpy(), run["gap"].to_numpy()
-        offline = probe_of[first["method"], first["level"], first["seed"]]
+        offline = probe_of.get((first["method"], first["level"], first["seed"]))
+        if offline is None:
+            raise InputError(f"run {'/'.join(map(str, key))} has no probe of its offline checkpoint; name it too.")
         correlation = uq_correlation(run["uncertainty"].to_numpy(), series)
         rows.append(
             {
@@ -126,6 +128,10 @@ def run_rows(gaps: pd.DataFrame, probes: pd.DataFrame, updates: pd.DataFrame, sc
 def select_arms(runs: pd.DataFrame, arms: Mapping[str, Iterable[tuple[str, str, str, int]]]) -> pd.DataFrame:
     """The runs of every arm, stacked, with a first column `arm`; a run in two arms stands twice."""
     indexed = runs.set_index(RUN)
+    for arm, cells in arms.items():
+        for cell in cells:
+            if cell not in indexed.index:
+                raise InputError(f"arm {arm} wants run {'/'.join(map(str, cell))}, which is not among the runs.")
     parts = [indexed.loc[list(cells)].reset_index().assign(arm=arm) for arm, cells in arms.items()]
     stacked = pd.concat(parts, ignore_index=True)
     return stacked[["arm", *(column for column in stacked if column != "arm")]]

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-PRECISIONS = ("float32", "bfloat16", "nf4")
-
 
 def device() -> torch.device:
     """The accelerator if there is one, else the CPU."""
@@ -47,6 +45,14 @@ def check_model(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def same_model(one: Path, other: Path) -> bool:
+    """Whether two model folders stand for the same weights, so that one copy in memory serves both."""
+    if one.resolve() == other.resolve():
+        return True
+    first, second = (read_json(folder / "manifest.json", ["model"]) for folder in (one, other))
+    return first == second and first["model"] != "."
+
+
 def _source(folder: Path) -> dict[str, Any]:
     manifest = read_json(folder / "manifest.json", ["model", "revision"])
     name = str(folder) if manifest["model"] == "." else manifest["model"]
@@ -54,14 +60,23 @@ def _source(folder: Path) -> dict[str, Any]:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokeniser of a model folder, with an end token and something to pad with."""
+    """The tokeniser of a model folder, with an end token and another one to pad with.
+
+    A classifier reads its score off the last token that is not padding: were the two the same, rewards would be
+    trained on the token before the end.
+    """
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(**_source(folder))
     if tokenizer.eos_token_id is None:
         raise InputError(f"the tokenizer of {folder} has no end-of-sequence token; set eos_token in its config.")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
+        spare = [token for token in tokenizer.all_special_tokens if token != tokenizer.eos_token]
+        if not spare:
+            raise InputError(
+                f"the tokenizer of {folder} has no special token to pad with; set pad_token in its config."
+            )
+        tokenizer.pad_token = spare[0]
     tokenizer.padding_side = "left"
     return tokenizer
 
@@ -86,6 +101,8 @@ def load_reward_backbone(folder: Path, precision: str) -> PreTrainedModel:
 
 def _weights(precision: str) -> dict[str, Any]:
     place = {"device_map": {"": device()}} if device().type == "cuda" else {}
+    if precision == "bfloat16" and not place:
+        raise InputError("precision bfloat16 needs a GPU; use float32 or nf4 on a CPU.")
     if precision != "nf4":
         return {"dtype": getattr(torch, precision), **place}
     from transformers import BitsAndBytesConfig
@@ -103,6 +120,11 @@ def _weights(precision: str) -> dict[str, Any]:
 
 def _frozen(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     model.config.pad_token_id = tokenizer.pad_token_id
+    if model.device.type == "cpu":
+        for module in model.modules():
+            # bitsandbytes would repack 4-bit weights for a kernel that computes no gradients, and only warn of it.
+            if hasattr(module, "support_avx512bf16_for_cpu"):
+                module.support_avx512bf16_for_cpu = False
     model.requires_grad_(False)
     return model.eval()
 
@@ -151,8 +173,8 @@ def activate(model: PeftModel, name: str | None, trainable: bool = False) -> Non
 def merged(model: PreTrainedModel | PeftModel) -> Iterator[None]:
     """Fold the active adapter into the base weights for a while, so that sampling pays nothing for it.
 
-    The base weights are put back from a copy, bit for bit, rather than by subtraction. Without effect on quantised
-    weights, into which an adapter must not be merged.
+    The base weights are put back from a copy, bit for bit, rather than by subtraction. Only float32 weights are
+    touched: rounding to bfloat16 would lose most of an adapter, and 4-bit weights must not be merged into at all.
     """
     from peft import PeftModel
     from peft.tuners.lora import Linear
@@ -160,7 +182,8 @@ def merged(model: PreTrainedModel | PeftModel) -> Iterator[None]:
     if not isinstance(model, PeftModel):
         yield
         return
-    layers = [module for module in model.modules() if type(module) is Linear]
+    linear = [module for module in model.modules() if type(module) is Linear]
+    layers = [layer for layer in linear if layer.get_base_layer().weight.dtype is torch.float32]
     copies = [layer.get_base_layer().weight.data.clone() for layer in layers]
     for layer in layers:
         layer.merge()

@@ -46,8 +46,9 @@ def fit_power_law(beta: npt.ArrayLike, augc: npt.ArrayLike, seeds: npt.ArrayLike
     """Least squares over all runs: `beta` > 0, `augc` >= 0 and, for an interval, the seed of each run.
 
     Returns a JSON-ready dict: a, b, c, r_squared (over the same points), n, exact_by_construction (no more betas than
-    parameters, and the curve runs through the mean of each), beta_star and augc_at_beta_star (each {"eq15", "grid_minimum"}), beta_star_interval (of eq15, seeds
-    resampled: {"low", "high", "level", "resamples", "seeds"}; None below two) and warnings [{"name", "message"}].
+    parameters, and the curve meets the mean of each), beta_star and augc_at_beta_star (each {"eq15",
+    "grid_minimum"}), beta_star_interval (of eq15, seeds resampled: {"low", "high", "level", "resamples", "seeds"};
+    None below two) and warnings [{"name", "message"}].
     Data without an increase give a = 0, b = None, c = the mean. InputError for what no run can produce.
     """
     x, y = finite_series("beta", beta), finite_series("augc", augc)

@@ -82,6 +82,12 @@ def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     if not arms(config):
         raise InputError("config: arms: every arm is null; keep at least one.")
     embedded = config["task"]["source"] == "arithmetic"
+    for name in ("online_problems", "evaluation_problems"):
+        if embedded and config["task"][name] is None:
+            raise InputError(f"config: task.{name}: task.source arithmetic needs a number.")
+    shape = config["policy"]["pretraining"]
+    if shape["heads"] % shape["kv_heads"]:
+        raise InputError("config: policy.pretraining.heads: must be a multiple of kv_heads.")
     if config["policy"]["model"] is None and not embedded:
         raise InputError("config: policy.model: name a model; only task.source arithmetic can train its own policy.")
     if config["preferences"]["source"] == "sampled" and not embedded:

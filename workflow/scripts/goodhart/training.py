@@ -23,7 +23,9 @@ def values(derived: Mapping[str, Any]) -> dict[str, Any]:
     return {name: entry["value"] for name, entry in derived["values"].items()}
 
 
-def arguments(derived: Mapping[str, Any], rows: int, epochs: int, seed: int, folder: Path) -> dict[str, Any]:
+def arguments(
+    derived: Mapping[str, Any], precision: str, rows: int, epochs: int, seed: int, folder: Path
+) -> dict[str, Any]:
     """Keyword arguments of a TRL config from a `derived/<stage>.json`.
 
     Dropout stays on (TRL would turn it off), and sequences are already cut to length, so the trainer cuts nothing.
@@ -45,7 +47,7 @@ def arguments(derived: Mapping[str, Any], rows: int, epochs: int, seed: int, fol
         "max_length": None,
         "seed": seed,
         "data_seed": seed,
-        "bf16": gpu,
+        "bf16": gpu and precision != "float32",
         "use_cpu": not gpu,
         "gradient_checkpointing": derived["inputs"]["parameters"] > CHECKPOINTED,
         "save_strategy": "no",
