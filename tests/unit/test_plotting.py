@@ -24,7 +24,8 @@ from goodhart.measurement import Scales, add_gaps, run_rows, select_arms
 from goodhart.panels import Tables, save
 from goodhart.plotting import FIGURES, draw
 from goodhart.powerlaw import fit_power_law
-from goodhart.tables import GAPS, RUNS, SAMPLES
+from goodhart.records import SAMPLES
+from goodhart.summaries import GAPS, RUNS
 
 ROOT = Path(__file__).parents[2]
 BETAS = {"p80": 2.5, "p20": 0.4, "p50": 1.0}  # not in the order of beta

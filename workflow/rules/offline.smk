@@ -65,8 +65,7 @@ rule probe_offline:
         precision=config["precision"],
         verifier=config["task"]["verifier"],
         tokens=config["sampling"]["max_new_tokens"],
-        temperature=config["sampling"]["temperature"],
-        batch=config["sampling"]["batch_size"],
+        batch=study.sampling_batch(config),
         evaluation_seed=config["evaluation"]["seed"],
     shell:
         "python workflow/scripts/probe_offline.py --adapter {input.adapter} --metrics {input.metrics} --policy {input.policy}"
@@ -74,5 +73,5 @@ rule probe_offline:
         " --centroid {input.centroid} --baseline {input.baseline} --preferences {input.preferences}"
         " --logprobs {input.logprobs} --derived-offline {input.derived_offline}"
         " --derived-reward {input.derived_reward} --problems {input.problems} --verifier {params.verifier}"
-        " --max-new-tokens {params.tokens} --temperature {params.temperature} --batch-size {params.batch}"
+        " --max-new-tokens {params.tokens} --batch-size {params.batch}"
         " --evaluation-seed {params.evaluation_seed} --threads {params.threads} --output {output} &> {log}"

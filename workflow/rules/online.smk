@@ -38,8 +38,7 @@ rule adapt_online:
         percentile=config["online"]["kl_percentile"],
         every=config["online"]["evaluate_every"],
         tokens=config["sampling"]["max_new_tokens"],
-        temperature=config["sampling"]["temperature"],
-        batch=config["sampling"]["batch_size"],
+        batch=study.sampling_batch(config),
         evaluation_seed=config["evaluation"]["seed"],
     shell:
         "python workflow/scripts/adapt_online.py --adapter {input.adapter} --metrics {input.metrics} --kl-beta {input.kl_beta}"
@@ -48,6 +47,6 @@ rule adapt_online:
         " --derived-online {input.derived_online} --derived-reward {input.derived_reward}"
         " --verifier {params.verifier} --steps {params.steps} --prompts-per-step {params.prompts}"
         " --kl-percentile {params.percentile} --evaluate-every {params.every} --max-new-tokens {params.tokens}"
-        " --temperature {params.temperature} --batch-size {params.batch} --evaluation-seed {params.evaluation_seed}"
+        " --batch-size {params.batch} --evaluation-seed {params.evaluation_seed}"
         " --seed {wildcards.seed} --threads {params.threads} --trajectory {output.trajectory} --updates {output.steps}"
         " --samples {output.samples} --output {output.adapter} &> {log}"

@@ -68,7 +68,7 @@ rule score_reference:
         code=code("score_reference"),
         threads=config["threads"],
         precision=config["precision"],
-        batch=config["sampling"]["batch_size"],
+        batch=study.sampling_batch(config),
     shell:
         "python workflow/scripts/score_reference.py --preferences {input.preferences} --policy {input.policy}"
         " --precision {params.precision} --derived {input.derived} --batch-size {params.batch} --threads {params.threads}"
@@ -97,13 +97,12 @@ rule sample_reference:
         precision=config["precision"],
         verifier=config["task"]["verifier"],
         tokens=config["sampling"]["max_new_tokens"],
-        temperature=config["sampling"]["temperature"],
-        batch=config["sampling"]["batch_size"],
+        batch=study.sampling_batch(config),
         seed=config["evaluation"]["seed"],
     shell:
         "python workflow/scripts/sample_reference.py --problems {input.problems} --policy {input.policy}"
         " --precision {params.precision} --verifier {params.verifier} --max-new-tokens {params.tokens}"
-        " --temperature {params.temperature} --batch-size {params.batch} --seed {params.seed} --threads {params.threads}"
+        " --batch-size {params.batch} --seed {params.seed} --threads {params.threads}"
         " --output {output} &> {log}"
 
 

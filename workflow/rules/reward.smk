@@ -79,7 +79,7 @@ rule evaluate_rewards:
         code=code("evaluate_rewards"),
         threads=config["threads"],
         precision=config["precision"],
-        batch=config["sampling"]["batch_size"],
+        batch=study.sampling_batch(config),
         seed=config["evaluation"]["seed"],
     shell:
         "python workflow/scripts/evaluate_rewards.py --members {input.members} --preferences {input.preferences}"

@@ -7,7 +7,7 @@ the rewards where these share the backbone. The true reward is measured at every
         --policy policy --backbone policy --precision float32 --members member-0/adapter member-1/adapter \
         --centroid centroid.safetensors --problems problems.parquet --derived-online derived/online.json \
         --derived-reward derived/reward.json --verifier gsm8k --steps 72 --prompts-per-step 64 --kl-percentile 90 \
-        --evaluate-every 8 --max-new-tokens 48 --temperature 1 --batch-size 192 --evaluation-seed 1 --seed 0 \
+        --evaluate-every 8 --max-new-tokens 48 --batch-size 192 --evaluation-seed 1 --seed 0 \
         --threads 1 --trajectory trajectory.parquet --updates steps.parquet --samples samples.parquet --output adapter
 """
 
@@ -20,7 +20,8 @@ from typing import Any
 
 from goodhart.artifacts import check_adapter, check_safetensors, publish, read_json, read_table, write_table
 from goodhart.commandline import PRECISIONS, parser, progress, run, use_threads
-from goodhart.tables import PROBLEMS, SAMPLES, STEPS, TRAJECTORY
+from goodhart.records import SAMPLES, STEPS, TRAJECTORY
+from goodhart.tables import PROBLEMS
 from goodhart.verifiers import verifier
 
 
@@ -43,8 +44,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--kl-percentile", type=float, required=True, help="p_KL of Eq. 10")
     args.add_argument("--evaluate-every", type=int, required=True)
     args.add_argument("--max-new-tokens", type=int, required=True)
-    args.add_argument("--temperature", type=float, required=True)
-    args.add_argument("--batch-size", type=int, required=True, help="rows of an evaluation batch")
+    args.add_argument("--batch-size", type=int, required=True, help="rows sampled or scored together")
     args.add_argument("--evaluation-seed", type=int, required=True, help="the same for every policy of the study")
     args.add_argument("--seed", type=int, required=True)
     args.add_argument("--threads", type=int, required=True)
@@ -71,12 +71,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     from safetensors.torch import load_file
 
     from goodhart.adaptation import OnlineRun, Settings
-    from goodhart.derivations import warmup_steps
+    from goodhart.derivations import values, warmup_steps
     from goodhart.encoding import encode_prompts
     from goodhart.ensemble import load_with_policy
+    from goodhart.examination import Examination
     from goodhart.models import attach_adapter, check_model, load_policy, load_tokenizer
-    from goodhart.probes import Examination, examine
-    from goodhart.training import values
+    from goodhart.probes import examine
 
     check_model(args.policy)
     torch.manual_seed(args.seed)
@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = Settings(
         prompts_per_step=args.prompts_per_step,
         max_new_tokens=args.max_new_tokens,
-        temperature=args.temperature,
+        sampling_batch=args.batch_size,
         beta=kl["beta"],
         kl_percentile=args.kl_percentile,
         learning_rate=used["learning_rate"],
@@ -104,7 +104,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         evaluation["answer"].tolist(),
         verify,
         args.max_new_tokens,
-        args.temperature,
         args.batch_size,
         args.evaluation_seed,
     )

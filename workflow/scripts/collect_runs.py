@@ -18,7 +18,9 @@ from pathlib import Path
 from goodhart.artifacts import publish, read_json, read_table, write_json, write_table
 from goodhart.commandline import parser, run
 from goodhart.errors import InputError
-from goodhart.tables import GAPS, PROBE, RESPONSES, RUNS, STEPS, TRAJECTORY
+from goodhart.records import PROBE, STEPS, TRAJECTORY
+from goodhart.summaries import GAPS, RUNS
+from goodhart.tables import RESPONSES
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -14,7 +14,7 @@ from pathlib import Path
 from goodhart.artifacts import publish, read_json, read_table
 from goodhart.commandline import parser, progress, run
 from goodhart.errors import InputError
-from goodhart.tables import GAPS, RUNS
+from goodhart.summaries import GAPS, RUNS
 
 FIT = ["a", "b", "c", "r_squared", "beta_star", "augc_at_beta_star", "beta_star_interval", "warnings"]
 QUALITY = ["pairs", "member_accuracy", "ensemble_accuracy", "calibration", "proxy_mean"]

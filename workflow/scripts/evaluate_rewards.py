@@ -47,10 +47,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     use_threads(args.threads)
     from safetensors.torch import save_file
 
+    from goodhart.derivations import values
     from goodhart.ensemble import RewardEnsemble, quality, uncertainty
     from goodhart.models import check_model, load_reward_backbone, load_tokenizer
     from goodhart.probes import probe_size
-    from goodhart.training import values
 
     check_model(args.backbone)
     ensemble = RewardEnsemble(

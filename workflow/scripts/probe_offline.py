@@ -7,7 +7,7 @@ reference policy's responses, as the ensemble judges it.
         --backbone policy --precision float32 --members member-0/adapter member-1/adapter \
         --centroid centroid.safetensors --baseline baseline.parquet --preferences preferences.parquet \
         --logprobs logprobs.parquet --derived-offline offline.json --derived-reward reward.json \
-        --problems problems.parquet --verifier gsm8k --max-new-tokens 48 --temperature 1 --batch-size 192 \
+        --problems problems.parquet --verifier gsm8k --max-new-tokens 48 --batch-size 192 \
         --evaluation-seed 1 --threads 1 --output probe.parquet
 """
 
@@ -19,7 +19,8 @@ from pathlib import Path
 
 from goodhart.artifacts import check_adapter, check_safetensors, read_json, read_table, write_table
 from goodhart.commandline import PRECISIONS, parser, run, use_threads
-from goodhart.tables import BASELINE, LOGPROBS, PREFERENCES, PROBE, PROBLEMS
+from goodhart.records import PROBE
+from goodhart.tables import BASELINE, LOGPROBS, PREFERENCES, PROBLEMS
 from goodhart.verifiers import verifier
 
 
@@ -40,7 +41,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--problems", type=Path, required=True)
     args.add_argument("--verifier", required=True)
     args.add_argument("--max-new-tokens", type=int, required=True)
-    args.add_argument("--temperature", type=float, required=True)
     args.add_argument("--batch-size", type=int, required=True)
     args.add_argument("--evaluation-seed", type=int, required=True, help="the same for every policy of the study")
     args.add_argument("--threads", type=int, required=True)
@@ -64,10 +64,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     import torch
     from safetensors.torch import load_file
 
+    from goodhart.derivations import values
     from goodhart.ensemble import load_with_policy
+    from goodhart.examination import Examination
     from goodhart.models import activate, attach_adapter, check_model, load_policy, load_tokenizer
-    from goodhart.probes import Examination, examine, preference_accuracy, win_rate
-    from goodhart.training import values
+    from goodhart.probes import examine, preference_accuracy, win_rate
 
     check_model(args.policy)
     tokenizer = load_tokenizer(args.policy)
@@ -80,7 +81,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         problems["answer"].tolist(),
         verify,
         args.max_new_tokens,
-        args.temperature,
         args.batch_size,
         args.evaluation_seed,
     )

@@ -4,7 +4,7 @@ The judge's score of a response is `correct_weight` if the answer is right plus 
 prefers the first of two with probability sigmoid(difference), as Bradley and Terry (Eq. 5) have it.
 
     python workflow/scripts/sample_preferences.py --problems problems.parquet --policy policy --precision float32 \
-        --verifier gsm8k --correct-weight 4 --filler-weight 1.6 --max-new-tokens 48 --temperature 1 --batch-size 1000 \
+        --verifier gsm8k --correct-weight 4 --filler-weight 1.6 --max-new-tokens 48 --batch-size 1000 \
         --seed 0 --threads 1 --output preferences.parquet --coverage coverage.json
 """
 
@@ -30,7 +30,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--correct-weight", type=float, required=True)
     args.add_argument("--filler-weight", type=float, required=True)
     args.add_argument("--max-new-tokens", type=int, required=True)
-    args.add_argument("--temperature", type=float, required=True)
     args.add_argument("--batch-size", type=int, required=True)
     args.add_argument("--seed", type=int, required=True)
     args.add_argument("--threads", type=int, required=True)
@@ -51,8 +50,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from goodhart.arithmetic import count_fillers
     from goodhart.data import coverage, finish_preferences
+    from goodhart.examination import Examination, respond
     from goodhart.models import check_model, load_policy, load_tokenizer
-    from goodhart.probes import Examination, respond
 
     check_model(args.policy)
     tokenizer, policy = load_tokenizer(args.policy), load_policy(args.policy, args.precision)
@@ -64,7 +63,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             answers,
             verify,
             args.max_new_tokens,
-            args.temperature,
             args.batch_size,
             seed=2 * args.seed + draw,
         )

@@ -1,7 +1,7 @@
 """Let the reference policy answer the evaluation problems: the scale of the true reward and the baseline of win rates.
 
     python workflow/scripts/sample_reference.py --problems problems.parquet --policy policy --precision float32 \
-        --verifier gsm8k --max-new-tokens 48 --temperature 1 --batch-size 192 --seed 1 --threads 1 \
+        --verifier gsm8k --max-new-tokens 48 --batch-size 192 --seed 1 --threads 1 \
         --output responses.parquet
 """
 
@@ -24,7 +24,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--precision", choices=PRECISIONS, required=True)
     args.add_argument("--verifier", required=True)
     args.add_argument("--max-new-tokens", type=int, required=True)
-    args.add_argument("--temperature", type=float, required=True)
     args.add_argument("--batch-size", type=int, required=True)
     args.add_argument("--seed", type=int, required=True)
     args.add_argument("--threads", type=int, required=True)
@@ -37,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     problems = read_table(args.problems, PROBLEMS).query("split == 'evaluation'")
     verify = verifier(args.verifier)
     use_threads(args.threads)
+    from goodhart.examination import Examination, respond
     from goodhart.models import check_model, load_policy, load_tokenizer
-    from goodhart.probes import Examination, respond
 
     check_model(args.policy)
     exam = Examination(
@@ -46,7 +45,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         problems["answer"].tolist(),
         verify,
         args.max_new_tokens,
-        args.temperature,
         args.batch_size,
         args.seed,
     )

@@ -36,10 +36,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     use_threads(args.threads)
     import torch
 
+    from goodhart.derivations import values
     from goodhart.encoding import collate, encode_pairs
     from goodhart.logprobs import sequence_logprobs
     from goodhart.models import check_model, load_policy, load_tokenizer
-    from goodhart.training import values
 
     check_model(args.policy)
     tokenizer, policy = load_tokenizer(args.policy), load_policy(args.policy, args.precision)

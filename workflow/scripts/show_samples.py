@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from goodhart.artifacts import publish, read_table
 from goodhart.commandline import parser, run
 from goodhart.errors import InputError
-from goodhart.tables import SAMPLES
+from goodhart.records import SAMPLES
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from goodhart.artifacts import publish, read_table, write_json
 from goodhart.commandline import parser, run
-from goodhart.tables import RUNS
+from goodhart.summaries import RUNS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -47,10 +47,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     use_threads(args.threads)
     from transformers import set_seed
 
+    from goodhart.derivations import values
     from goodhart.encoding import encode_pairs
     from goodhart.models import check_model, load_policy, load_tokenizer, lora_config
     from goodhart.offline import CachedReferenceDPOTrainer, config
-    from goodhart.training import arguments, tokenized, train, values
+    from goodhart.training import arguments, tokenized, train
 
     check_model(args.policy)
     used = values(derived)

@@ -43,9 +43,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     from transformers import set_seed
     from trl import RewardConfig, RewardTrainer
 
+    from goodhart.derivations import values
     from goodhart.encoding import encode_pairs
     from goodhart.models import check_model, load_reward_backbone, load_tokenizer, lora_config
-    from goodhart.training import arguments, tokenized, train, values
+    from goodhart.training import arguments, tokenized, train
 
     check_model(args.backbone)
     used = values(derived)

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 
 from goodhart.encoding import Batch, collate, decode
 from goodhart.ensemble import RewardEnsemble, uncertainty
 from goodhart.logprobs import sequence_logprobs
 from goodhart.models import activate, merged
-from goodhart.rollout import sample
+from goodhart.rollout import mix, sample
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -62,7 +63,7 @@ class Settings:
 
     prompts_per_step: int
     max_new_tokens: int
-    temperature: float
+    sampling_batch: int
     beta: float
     kl_percentile: float
     learning_rate: float
@@ -70,6 +71,16 @@ class Settings:
     weight_decay: float
     warmup_steps: int
     micro_batch: int
+
+
+def prompt_rows(count: int, per_step: int, step: int, seed: int) -> list[int]:
+    """The prompts of update `step` (from 0): pass after pass over `count` of them, each in an order of its own."""
+    first, last = step * per_step, (step + 1) * per_step
+    rows: list[int] = []
+    for epoch in range(first // count, (last - 1) // count + 1):
+        order = np.random.default_rng([seed, epoch]).permutation(count)
+        rows += order[max(0, first - epoch * count) : last - epoch * count].tolist()
+    return rows
 
 
 class OnlineRun:
@@ -87,8 +98,8 @@ class OnlineRun:
     ) -> None:
         self.model, self.tokenizer, self.ensemble, self.settings = model, tokenizer, ensemble, settings
         self.prompts, self.prompt_ids = prompts, prompt_ids
-        self.generator = torch.Generator(device=next(model.parameters()).device).manual_seed(seed)
-        self.prompt_order = torch.Generator().manual_seed(seed)
+        self.seed = seed
+        self.done = 0
         activate(model, "policy", trainable=True)
         self.parameters = [p for name, p in model.named_parameters() if ".policy." in name]
         self.optimizer = torch.optim.AdamW(
@@ -97,11 +108,11 @@ class OnlineRun:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, lambda step: min(1.0, (step + 1) / max(1, settings.warmup_steps))
         )
-        self.queue: list[int] = []
 
     def step(self) -> dict[str, Any]:
-        """One update on a fresh batch of prompts; returns what happened, in the columns of `tables.STEPS`."""
-        rows = self._next_rows()
+        """One update on a fresh batch of prompts; returns what happened, in the columns of `records.STEPS`."""
+        rows = prompt_rows(len(self.prompts), self.settings.prompts_per_step, self.done, self.seed)
+        self.done += 1
         ids = [self.prompt_ids[i] for i in rows]
         activate(self.model, "policy")
         with merged(self.model):
@@ -109,10 +120,10 @@ class OnlineRun:
                 self.model,
                 ids,
                 max_new_tokens=self.settings.max_new_tokens,
-                temperature=self.settings.temperature,
+                batch_size=self.settings.sampling_batch,
                 end=self.tokenizer.eos_token_id,
                 pad=self.tokenizer.pad_token_id,
-                generator=self.generator,
+                seed=mix(self.seed, self.done),
             )
         texts = decode(self.tokenizer, rollout.responses)
         members, _ = self.ensemble.score([self.prompts[i] for i in rows], texts, rollout.finished)
@@ -168,17 +179,9 @@ class OnlineRun:
             path.rename(folder / path.name)
         (folder / "policy").rmdir()
 
-    def _next_rows(self) -> list[int]:
-        """The next prompts of a shuffled pass over the task; a new pass begins when one is used up."""
-        while len(self.queue) < self.settings.prompts_per_step:
-            self.queue += torch.randperm(len(self.prompts), generator=self.prompt_order).tolist()
-        rows = self.queue[: self.settings.prompts_per_step]
-        self.queue = self.queue[self.settings.prompts_per_step :]
-        return rows
-
     def _micro_batches(self, prompts: list[list[int]], responses: list[list[int]]) -> list[Batch]:
         size = self.settings.micro_batch
-        pad, place = self.tokenizer.pad_token_id, self.generator.device
+        pad, place = self.tokenizer.pad_token_id, self.model.device
         return [
             collate(prompts[i : i + size], responses[i : i + size], pad, place) for i in range(0, len(prompts), size)
         ]

@@ -174,3 +174,11 @@ def _override(name: str, value: Any, derived: float) -> float:
     if not right_kind or value < 0 or (value == 0 and name not in _MAY_BE_ZERO):
         raise InputError(f"override {name} must be a positive {'integer' if whole else 'number'}, not {value!r}.")
     return value
+
+
+def values(derived: Mapping[str, Any]) -> dict[str, Any]:
+    """The values in use of a record that `derive` made, by name."""
+    try:
+        return {name: derived["values"][name]["value"] for name in FORMULAS}
+    except (KeyError, TypeError) as error:
+        raise InputError(f"the derived hyperparameters lack {error}; rerun derive_hyperparameters.") from error

@@ -72,7 +72,7 @@ def add_gaps(trajectories: Iterable[pd.DataFrame], scale: Scales) -> tuple[pd.Da
 
 
 def run_rows(gaps: pd.DataFrame, probes: pd.DataFrame, updates: pd.DataFrame, scale: Scales) -> pd.DataFrame:
-    """One row a run: the metrics of Appendix F (columns of `tables.RUNS` but `arm`).
+    """One row a run: the metrics of Appendix F (columns of `summaries.RUNS` but `arm`).
 
     `true_drop_se` is the standard error of the fall in accuracy, of two binomial samples taken as independent: too
     wide rather than too narrow, as both are of the same problems.

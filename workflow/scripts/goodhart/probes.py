@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from goodhart.encoding import collate, decode, encode_pairs, encode_prompts
+from goodhart.encoding import collate, encode_pairs, encode_prompts
 from goodhart.ensemble import RewardEnsemble, uncertainty
+from goodhart.examination import Examination, respond
 from goodhart.logprobs import masked_mean, response_logits, sequence_logprobs, token_entropies
-from goodhart.models import activate, merged
-from goodhart.rollout import Rollout, sample
+from goodhart.models import activate
 
 if TYPE_CHECKING:
     import pandas as pd
     from peft import PeftModel
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 
 def probe_size(count: int) -> int:
@@ -46,56 +45,6 @@ def win_rate(rewards: torch.Tensor, baseline: torch.Tensor) -> float:
     return ((rewards > baseline).double() + 0.5 * (rewards == baseline).double()).mean().item()
 
 
-@dataclass(frozen=True)
-class Examination:
-    """A fixed set of problems and how responses to them are drawn and judged: the same for every policy of a study."""
-
-    prompts: Sequence[str]
-    answers: Sequence[str]
-    verify: Callable[[str, str, str], bool]
-    max_new_tokens: int
-    temperature: float
-    batch_size: int
-    seed: int
-
-
-@dataclass(frozen=True)
-class Responses:
-    """One response a problem: its tokens, its text, and whether its answer is right under each reading."""
-
-    rollout: Rollout
-    texts: list[str]
-    strict: list[bool]
-    flexible: list[bool]
-
-
-def respond(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, exam: Examination) -> Responses:
-    """Sample one response a problem from the active policy, with the examination's own seed, and check the answers."""
-    generator = torch.Generator(device=next(model.parameters()).device).manual_seed(exam.seed)
-    ids = encode_prompts(tokenizer, exam.prompts)
-    tokens: list[list[int]] = []
-    finished: list[bool] = []
-    with merged(model):
-        for start in range(0, len(ids), exam.batch_size):
-            part = sample(
-                model,
-                ids[start : start + exam.batch_size],
-                max_new_tokens=exam.max_new_tokens,
-                temperature=exam.temperature,
-                end=tokenizer.eos_token_id,
-                pad=tokenizer.pad_token_id,
-                generator=generator,
-            )
-            tokens += part.responses
-            finished += part.finished
-    texts = decode(tokenizer, tokens)
-    strict, flexible = (
-        [exam.verify(text, answer, style) for text, answer in zip(texts, exam.answers, strict=True)]
-        for style in ("strict", "flexible")
-    )
-    return Responses(Rollout(tokens, finished), texts, strict, flexible)
-
-
 @torch.no_grad()
 def examine(
     model: PeftModel,
@@ -108,7 +57,7 @@ def examine(
     """Measure adapter `policy` of `model` against adapter `reference` (None: the bare base).
 
     Returns:
-        the measures (columns of `tables.PROBE`), one row a problem (columns of `tables.SAMPLES`), and the ensemble's
+        the measures (columns of `records.PROBE`), one row a problem (columns of `records.SAMPLES`), and the ensemble's
         mean reward of each problem.
     """
     activate(model, "policy")

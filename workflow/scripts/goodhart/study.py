@@ -60,9 +60,22 @@ def all_levels(config: Mapping[str, Any]) -> list[str]:
 
 
 def overrides(config: Mapping[str, Any], stage: str) -> dict[str, float]:
-    """What replaces Appendix C in a stage: the stage's own, over those of the embedded policy where it is in use."""
+    """What replaces Appendix C in a stage: the stage's own, over those of the embedded policy where it is in use.
+
+    The online stage trains the offline adapter, whose shape and length it therefore shares.
+    """
     embedded = config["policy"]["pretraining"]["override"][stage] if config["policy"]["model"] is None else {}
-    return {**embedded, **config[stage]["override"]}
+    shared = {}
+    if stage == "online":
+        offline = overrides(config, "offline")
+        shared = {name: offline[name] for name in ("lora_rank", "lora_alpha", "max_length") if name in offline}
+    return {**shared, **embedded, **config[stage]["override"]}
+
+
+def sampling_batch(config: Mapping[str, Any]) -> int:
+    """How many rows are sampled or scored together."""
+    embedded = config["policy"]["model"] is None
+    return config["policy"]["pretraining"]["sampling_batch_size"] if embedded else config["sampling"]["batch_size"]
 
 
 def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:

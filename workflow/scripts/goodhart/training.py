@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from goodhart.derivations import warmup_steps
+from goodhart.derivations import values, warmup_steps
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -16,11 +16,6 @@ if TYPE_CHECKING:
 
 
 CHECKPOINTED = 5e7  # parameters from which on activations are recomputed rather than kept
-
-
-def values(derived: Mapping[str, Any]) -> dict[str, Any]:
-    """The values in use of a `derived/<stage>.json`, by name."""
-    return {name: entry["value"] for name, entry in derived["values"].items()}
 
 
 def arguments(

@@ -1,0 +1,49 @@
+"""The columns of the tables a reader gets: every evaluation with its gaps, and every run with its metrics."""
+
+from __future__ import annotations
+
+from goodhart.records import CELL, MEASURES
+from goodhart.tables import FLAG, FLOAT, INT, TEXT, table
+
+# The trajectories of a study with both Goodhart gaps (Eq. 2 as printed, and the scale-free form).
+GAPS = table(
+    "gaps",
+    "method level kl_level seed step",
+    {**CELL, "step": INT, **MEASURES, "gap": FLOAT, "gap_paper": FLOAT},
+)
+
+# One row an arm and run: every metric of Appendix F; empty where a metric has no value (no onset, a flat series).
+RUNS = table(
+    "runs",
+    "arm method level seed",
+    {
+        "arm": TEXT,
+        **CELL,
+        "steps": INT,
+        "evaluations": INT,
+        "augc": FLOAT,
+        "augc_paper": FLOAT,
+        "proxy_start": FLOAT,
+        "proxy_end": FLOAT,
+        "true_start": FLOAT,
+        "true_end": FLOAT,
+        "true_drop_se": FLOAT,
+        "gap_end": FLOAT,
+        "kl_end": FLOAT,
+        "uncertainty_mean": FLOAT,
+        "entropy_prompt_offline": FLOAT,
+        "entropy_response_offline": FLOAT,
+        "entropy_prompt_collapse": FLOAT,
+        "entropy_response_collapse": FLOAT,
+        "ood_distance_offline": FLOAT,
+        "diversity_offline": FLOAT,
+        "uncertainty_offline": FLOAT,
+        "win_rate": FLOAT,
+        "preference_accuracy": FLOAT,
+        "truncated_end": FLOAT,
+        "zero_variance_batches": INT,
+        "true_at_start_is_zero": FLAG,
+        "proxy_at_start_near_zero": FLAG,
+    },
+    {"onset": INT, "r_uq": FLOAT, "r_uq_differences": FLOAT},
+)
