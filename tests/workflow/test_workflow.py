@@ -191,7 +191,7 @@ def test_redrawing_trains_nothing(study: Path, snakemake: Snakemake) -> None:
         ("onlin: {steps: 3}", "'onlin'"),
         ("online: {stepz: 3}", "'stepz'"),
         ("online: {steps: many}", "online.steps"),
-        ("sampling: {temperature: 0}", "sampling.temperature"),
+        ("sampling: {batch_size: 0}", "sampling.batch_size"),
         ("levels: [p20, high]", "levels.1"),
         ("levels: [p0]", "p0"),
         ("task: {source: dataset}", "policy.model"),

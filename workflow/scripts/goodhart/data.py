@@ -48,7 +48,7 @@ def _read_file(path: Path) -> pd.DataFrame:
     if path.suffix == ".parquet":
         return pd.read_parquet(path)
     if path.suffix == ".csv":
-        return pd.read_csv(path)
+        return pd.read_csv(path, keep_default_na=False)  # a response may be "None" or nothing at all
     return pd.read_json(path, lines=path.suffix == ".jsonl", dtype=False)
 
 

@@ -16,6 +16,8 @@ from goodhart.errors import InputError
 FloatArray = npt.NDArray[np.float64]
 
 EPSILON = float(np.finfo(np.float32).eps)  # the epsilon of Definition 3.1
+# What Eq. 2's epsilon makes of rewards that have not moved, for accuracies down to one in a thousand.
+NO_GAP = 1e-4
 # A series that moves by less than this part of its size is constant: only rounding moves it.
 _ROUNDING = 1e-12
 
@@ -81,7 +83,7 @@ def augc(steps: npt.ArrayLike, gap: npt.ArrayLike) -> float:
 def hacking_threshold(gaps: Iterable[npt.ArrayLike]) -> float | None:
     """tau_hack (section 7.1): 75th percentile of the positive gaps of all runs of a study; None if there is none."""
     pooled = np.concatenate([np.empty(0), *(finite_series("gap", g) for g in gaps)])
-    positive = pooled[pooled > 0]
+    positive = pooled[pooled > NO_GAP]
     return float(np.percentile(positive, 75)) if len(positive) else None
 
 
