@@ -63,17 +63,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     whose = read_json(args.metrics, ["method", "level", "beta", "seed"])
     kl = read_json(args.kl_beta, ["level", "beta"])
     online, reward = (read_json(path, ["values"]) for path in (args.derived_online, args.derived_reward))
-    problems = read_table(args.problems, PROBLEMS)
-    training, evaluation = (problems.query(f"split == '{split}'") for split in ("online", "evaluation"))
+    training, evaluation = (read_table(args.problems, PROBLEMS, split) for split in ("online", "evaluation"))
     verify = verifier(args.verifier)
     use_threads(args.threads)
     import torch
-    from safetensors.torch import load_file
 
     from goodhart.adaptation import OnlineRun, Settings
     from goodhart.derivations import values, warmup_steps
     from goodhart.encoding import encode_prompts
-    from goodhart.ensemble import load_with_policy
+    from goodhart.ensemble import load_centroid, load_with_policy
     from goodhart.examination import Examination
     from goodhart.models import attach_adapter, check_model, load_policy, load_tokenizer
     from goodhart.probes import examine
@@ -112,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "kl_level": kl["level"],
         "kl_beta": kl["beta"],
     }
-    centroid = load_file(args.centroid)["centroid"]
+    centroid = load_centroid(args.centroid)
     trajectory: list[dict[str, Any]] = []
     samples: list[dict[str, Any]] = []
 

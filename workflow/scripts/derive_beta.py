@@ -26,7 +26,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     kind, number = parse_level(args.level)
-    logprobs = read_table(args.logprobs, LOGPROBS).query("split == 'train'")
+    logprobs = read_table(args.logprobs, LOGPROBS, split="train")
     import numpy as np
 
     from goodhart.betas import beta_at, log_ratio_magnitudes

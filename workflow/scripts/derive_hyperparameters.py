@@ -32,7 +32,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     manifest = read_json(args.model / "manifest.json", ["hidden_size", "parameters", "projections"])
-    preferences = read_table(args.preferences, PREFERENCES).query("split == 'train'")
+    preferences = read_table(args.preferences, PREFERENCES, split="train")
     overrides = dict(_override(item) for item in args.override)
 
     from goodhart import derivations

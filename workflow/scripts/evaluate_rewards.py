@@ -39,7 +39,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    preferences = read_table(args.preferences, PREFERENCES)
+    held_out, train = (read_table(args.preferences, PREFERENCES, split) for split in ("test", "train"))
     responses = read_table(args.responses, RESPONSES)
     derived = read_json(args.derived, ["values"])
     for member in args.members:
@@ -60,12 +60,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.batch_size,
         values(derived)["max_length"],
     )
-    held_out = preferences.query("split == 'test'")
     prompts = held_out["prompt"].tolist()
     chosen, _ = ensemble.score(prompts, held_out["chosen"].tolist())
     rejected, _ = ensemble.score(prompts, held_out["rejected"].tolist())
 
-    train = preferences.query("split == 'train'")
     train = train.sample(n=probe_size(len(train)), random_state=args.seed)
     _, embeddings = ensemble.score(train["prompt"].tolist(), train["chosen"].tolist())
 

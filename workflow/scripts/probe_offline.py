@@ -55,17 +55,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_safetensors(args.centroid)
     whose = read_json(args.metrics, ["method", "level", "beta", "seed"])
     offline, reward = (read_json(path, ["values"]) for path in (args.derived_offline, args.derived_reward))
-    problems = read_table(args.problems, PROBLEMS).query("split == 'evaluation'")
+    problems = read_table(args.problems, PROBLEMS, split="evaluation")
     baseline = read_table(args.baseline, BASELINE)
-    logprobs = read_table(args.logprobs, LOGPROBS).query("split == 'test'")
+    logprobs = read_table(args.logprobs, LOGPROBS, split="test")
     pairs = logprobs.merge(read_table(args.preferences, PREFERENCES).drop(columns="split"), on="pair_id")
     verify = verifier(args.verifier)
     use_threads(args.threads)
     import torch
-    from safetensors.torch import load_file
 
     from goodhart.derivations import values
-    from goodhart.ensemble import load_with_policy
+    from goodhart.ensemble import load_centroid, load_with_policy
     from goodhart.examination import Examination
     from goodhart.models import activate, attach_adapter, check_model, load_policy, load_tokenizer
     from goodhart.probes import examine, preference_accuracy, win_rate
@@ -84,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.batch_size,
         args.evaluation_seed,
     )
-    measures, _, rewards = examine(model, tokenizer, ensemble, load_file(args.centroid)["centroid"], exam, None)
+    measures, _, rewards = examine(model, tokenizer, ensemble, load_centroid(args.centroid), exam, None)
     against = problems[["problem_id"]].merge(baseline, on="problem_id", how="left", validate="one_to_one")
     activate(model, "policy")
     accuracy = preference_accuracy(model, tokenizer, pairs, values(offline)["max_length"], args.batch_size)

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from goodhart.artifacts import read_table, write_json, write_table
 from goodhart.commandline import PRECISIONS, parser, run, use_threads
-from goodhart.errors import InputError
 from goodhart.tables import PREFERENCES, PROBLEMS
 from goodhart.verifiers import verifier
 
@@ -40,9 +39,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    problems = read_table(args.problems, PROBLEMS).query("split == 'preference'")
-    if problems.empty:
-        raise InputError(f"{args.problems} has no problems of split 'preference'; only the embedded task makes them.")
+    problems = read_table(args.problems, PROBLEMS, split="preference")
     verify = verifier(args.verifier)
     use_threads(args.threads)
     import numpy as np

@@ -33,7 +33,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    problems = read_table(args.problems, PROBLEMS).query("split == 'evaluation'")
+    problems = read_table(args.problems, PROBLEMS, split="evaluation")
     verify = verifier(args.verifier)
     use_threads(args.threads)
     from goodhart.examination import Examination, respond

@@ -39,11 +39,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     beta = read_json(args.beta, ["level", "beta"])
     derived = read_json(args.derived, ["inputs", "values"])
     preferences = read_table(args.preferences, PREFERENCES)
-    logprobs = read_table(args.logprobs, LOGPROBS)
+    logprobs = read_table(args.logprobs, LOGPROBS, split="train")
     rows = logprobs.merge(preferences.drop(columns="split"), on="pair_id", validate="one_to_one")
     if len(rows) != len(logprobs):
         raise InputError(f"{args.logprobs} and {args.preferences} are of different pairs; rerun score_reference.")
-    rows = rows.query("split == 'train'")
     use_threads(args.threads)
     from transformers import set_seed
 

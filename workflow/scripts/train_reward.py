@@ -36,7 +36,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    preferences = read_table(args.preferences, PREFERENCES).query("split == 'train'")
+    preferences = read_table(args.preferences, PREFERENCES, split="train")
     derived = read_json(args.derived, ["inputs", "values"])
     use_threads(args.threads)
     import numpy as np

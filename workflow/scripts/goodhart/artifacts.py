@@ -83,8 +83,8 @@ def write_table(path: Path, rows: pd.DataFrame | Sequence[Mapping[str, Any]], ta
         pq.write_table(content, temporary)
 
 
-def read_table(path: Path, table: Table) -> pd.DataFrame:
-    """Read a Parquet table and check it against its contract, or raise `InputError`."""
+def read_table(path: Path, table: Table, split: str | None = None) -> pd.DataFrame:
+    """Read a Parquet table, or its rows of one split, and check it against its contract, or raise `InputError`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -101,7 +101,13 @@ def read_table(path: Path, table: Table) -> pd.DataFrame:
     except (pa.ArrowException, ValueError) as error:
         raise InputError(f"{path} is not a {table.name} table: {str(error).splitlines()[0]}.") from error
     _check(content, table, str(path))
-    return content.to_pandas()
+    frame = content.to_pandas()
+    if split is None:
+        return frame
+    rows = frame[frame["split"] == split]
+    if rows.empty:
+        raise InputError(f"{path} has no rows of split '{split}'; use more data.")
+    return rows
 
 
 def _check(content: pa.Table, table: Table, where: str) -> None:

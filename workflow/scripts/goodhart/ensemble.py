@@ -117,6 +117,14 @@ def load_with_policy(
     return RewardEnsemble(backbone, load_tokenizer(backbone_folder), members, batch_size, max_length)
 
 
+def load_centroid(path: Path) -> torch.Tensor:
+    """The centroid of Eq. 12 (hidden,), as evaluate_rewards wrote it."""
+    tensors = load_file(path)
+    if "centroid" not in tensors:
+        raise InputError(f"{path} holds no centroid; rerun evaluate_rewards.")
+    return tensors["centroid"]
+
+
 def uncertainty(rewards: torch.Tensor) -> torch.Tensor:
     """Eq. 13: the standard deviation over members (ddof = 1) of each row; rewards (rows, K) -> (rows,)."""
     return rewards.std(dim=1, correction=1) if rewards.shape[1] > 1 else torch.zeros(len(rewards))

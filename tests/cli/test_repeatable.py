@@ -1,0 +1,87 @@
+"""A step run again gives the same bytes; another seed gives others."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tiny_study import Study
+
+SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
+STEPS = [
+    "generate_problems",
+    "sample_preferences",
+    "derive_hyperparameters/offline",
+    "score_reference",
+    "sample_reference",
+    "train_reward/1",
+    "evaluate_rewards",
+    "train_offline/p80/seed-1",
+    "probe_offline/p80/seed-1",
+    "adapt_online/p80/kl-p20/seed-1",
+    "collect_runs",
+    "tabulate_levels",
+    "fit_power_law/paper",
+]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_the_same_command_gives_the_same_bytes(tiny: Study, tmp_path: Path, step: str) -> None:
+    """trajectory.parquet and adapter_model.safetensors among them, after everything else ran in this process."""
+    tiny.run(step, tmp_path)
+    files = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
+    assert files
+    assert [file for file in files if (tmp_path / file).read_bytes() != (tiny / str(file)).read_bytes()] == []
+
+
+def test_pretraining_gives_the_same_bytes(tiny: Study, tmp_path: Path) -> None:
+    weights = []
+    for attempt in ("first", "again"):
+        arguments = tiny.arguments("pretrain_policy", tmp_path / attempt)
+        arguments[arguments.index("--steps") + 1] = "20"
+        importlib.import_module("pretrain_policy").main(arguments)
+        weights.append((tmp_path / attempt / "policy/model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+
+
+def test_a_process_of_its_own_gives_the_same_bytes_as_this_one(tiny: Study, tmp_path: Path) -> None:
+    step = "adapt_online/p20/kl-p20/seed-0"
+    script = str(SCRIPTS / "adapt_online.py")
+    subprocess.run([sys.executable, script, *tiny.arguments(step, tmp_path)], capture_output=True, check=True)
+    for file in ("trajectory.parquet", "steps.parquet", "samples.parquet", "adapter/adapter_model.safetensors"):
+        path = f"online/p20/kl-p20/seed-0/{file}"
+        assert (tmp_path / path).read_bytes() == (tiny / path).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("step", "flag", "file"),
+    [
+        ("generate_problems", "--seed", "data/problems.parquet"),
+        ("sample_preferences", "--seed", "data/preferences.parquet"),
+        ("sample_reference", "--seed", "reference/responses.parquet"),
+        ("train_reward/1", "--seed", "reward/member-1/adapter/adapter_model.safetensors"),
+        ("train_offline/p80/seed-1", "--seed", "offline/p80/seed-1/adapter/adapter_model.safetensors"),
+        ("adapt_online/p80/kl-p20/seed-1", "--seed", "online/p80/kl-p20/seed-1/steps.parquet"),
+        ("adapt_online/p80/kl-p20/seed-1", "--evaluation-seed", "online/p80/kl-p20/seed-1/trajectory.parquet"),
+    ],
+)
+def test_another_seed_gives_something_else(tiny: Study, tmp_path: Path, step: str, flag: str, file: str) -> None:
+    arguments = tiny.arguments(step, tmp_path)
+    arguments[arguments.index(flag) + 1] = "77"
+    importlib.import_module(step.partition("/")[0]).main(arguments)
+    assert (tmp_path / file).read_bytes() != (tiny / file).read_bytes()
+
+
+def test_the_evaluation_seed_decides_no_update(tiny: Study, tmp_path: Path) -> None:
+    """What is watched does not change what happens: updates and adapter stay the same to the last bit."""
+    run = "online/p80/kl-p20/seed-1"
+    arguments = tiny.arguments("adapt_online/p80/kl-p20/seed-1", tmp_path)
+    arguments[arguments.index("--evaluation-seed") + 1] = "77"
+    arguments[arguments.index("--evaluate-every") + 1] = "1"
+    importlib.import_module("adapt_online").main(arguments)
+    for file in ("steps.parquet", "adapter/adapter_model.safetensors"):
+        assert (tmp_path / run / file).read_bytes() == (tiny / f"{run}/{file}").read_bytes()

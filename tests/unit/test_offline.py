@@ -1,0 +1,106 @@
+"""DPO on cached reference log-probs is TRL's own DPO, without computing the reference again."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from datasets import Dataset
+from transformers import set_seed
+from trl import DPOConfig, DPOTrainer
+
+from goodhart.artifacts import read_table
+from goodhart.derivations import FORMULAS
+from goodhart.encoding import encode_pairs
+from goodhart.models import load_policy, load_tokenizer, lora_config
+from goodhart.offline import CachedReferenceDPOTrainer, config
+from goodhart.tables import LOGPROBS, PREFERENCES
+from goodhart.training import arguments, tokenized, train
+from tiny_study import Study
+
+BETA = 0.7
+USED = dict.fromkeys(FORMULAS, 1) | {"batch_size": 8, "learning_rate": 5e-3, "weight_decay": 0.01, "clip_norm": 1.0}
+DERIVED = {"inputs": {"parameters": 1e5}, "values": {name: {"value": value} for name, value in USED.items()}}
+
+
+@pytest.fixture(scope="module")
+def pairs(tiny: Study) -> pd.DataFrame:
+    """24 training pairs whose responses are whole, with the reference log-probs that score_reference gave them."""
+    logprobs = read_table(tiny / "reference/logprobs.parquet", LOGPROBS).query("split == 'train' and not truncated")
+    preferences = read_table(tiny / "data/preferences.parquet", PREFERENCES).drop(columns="split")
+    # A response cut by the token limit would be given an end token by TRL too, so every text will do.
+    return logprobs.merge(preferences, on="pair_id").head(24)
+
+
+def common(tiny: Study) -> dict[str, Any]:
+    return {
+        "model": load_policy(tiny / "policy", "float32"),
+        "processing_class": load_tokenizer(tiny / "policy"),
+        "peft_config": lora_config(4, 8, 0.0, "CAUSAL_LM"),  # no dropout, so that both draw the same random numbers
+    }
+
+
+def cached(tiny: Study, folder: Path, pairs: pd.DataFrame, shift: float = 0.0) -> CachedReferenceDPOTrainer:
+    encoded = encode_pairs(load_tokenizer(tiny / "policy"), pairs, max_length=10_000)
+    rows = [
+        {
+            "prompt_ids": pair.prompt,
+            "chosen_ids": pair.chosen,
+            "rejected_ids": pair.rejected,
+            "ref_chosen_logps": chosen + shift,
+            "ref_rejected_logps": rejected,
+        }
+        for pair, chosen, rejected in zip(encoded, pairs["chosen_logprob"], pairs["rejected_logprob"], strict=True)
+        if pair
+    ]
+    set_seed(0)
+    return CachedReferenceDPOTrainer(
+        args=config("dpo", BETA, arguments(DERIVED, "float32", len(rows), 2, 0, folder)),
+        train_dataset=tokenized(rows),
+        **common(tiny),
+    )
+
+
+def test_the_loss_curve_is_that_of_stock_trl(tiny: Study, tmp_path: Path, pairs: pd.DataFrame) -> None:
+    """Stock TRL tokenises the texts itself and computes its own reference in every batch."""
+    ours = cached(tiny, tmp_path / "ours", pairs)
+    set_seed(0)
+    stock = DPOTrainer(
+        args=DPOConfig(
+            beta=BETA, loss_type=["sigmoid"], **arguments(DERIVED, "float32", len(pairs), 2, 0, tmp_path / "stock")
+        ),
+        train_dataset=Dataset.from_pandas(pairs[["prompt", "chosen", "rejected"]], preserve_index=False),
+        **common(tiny),
+    )
+    for column in ("prompt_ids", "chosen_ids", "rejected_ids"):
+        assert list(stock.train_dataset[column]) == list(ours.train_dataset[column])
+    our_history, stock_history = train(ours), train(stock)
+    assert len(our_history) == 6
+    for name in ("loss", "grad_norm", "rewards/margins", "logps/chosen", "logps/rejected"):
+        assert [row[name] for row in our_history] == pytest.approx([row[name] for row in stock_history], abs=1e-5)
+    for (name, mine), (_, theirs) in zip(ours.model.named_parameters(), stock.model.named_parameters(), strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-4), name
+
+
+def test_the_first_loss_is_log_2_because_the_policy_is_the_reference(
+    tiny: Study, tmp_path: Path, pairs: pd.DataFrame
+) -> None:
+    assert train(cached(tiny, tmp_path, pairs))[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
+
+
+@pytest.mark.parametrize("shift", [2.0, -1.5])
+def test_the_cached_columns_are_the_reference(tiny: Study, tmp_path: Path, pairs: pd.DataFrame, shift: float) -> None:
+    """Raising log pi0(chosen) by s lowers every margin by s: the first loss is log(1 + exp(beta s))."""
+    history = train(cached(tiny, tmp_path, pairs, shift))
+    assert history[0]["loss"] == pytest.approx(math.log1p(math.exp(BETA * shift)), abs=1e-4)
+    assert history[0]["rewards/margins"] == pytest.approx(-BETA * shift, abs=1e-4)
+
+
+def test_the_configuration_is_eq_1_at_beta(tmp_path: Path) -> None:
+    made = config("dpo", 0.25, arguments(DERIVED, "float32", 24, 1, 0, tmp_path))
+    assert (made.beta, made.loss_type, made.precompute_ref_log_probs) == (0.25, ["sigmoid"], True)
+    assert (made.label_smoothing, made.disable_dropout) == (0.0, False)
