@@ -145,7 +145,7 @@ def test_forced_adapter_reruns_its_own_runs_and_the_collection(study: Path, snak
         "fit_power_law": 2,
         "draw_figures": 1,
     }
-    outputs = re.findall(r"output: (.*)", planned.stdout)
+    outputs = re.findall(r"^    output: (.*)", planned.stdout, flags=re.MULTILINE)
     runs = [path for line in outputs for path in line.split(", ") if "/offline/" in path or "/online/" in path]
     assert runs
     assert all("/p80/" in path and "/seed-1/" in path for path in runs)
@@ -167,7 +167,7 @@ def test_new_level_schedules_only_itself(study: Path, house: Path, snakemake: Sn
         "fit_power_law": 2,
         "draw_figures": 1,
     }
-    outputs = re.findall(r"output: (.*)", planned.stdout)
+    outputs = re.findall(r"^    output: (.*)", planned.stdout, flags=re.MULTILINE)
     assert not [line for line in outputs if re.search(r"/(offline|online)/dpo/p\d+/", line)]
 
 

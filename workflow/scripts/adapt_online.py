@@ -1,4 +1,4 @@
-"""Adapt one offline checkpoint online against the reward ensemble (Eq. 8-10), and watch proxy and true reward part.
+r"""Adapt one offline checkpoint online against the reward ensemble (Eq. 8-10), and watch proxy and true reward part.
 
 The policy starts from the offline adapter, its reference is the same adapter frozen, and both sit on one base, with
 the rewards where these share the backbone. The true reward is measured at every evaluation and never used.

@@ -1,4 +1,4 @@
-"""Collect the derived hyperparameters of every stage into the record of the study.
+r"""Collect the derived hyperparameters of every stage into the record of the study.
 
     python workflow/scripts/collect_derived.py --stages offline=derived/offline.json reward=derived/reward.json \
         --output derived.json

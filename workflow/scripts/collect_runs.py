@@ -1,4 +1,4 @@
-"""Collect a study: gaps of every evaluation (Eq. 2), one row a run (Appendix F), and (beta, AUGC) points an arm.
+r"""Collect a study: gaps of every evaluation (Eq. 2), one row a run (Appendix F), and (beta, AUGC) points an arm.
 
 An arm is named with its cells: `--arm NAME METHOD/LEVEL/KL_LEVEL/SEED ...`; a run in two arms is read once.
 

@@ -1,4 +1,4 @@
-"""Derive the hyperparameters of one stage from architecture, hardware and data (Appendix C), overrides beside them.
+r"""Derive the hyperparameters of one stage from architecture, hardware and data (Appendix C), overrides beside them.
 
     python workflow/scripts/derive_hyperparameters.py --model policy --preferences preferences.parquet \
         --memory-gb 80 --multiplier 1 --seed 0 --override learning_rate=5e-3 --output derived/offline.json

@@ -1,4 +1,4 @@
-"""Judge the reward ensemble on held-out pairs, and compute once what every probe needs of it.
+r"""Judge the reward ensemble on held-out pairs, and compute once what every probe needs of it.
 
 Accuracy, calibration and the scale of the proxy (its SD over held-out responses); the centroid of Eq. 12; the
 ensemble's rewards of the reference policy's responses, the baseline of every win rate.

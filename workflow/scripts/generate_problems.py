@@ -1,4 +1,4 @@
-"""Generate the embedded task: chains of one-digit sums, split by chain, and the teacher's corpus for pretraining.
+r"""Generate the embedded task: chains of one-digit sums, split by chain, and the teacher's corpus for pretraining.
 
 Every chain belongs to one split only, so the policy meets no question of the preference, online or evaluation sets
 before its time.

@@ -1,4 +1,4 @@
-"""Probe one offline checkpoint: entropy (Eq. 11), OOD distance (Eq. 12), diversity, preference accuracy, win rate.
+r"""Probe one offline checkpoint: entropy (Eq. 11), OOD distance (Eq. 12), diversity, preference accuracy, win rate.
 
 Preference accuracy is the share of held-out pairs that DPO's implicit reward orders rightly; the win rate is over the
 reference policy's responses, as the ensemble judges it.

@@ -1,4 +1,4 @@
-"""Sample preference pairs from the embedded policy and let a flawed judge choose.
+r"""Sample preference pairs from the embedded policy and let a flawed judge choose.
 
 The judge's score of a response is `correct_weight` if the answer is right plus `filler_weight` a filler sentence; it
 prefers the first of two with probability sigmoid(difference), as Bradley and Terry (Eq. 5) have it.

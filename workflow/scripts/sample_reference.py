@@ -1,4 +1,4 @@
-"""Let the reference policy answer the evaluation problems: the scale of the true reward and the baseline of win rates.
+r"""Let the reference policy answer the evaluation problems: the scale of the true reward and the baseline of win rates.
 
     python workflow/scripts/sample_reference.py --problems problems.parquet --policy policy --precision float32 \
         --verifier gsm8k --max-new-tokens 48 --batch-size 192 --seed 1 --threads 1 \

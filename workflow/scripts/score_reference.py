@@ -1,4 +1,4 @@
-"""Log-probabilities of every preference response under the reference policy, in one pass (Eq. 6, and DPO's reference).
+r"""Log-probabilities of every preference response under the reference policy, in one pass (Eq. 6, and DPO's reference).
 
     python workflow/scripts/score_reference.py --preferences preferences.parquet --policy policy --precision float32 \
         --derived derived/offline.json --batch-size 64 --threads 1 --output logprobs.parquet

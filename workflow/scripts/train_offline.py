@@ -1,4 +1,4 @@
-"""Train one offline adapter: DPO (Eq. 1) at one beta and seed, with the cached reference log-probs.
+r"""Train one offline adapter: DPO (Eq. 1) at one beta and seed, with the cached reference log-probs.
 
     python workflow/scripts/train_offline.py --method dpo --beta beta/p20.json --preferences preferences.parquet \
         --logprobs logprobs.parquet --policy policy --precision float32 --derived derived/offline.json --epochs 1 \
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from goodhart.derivations import values
     from goodhart.encoding import encode_pairs
-    from goodhart.models import check_model, load_policy, load_tokenizer, lora_config
+    from goodhart.models import check_model, load_policy, load_tokenizer, lora_config, tidy_adapter
     from goodhart.offline import CachedReferenceDPOTrainer, config
     from goodhart.training import arguments, tokenized, train
 
@@ -87,6 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
         history = train(trainer)
         trainer.model.save_pretrained(folder)
+        tidy_adapter(folder)
     write_json(
         args.metrics,
         {

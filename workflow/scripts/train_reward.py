@@ -1,4 +1,4 @@
-"""Train one reward member: Bradley-Terry (Eq. 5) on a bootstrap resample, a LoRA adapter and a head of its own.
+r"""Train one reward member: Bradley-Terry (Eq. 5) on a bootstrap resample, a LoRA adapter and a head of its own.
 
 TRL's RewardTrainer on rows tokenised as every other stage does; the resampled row ids are kept.
 
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from goodhart.derivations import values
     from goodhart.encoding import encode_pairs
-    from goodhart.models import check_model, load_reward_backbone, load_tokenizer, lora_config
+    from goodhart.models import check_model, load_reward_backbone, load_tokenizer, lora_config, tidy_adapter
     from goodhart.training import arguments, tokenized, train
 
     check_model(args.backbone)
@@ -71,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
         history = train(trainer)
         trainer.model.save_pretrained(folder)
+        tidy_adapter(folder)
     write_json(
         args.metrics,
         {

@@ -18,7 +18,7 @@ import torch
 from goodhart.encoding import Batch, collate, decode
 from goodhart.ensemble import RewardEnsemble, uncertainty
 from goodhart.logprobs import sequence_logprobs
-from goodhart.models import activate, merged
+from goodhart.models import activate, merged, tidy_adapter
 from goodhart.rollout import mix, sample
 
 if TYPE_CHECKING:
@@ -178,6 +178,7 @@ class OnlineRun:
         for path in (folder / "policy").iterdir():  # PEFT puts an adapter of another name than 'default' in a subfolder
             path.rename(folder / path.name)
         (folder / "policy").rmdir()
+        tidy_adapter(folder)
 
     def _micro_batches(self, prompts: list[list[int]], responses: list[list[int]]) -> list[Batch]:
         size = self.settings.micro_batch

@@ -24,6 +24,7 @@ TABLE1 = {
     "r_UQ": "r_uq",
     "True start": "true_start",
     "True end": "true_end",
+    "KL end": "kl_end",
     "Entropy": "entropy_response_offline",
     "Entropy collapse": "entropy_response_collapse",
     "OOD distance": "ood_distance_offline",

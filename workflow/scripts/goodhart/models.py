@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from goodhart.artifacts import check_adapter, check_safetensors, read_json
+from goodhart.artifacts import check_adapter, check_safetensors, read_json, write_json
 from goodhart.errors import InputError
 from goodhart.manifest import ATTENTION
 
@@ -167,6 +167,16 @@ def activate(model: PeftModel, name: str | None, trainable: bool = False) -> Non
         return
     model.base_model.enable_adapter_layers()
     model.base_model.set_adapter(name, inference_mode=not trainable)
+
+
+def tidy_adapter(folder: Path) -> None:
+    """Make a saved adapter a result: the same bytes in every process, and no empty model card.
+
+    PEFT keeps the names of the adapted modules in a set, whose order differs from process to process.
+    """
+    config = read_json(folder / "adapter_config.json", ["target_modules"])
+    write_json(folder / "adapter_config.json", {**config, "target_modules": sorted(config["target_modules"])})
+    (folder / "README.md").unlink(missing_ok=True)
 
 
 @contextmanager
