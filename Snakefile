@@ -36,12 +36,14 @@ rule all:
         FITS,
         rules.draw_figures.output,
         rules.show_samples.output,
+        rules.write_findings.output,
 
 
 rule tables:
     """Table 1 and the fits, from whatever they need."""
     input:
         rules.tabulate_levels.output,
+        rules.fit_overoptimisation.output,
         FITS,
 
 

@@ -31,9 +31,10 @@ _ARMS = " ".join(
 )
 
 
-def _derive(stage: str) -> str:
+def _derive(stage: str, length: str) -> str:
     return (
-        f"--model @policy --preferences @data/preferences.parquet --memory-gb 1 --multiplier 1 --seed 0 {_OVERRIDES}"
+        f"--model @policy --preferences @data/preferences.parquet --memory-gb 1 --multiplier 1 {length} --seed 0"
+        f" {_OVERRIDES}"
         f" --output >derived/{stage}.json"
     )
 
@@ -78,9 +79,9 @@ CHAIN: dict[str, str] = {
     " --mlp-size 64 --steps 700 --batch-size 32 --learning-rate 5e-3 --seed 0 --threads 1 --output >policy",
     "sample_preferences": f"--problems @data/problems.parquet {_POLICY} {_SAMPLING} --correct-weight 4"
     " --filler-weight 1.6 --seed 0 --output >data/preferences.parquet --coverage >data/coverage.json",
-    "derive_hyperparameters/offline": _derive("offline"),
-    "derive_hyperparameters/reward": _derive("reward"),
-    "derive_hyperparameters/online": _derive("online").replace("learning_rate=5e-3", "learning_rate=3e-2"),
+    "derive_hyperparameters/offline": _derive("offline", "--epochs 1"),
+    "derive_hyperparameters/reward": _derive("reward", "--epochs 1"),
+    "derive_hyperparameters/online": _derive("online", "--steps 3").replace("learning_rate=5e-3", "learning_rate=3e-2"),
     "collect_derived": "--stages offline=@derived/offline.json reward=@derived/reward.json"
     " online=@derived/online.json --output >derived.json",
     "score_reference": f"--preferences @data/preferences.parquet {_POLICY} --derived @derived/offline.json"
@@ -109,6 +110,8 @@ CHAIN: dict[str, str] = {
     " --augc >tables/augc/dpo-paper.csv >tables/augc/dpo-matched.csv",
     "tabulate_levels": "--runs @tables/runs.parquet --csv >tables/table1.csv --markdown >tables/table1.md"
     " --latex >tables/table1.tex --trends >tables/trends.json",
+    "fit_overoptimisation": "--gaps @tables/gaps.parquet --runs @tables/runs.parquet --scales @tables/scales.json"
+    " --table >tables/overoptimisation.parquet --csv >tables/overoptimisation.csv",
     **{f"fit_power_law/{arm}": f"--augc @tables/augc/dpo-{arm}.csv --output >fit/dpo-{arm}.json" for arm in _CELLS},
 }
 

@@ -117,6 +117,15 @@ def test_formulas_follow_the_used_value_of_what_they_depend_on() -> None:
     assert (values["weight_decay"]["value"], values["max_length"]["derived"]) == (0, 1024)
 
 
+def test_warmup_follows_the_length_of_the_stage() -> None:
+    """48,908 rows in batches of 4 are 12,227 updates an epoch; floor(sqrt(24,454)) = 156 (B.6)."""
+    assert record(epochs=2)["values"]["warmup_steps"]["value"] == 156
+    assert record(epochs=2)["inputs"]["total_steps"] == 24_454
+    assert record(epochs=1, overrides={"batch_size": 64})["values"]["warmup_steps"]["value"] == 27
+    assert record(steps=80)["values"]["warmup_steps"]["value"] == 8
+    assert record(steps=80, overrides={"warmup_steps": 0})["values"]["warmup_steps"]["value"] == 0
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [

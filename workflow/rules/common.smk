@@ -94,6 +94,13 @@ def model_of(wildcards):
     return BACKBONE if wildcards.stage == "reward" else POLICY
 
 
+def training_length(wildcards):
+    """The flag that says how long a stage trains: epochs, or online updates."""
+    if wildcards.stage == "online":
+        return f"--steps {config['online']['steps']}"
+    return f"--epochs {config[wildcards.stage]['epochs']}"
+
+
 def overrides(wildcards):
     """The flags that replace values of Appendix C in one stage."""
     return " ".join(

@@ -4,14 +4,15 @@ FIGURES = f"{RESULTS}/figures"
 
 # Every figure: where it stands in the report, and its name there. Its caption is report/<figure>.rst.
 DRAWN = {
-    "rewards_by_step": ("Reward hacking", "Rewards over the run"),
-    "rewards_by_kl": ("Reward hacking", "Rewards by KL"),
-    "gap_by_step": ("Reward hacking", "Goodhart gap (Figure 3)"),
-    "augc_by_beta": ("Conservatism", "AUGC and beta* (Figure 5)"),
-    "arms": ("Conservatism", "Arms side by side"),
-    "mechanism": ("Mechanism", "Links of the chain (Figure 6)"),
-    "entropy": ("Mechanism", "Entropy (Figure 4)"),
-    "calibration": ("Reward ensemble", "Calibration"),
+    "rewards_by_step": ("2 Reward hacking", "Rewards over the run"),
+    "rewards_by_kl": ("2 Reward hacking", "Rewards by KL, with Gao et al.'s fit"),
+    "gap_by_step": ("2 Reward hacking", "Goodhart gap (Figure 3)"),
+    "augc_by_beta": ("3 Conservatism", "AUGC and beta* (Figure 5)"),
+    "arms": ("3 Conservatism", "Arms side by side"),
+    "beta_by_lambda": ("3 Conservatism", "beta* by lambda (Definition 6.1)"),
+    "mechanism": ("4 Mechanism", "Links of the chain (Figure 6)"),
+    "entropy": ("4 Mechanism", "Entropy (Figure 4)"),
+    "calibration": ("5 Reward ensemble", "Calibration"),
 }
 
 # Two runs an arm: the first seed of the first and the last level. A run that arms share is shown once.
@@ -30,6 +31,7 @@ rule draw_figures:
         runs=f"{RESULTS}/tables/runs.parquet",
         scales=f"{RESULTS}/tables/scales.json",
         fits=FITS,
+        overoptimisation=f"{RESULTS}/tables/overoptimisation.parquet",
         quality=f"{RESULTS}/reward/quality.json",
     output:
         expand(f"{FIGURES}/{{figure}}.pdf", figure=DRAWN),
@@ -53,7 +55,8 @@ rule draw_figures:
         code=code("draw_figures"),
     shell:
         "python workflow/scripts/draw_figures.py --gaps {input.gaps} --runs {input.runs} --scales {input.scales}"
-        " --fits {input.fits} --quality {input.quality} --output {output} &> {log}"
+        " --fits {input.fits} --overoptimisation {input.overoptimisation} --quality {input.quality} --output {output}"
+        " &> {log}"
 
 
 rule show_samples:
@@ -64,7 +67,7 @@ rule show_samples:
         report(
             f"{RESULTS}/samples.html",
             caption="../report/samples.rst",
-            category="Examples",
+            category="7 Examples",
             labels={"figure": "Responses before and after"},
         ),
     log:
@@ -81,3 +84,48 @@ rule show_samples:
     shell:
         "python workflow/scripts/show_samples.py --samples {input} --examples {params.examples} --seed {params.seed}"
         " --output {output} &> {log}"
+
+
+rule write_findings:
+    """What the study found, in sentences and tables, and Appendix F as a checklist."""
+    input:
+        runs=f"{RESULTS}/tables/runs.parquet",
+        gaps=f"{RESULTS}/tables/gaps.parquet",
+        trends=f"{RESULTS}/tables/trends.json",
+        fits=FITS,
+        overoptimisation=f"{RESULTS}/tables/overoptimisation.parquet",
+        scales=f"{RESULTS}/tables/scales.json",
+        quality=f"{RESULTS}/reward/quality.json",
+        grid=f"{RESULTS}/beta_grid.json",
+        derived=f"{RESULTS}/derived.json",
+        coverage=f"{RESULTS}/data/coverage.json",
+    output:
+        findings=report(
+            f"{RESULTS}/findings.html",
+            caption="../report/findings.rst",
+            category="1 Findings",
+            labels={"page": "What was found"},
+        ),
+        checklist=report(
+            f"{RESULTS}/checklist.html",
+            caption="../report/checklist.rst",
+            category="8 Checklist",
+            labels={"page": "Appendix F, item by item"},
+        ),
+        items=f"{RESULTS}/checklist.json",
+    log:
+        f"{LOGS}/write_findings.log",
+    benchmark:
+        f"{BENCHMARKS}/write_findings.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    params:
+        code=code("write_findings"),
+        seed=config["evaluation"]["seed"],
+    shell:
+        "python workflow/scripts/write_findings.py --runs {input.runs} --gaps {input.gaps} --trends {input.trends}"
+        " --fits {input.fits} --overoptimisation {input.overoptimisation} --scales {input.scales}"
+        " --quality {input.quality} --beta-grid {input.grid} --derived {input.derived} --coverage {input.coverage}"
+        " --evaluation-seed {params.seed} --findings {output.findings} --checklist {output.checklist}"
+        " --items {output.items} &> {log}"

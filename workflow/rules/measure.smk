@@ -1,4 +1,4 @@
-"""The tables: gaps, runs, Table 1, and the power law of each arm."""
+"""The tables: gaps, runs, Table 1, the power law of each arm, and reward against distance."""
 
 
 rule collect_runs:
@@ -15,7 +15,7 @@ rule collect_runs:
         csv=report(
             f"{RESULTS}/tables/runs.csv",
             caption="../report/runs.rst",
-            category="Tables",
+            category="6 Tables",
             labels={"table": "Every run (Appendix F)"},
         ),
         scales=f"{RESULTS}/tables/scales.json",
@@ -53,7 +53,7 @@ rule tabulate_levels:
         csv=report(
             f"{RESULTS}/tables/table1.csv",
             caption="../report/table1.rst",
-            category="Tables",
+            category="6 Tables",
             labels={"table": "Table 1, by level and arm"},
         ),
         markdown=f"{RESULTS}/tables/table1.md",
@@ -74,7 +74,7 @@ rule tabulate_levels:
 
 
 rule fit_power_law:
-    """The power law of one method and arm, and beta* in both readings (Eq. 14-15, Appendix E)."""
+    """The power law of one method and arm, its beta* and its rivals, and Definition 6.1 (Eq. 14-15, Appendix E)."""
     input:
         f"{RESULTS}/tables/augc/{{method}}-{{arm}}.csv",
     output:
@@ -90,3 +90,26 @@ rule fit_power_law:
         code=code("fit_power_law"),
     shell:
         "python workflow/scripts/fit_power_law.py --augc {input} --output {output} &> {log}"
+
+
+rule fit_overoptimisation:
+    """Proxy and true reward against the distance from the offline checkpoint (Gao et al. 2022)."""
+    input:
+        gaps=f"{RESULTS}/tables/gaps.parquet",
+        runs=f"{RESULTS}/tables/runs.parquet",
+        scales=f"{RESULTS}/tables/scales.json",
+    output:
+        table=f"{RESULTS}/tables/overoptimisation.parquet",
+        csv=f"{RESULTS}/tables/overoptimisation.csv",
+    log:
+        f"{LOGS}/fit_overoptimisation.log",
+    benchmark:
+        f"{BENCHMARKS}/fit_overoptimisation.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    params:
+        code=code("fit_overoptimisation"),
+    shell:
+        "python workflow/scripts/fit_overoptimisation.py --gaps {input.gaps} --runs {input.runs}"
+        " --scales {input.scales} --table {output.table} --csv {output.csv} &> {log}"

@@ -18,11 +18,13 @@ rule derive_hyperparameters:
     params:
         code=code("derive_hyperparameters"),
         memory=config["memory_gb"],
+        length=training_length,
         overrides=overrides,
         seed=config["preferences"]["seed"],
     shell:
         "python workflow/scripts/derive_hyperparameters.py --model {input.model} --preferences {input.preferences}"
-        " --memory-gb {params.memory} --multiplier 1 --seed {params.seed} {params.overrides} --output {output} &> {log}"
+        " --memory-gb {params.memory} --multiplier 1 {params.length} --seed {params.seed} {params.overrides}"
+        " --output {output} &> {log}"
 
 
 rule collect_derived:

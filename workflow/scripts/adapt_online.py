@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     import torch
 
     from goodhart.adaptation import OnlineRun, Settings
-    from goodhart.derivations import values, warmup_steps
+    from goodhart.derivations import values
     from goodhart.encoding import encode_prompts
     from goodhart.ensemble import load_centroid, load_with_policy
     from goodhart.examination import Examination
@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         learning_rate=used["learning_rate"],
         clip_norm=used["clip_norm"],
         weight_decay=used["weight_decay"],
-        warmup_steps=warmup_steps(args.steps),
+        warmup_steps=used["warmup_steps"],
         micro_batch=used["batch_size"],
     )
     exam = Examination(

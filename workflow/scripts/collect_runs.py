@@ -34,7 +34,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--table", type=Path, required=True)
     args.add_argument("--csv", type=Path, required=True)
     args.add_argument("--scales", type=Path, required=True)
-    args.add_argument("--augc", type=Path, nargs="+", required=True, help="<method>-<arm>.csv: beta, augc, seed")
+    args.add_argument("--augc", type=Path, nargs="+", required=True, help="<method>-<arm>.csv, points of an arm")
     return args.parse_args(argv)
 
 
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for path in args.augc:
         part = runs[runs["method"] + "-" + runs["arm"] == path.stem]
         with publish(path) as temporary:
-            part[["beta", "augc", "seed"]].sort_values(["beta", "seed"]).to_csv(temporary, index=False)
+            part[["beta", "augc", "seed", "win_rate"]].sort_values(["beta", "seed"]).to_csv(temporary, index=False)
 
 
 def _cell(text: str) -> tuple[str, str, str, int]:

@@ -1,8 +1,8 @@
 r"""Draw the figures of a study from its tables: PDF for print, SVG for the report; a file's name says which figure.
 
     python workflow/scripts/draw_figures.py --gaps gaps.parquet --runs runs.parquet --scales scales.json \
-        --fits fit/dpo-paper.json fit/dpo-matched.json --quality quality.json \
-        --output figures/gap_by_step.svg figures/gap_by_step.pdf
+        --fits fit/dpo-paper.json fit/dpo-matched.json --overoptimisation overoptimisation.parquet \
+        --quality quality.json --output figures/gap_by_step.svg figures/gap_by_step.pdf
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from pathlib import Path
 from goodhart.artifacts import publish, read_json, read_table
 from goodhart.commandline import parser, progress, run
 from goodhart.errors import InputError
-from goodhart.summaries import GAPS, RUNS
+from goodhart.summaries import GAPS, OVEROPTIMISATION, RUNS
 
 FIT = ["a", "b", "c", "r_squared", "beta_star", "augc_at_beta_star", "beta_star_interval", "warnings"]
+FIT += ["rivals", "tradeoff"]
 QUALITY = ["pairs", "member_accuracy", "ensemble_accuracy", "calibration", "proxy_mean"]
 
 
@@ -26,6 +27,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--runs", type=Path, required=True)
     args.add_argument("--scales", type=Path, required=True)
     args.add_argument("--fits", type=Path, nargs="+", required=True, help="<method>-<arm>.json")
+    args.add_argument("--overoptimisation", type=Path, required=True)
     args.add_argument("--quality", type=Path, required=True)
     args.add_argument("--output", type=Path, nargs="+", required=True, help="<figure>.svg or <figure>.pdf")
     return args.parse_args(argv)
@@ -47,8 +49,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     for path in args.output:
         if path.stem not in FIGURES or path.suffix not in (".pdf", ".svg"):
             raise InputError(f"--output: {path.name} is not .pdf or .svg of {', '.join(FIGURES)}.")
-    scales = read_json(args.scales, ["proxy", "threshold", "threshold_paper"])
-    tables = Tables(gaps, runs, scales, fits, read_json(args.quality, QUALITY))
+    scales = read_json(args.scales, ["proxy", "true", "threshold", "threshold_paper"])
+    distances = read_table(args.overoptimisation, OVEROPTIMISATION)
+    tables = Tables(gaps, runs, scales, fits, distances, read_json(args.quality, QUALITY))
     for name in progress(list(dict.fromkeys(path.stem for path in args.output)), "figures"):
         figure = draw(name, tables)
         for path in args.output:

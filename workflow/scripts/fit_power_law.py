@@ -1,8 +1,10 @@
-"""Fit AUGC = a beta^b + c (Eq. 14, Appendix E) to any table of points and read beta* off it in both ways (Eq. 15).
+"""Fit AUGC = a beta^b + c (Eq. 14, Appendix E) to any table of points, read beta* off it (Eq. 15), and try rivals.
 
     python workflow/scripts/fit_power_law.py --augc points.csv --output fit.json
 
-`points.csv` has the columns beta, augc and, for an interval over seeds, seed; .parquet, .json and .jsonl do too.
+`points.csv` has the columns beta and augc, and may have seed (for intervals over seeds) and win_rate (for Definition
+6.1); .parquet, .json and .jsonl do too. Under `rivals` stand other curves compared by AICc, under `tradeoff` the beta*
+of Definition 6.1 as a function of lambda (None without win rates).
 """
 
 from __future__ import annotations
@@ -10,10 +12,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from goodhart.artifacts import write_json
 from goodhart.commandline import parser, run
 from goodhart.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -25,18 +31,50 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    from goodhart.data import read_source
+    points = read_points(args.augc)
     from goodhart.powerlaw import fit_power_law
+    from goodhart.rivals import compare
+    from goodhart.tradeoff import optimal_conservatism
 
-    points = read_source(str(args.augc))
+    beta, augc = points["beta"].to_numpy(), points["augc"].to_numpy()
+    seeds = points["seed"].to_numpy() if "seed" in points else None
+    try:
+        fit = fit_power_law(beta, augc, seeds)
+    except InputError as error:
+        raise InputError(f"{args.augc}: {error}") from None
+    fit["rivals"] = compare(beta, augc, fit)
+    win_rate = points["win_rate"].to_numpy() if "win_rate" in points else None
+    fit["tradeoff"] = None if win_rate is None else optimal_conservatism(beta, augc, win_rate, seeds)
+    write_json(args.output, fit)
+
+
+def read_points(path: Path) -> pd.DataFrame:
+    """The table of points, its numeric columns as floats; `InputError` names the cell that is not a number."""
+    import numpy as np
+    import pandas as pd
+
+    from goodhart.data import READERS, read_source
+
+    if path.suffix not in READERS or not path.is_file():
+        kinds = ", ".join(sorted(READERS))
+        raise InputError(f"--augc: there is no file {path} of a kind that can be read ({kinds}); correct the path.")
+    points = read_source(str(path)).rename(columns=lambda name: str(name).strip())
     missing = [column for column in ("beta", "augc") if column not in points]
     if missing:
-        raise InputError(f"{args.augc} has no column {missing[0]!r}; it needs beta and augc, and may have seed.")
-    for column in ("beta", "augc"):
-        if points[column].dtype.kind not in "if":
-            raise InputError(f"{args.augc}: column {column!r} is not numeric.")
-    seeds = points["seed"].to_numpy() if "seed" in points else None
-    write_json(args.output, fit_power_law(points["beta"].to_numpy(), points["augc"].to_numpy(), seeds))
+        raise InputError(
+            f"{path} has no column {missing[0]!r}; it needs beta and augc, and may have seed and win_rate."
+        )
+    for column in points.columns.intersection(["beta", "augc", "win_rate"]):
+        numbers = pd.to_numeric(points[column], errors="coerce").astype(float)
+        for row in np.flatnonzero(~np.isfinite(numbers))[:1]:
+            cell = points[column].iloc[row]
+            raise InputError(
+                f"{path}: {column} of point {row + 1} is {str(cell)!r}, not a finite number; mend or drop it."
+            )
+        points[column] = numbers
+    if "seed" in points and (points["seed"].isna() | (points["seed"].astype(str).str.strip() == "")).any():
+        raise InputError(f"{path}: column seed has an empty cell; fill it, or drop the column.")
+    return points
 
 
 if __name__ == "__main__":

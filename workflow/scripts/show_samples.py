@@ -18,28 +18,11 @@ from typing import TYPE_CHECKING, Any
 from goodhart.artifacts import publish, read_table
 from goodhart.commandline import parser, run
 from goodhart.errors import InputError
+from goodhart.pages import page
 from goodhart.records import SAMPLES
 
 if TYPE_CHECKING:
     import pandas as pd
-
-STYLE = """
-:root { color-scheme: light dark; --line: #8884; --soft: #8881; --good: #0072b2; --bad: #d55e00; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-h1, h2, h3 { line-height: 1.2; margin: 2rem 0 .5rem; }
-h2 { border-top: 1px solid var(--line); padding-top: 1.5rem; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .15rem 1.2rem .15rem 0; font-weight: normal; }
-td { font-weight: 600; }
-article { border: 1px solid var(--line); border-radius: .5rem; padding: .8rem 1rem; margin: 1rem 0; }
-.pair { display: grid; grid-template-columns: 1fr 1fr; gap: 1rem; }
-.text { white-space: pre-wrap; overflow-wrap: anywhere; font: 13px/1.45 ui-monospace, monospace; margin: .4rem 0;
-  background: var(--soft); border-radius: .3rem; padding: .5rem .7rem; }
-.note { font-size: 13px; opacity: .8; }
-.right { color: var(--good); font-weight: 600; }
-.wrong { color: var(--bad); font-weight: 600; }
-@media (max-width: 40rem) { .pair { grid-template-columns: 1fr; } }
-"""
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -87,21 +70,14 @@ def choose(pairs: pd.DataFrame, examples: int, seed: int) -> dict[str, pd.DataFr
 
 def render_page(sections: Sequence[str], examples: int, seed: int) -> str:
     """The page around the sections of the runs."""
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Responses</title>
-<style>{STYLE}</style></head>
-<body>
-<h1>Responses before and after online adaptation</h1>
-<p>Both responses to a problem are samples of the policy: at the first evaluation of a run, which is of the offline
-checkpoint, and at the last. <em>Proxy</em> is the mean reward of the ensemble and <em>uncertainty</em> the standard
-deviation of its members (Eq. 13), both in reward units; right and wrong is the verifier's verdict.</p>
+    body = f"""<p>Both responses to a problem are samples of the policy: at the first evaluation of a run, which is of
+the offline checkpoint, and at the last. <em>Proxy</em> is the mean reward of the ensemble and <em>uncertainty</em> the
+standard deviation of its members (Eq. 13), both in reward units; right and wrong is the verifier's verdict.</p>
 <p>How the examples were chosen: first, at most {examples} problems a run whose answer went from right to wrong while
 the proxy rose, those with the largest rise first. They are the worst cases, not typical ones. Then at most {examples}
 drawn at random (seed {seed}) from all other problems of the run. The totals count every problem.</p>
-{"".join(sections)}</body>
-</html>
-"""
+{"".join(sections)}"""
+    return page("Responses before and after online adaptation", body)
 
 
 def render_run(samples: pd.DataFrame, examples: int, seed: int) -> str:

@@ -21,9 +21,10 @@ FORMULAS = {
     "batch_size": "B.3: 2^floor(log2(V_GB / P_B * m * 1024 / max_length)), clipped to [1, 64]",
     "learning_rate": "B.4: 2e-4 / sqrt(n_trainable / 1e7), clipped to [5e-7, 2e-4]",
     "clip_norm": "B.5: log10(n_trainable) / 7, clipped to [0.5, 2.0]",
+    "warmup_steps": "B.6: floor(sqrt(T_total)), T_total the online updates, or epochs * ceil(n / batch_size)",
     "weight_decay": "B.7: 1 / sqrt(n)",
 }
-_MAY_BE_ZERO = {"lora_dropout", "weight_decay"}
+_MAY_BE_ZERO = {"lora_dropout", "warmup_steps", "weight_decay"}
 
 
 def round_half_up(x: float) -> int:
@@ -106,10 +107,15 @@ def derive(
     n: int,
     memory_gb: float,
     token_counts: Sequence[int],
+    steps: int | None = None,
+    epochs: int = 1,
     multiplier: int = 1,
     overrides: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """All of Appendix C for one model, as a JSON-ready record.
+
+    T_total of the warm-up is `steps` where that is given (the online stage), else the batches of `epochs` passes over
+    the n examples.
 
     Returns {"inputs": every number needed to redo it by hand, "values": {name: {"value": used, "derived": what the
     formula gave, "formula": its text, "overridden": bool}}} for the names in FORMULAS. A formula that takes another's
@@ -135,10 +141,12 @@ def derive(
     rank = use("lora_rank", lora_rank(hidden_size))
     use("lora_alpha", lora_alpha(rank))
     use("lora_dropout", lora_dropout(n))
-    use("batch_size", batch_size(memory_gb, parameters, length, multiplier))
+    batch = use("batch_size", batch_size(memory_gb, parameters, length, multiplier))
     trainable = trainable_parameters(projections, rank)
     use("learning_rate", learning_rate(trainable))
     use("clip_norm", clip_norm(trainable))
+    total = epochs * -(-n // batch) if steps is None else steps
+    use("warmup_steps", warmup_steps(total))
     use("weight_decay", weight_decay(n))
     shapes = Counter((int(inputs), int(outputs)) for inputs, outputs in projections)
     inputs = {
@@ -149,6 +157,7 @@ def derive(
         "n": n,
         "memory_gb": memory_gb,
         "multiplier": multiplier,
+        "total_steps": total,
         "token_counts": {"size": len(token_counts), "p75": _percentile_75(token_counts)},
     }
     return {"inputs": inputs, "values": values}

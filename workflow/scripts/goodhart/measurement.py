@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from goodhart.errors import InputError
 from goodhart.gap import augc, flags_at_start, gap, gap_paper, hacking_threshold, onset, true_scale, uq_correlation
-from goodhart.trend import mean_and_se, rank_correlation, seed_stratified_trend
+from goodhart.trend import bootstrap_interval, mean_and_se, rank_correlation, seed_slopes, seed_stratified_trend
 
 RUN = ["method", "level", "kl_level", "seed"]
 
@@ -139,34 +140,56 @@ def select_arms(runs: pd.DataFrame, arms: Mapping[str, Iterable[tuple[str, str, 
 
 
 def table1(runs: pd.DataFrame) -> pd.DataFrame:
-    """Table 1: arm, method, level, beta, n, then mean and standard error over seeds of each column of `TABLE1`.
+    """Table 1: arm, method, level, beta, n, then of each column of `TABLE1` its mean over seeds and how sure it is.
 
-    An average leaves out the runs without a value; `<column>_n` counts those that have one.
+    `<column>_se` is the standard error, `<column>_low` and `_high` the 95 % bootstrap interval over seeds (a handful of
+    seeds makes it too narrow). An average leaves out the runs without a value; `<column>_n` counts those that have one.
     """
     rows = []
     for (arm, method, beta, level), part in runs.groupby(["arm", "method", "beta", "level"]):
         row: dict[str, Any] = {"arm": arm, "method": method, "level": level, "beta": beta, "n": len(part)}
         for column in TABLE1.values():
-            summary = mean_and_se(part[column].dropna().to_numpy(dtype=float))
-            row |= {column: summary["mean"], f"{column}_se": summary["se"], f"{column}_n": summary["n"]}
+            values = part.sort_values("seed")[column].dropna().to_numpy(dtype=float)
+            summary = mean_and_se(values)
+            low, high = bootstrap_interval(values) or (None, None)
+            row |= {column: summary["mean"], f"{column}_se": summary["se"]}
+            row |= {f"{column}_low": low, f"{column}_high": high, f"{column}_n": summary["n"]}
         rows.append(row)
     return pd.DataFrame(rows).sort_values(["arm", "method", "beta"], ignore_index=True)
 
 
 def trends(runs: pd.DataFrame) -> list[dict[str, Any]]:
-    """For each arm, method and column of Table 1: rank correlation with beta, of level means and within seeds.
+    """For each arm, method and column of Table 1: how the quantity goes with beta, in the ways a reader may ask for.
 
-    Both p values are exact permutation values, two-sided.
+    `level_means`, `pooled` and `per_seed` are Spearman's rho of the means over seeds, of all runs, and of each seed's
+    runs, each with its permutation p; `kendall` holds Kendall's tau of the same three. `within_seeds` is the test that
+    uses the seeds; `slope` the change a factor of e in beta, seed by seed. Every p is two-sided, every n its own.
     """
     found = []
     for (arm, method), part in runs.groupby(["arm", "method"]):
         for title, column in TABLE1.items():
-            known = part.dropna(subset=[column])
-            means = known.groupby("beta")[column].mean()
-            entry: dict[str, Any] = {"arm": arm, "method": method, "quantity": title, "column": column}
-            entry["level_means"] = rank_correlation(means.index.to_numpy(), means.to_numpy())
-            entry["within_seeds"] = seed_stratified_trend(
-                known["beta"].to_numpy(), known[column].to_numpy(dtype=float), known["seed"].to_numpy()
+            known = part.dropna(subset=[column]).sort_values(["seed", "beta"])
+            beta, seed = known["beta"].to_numpy(), known["seed"].to_numpy()
+            values = known[column].to_numpy(dtype=float)
+            spearman, kendall = (_rank_correlations(beta, values, seed, kind) for kind in ("spearman", "kendall"))
+            found.append(
+                {"arm": arm, "method": method, "quantity": title, "column": column}
+                | spearman
+                | {"kendall": kendall}
+                | {"within_seeds": seed_stratified_trend(beta, values, seed)}
+                | {"slope": seed_slopes(np.log(beta), values, seed)}
             )
-            found.append(entry)
     return found
+
+
+def _rank_correlations(
+    beta: npt.NDArray[Any], values: npt.NDArray[Any], seed: npt.NDArray[Any], kind: str
+) -> dict[str, Any]:
+    betas = np.unique(beta)
+    means = [values[beta == b].mean() for b in betas]
+    of = {int(s): seed == s for s in np.unique(seed)}
+    return {
+        "level_means": rank_correlation(betas, means, kind),
+        "pooled": rank_correlation(beta, values, kind),
+        "per_seed": [{"seed": s, **rank_correlation(beta[mine], values[mine], kind)} for s, mine in of.items()],
+    }

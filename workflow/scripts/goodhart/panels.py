@@ -46,12 +46,13 @@ _COLUMN, _PAGE = 3.3, 6.75  # inches, one and two columns of print: a font size 
 
 @dataclass(frozen=True)
 class Tables:
-    """What figures are drawn from: GAPS, RUNS, scales.json, the fits by (method, arm) and the rewards' quality.json."""
+    """What figures are drawn from: GAPS, RUNS, scales.json, fits by (method, arm), OVEROPTIMISATION, quality.json."""
 
     gaps: pd.DataFrame
     runs: pd.DataFrame
     scales: Mapping[str, Any]
     fits: Mapping[tuple[str, str], Mapping[str, Any]]
+    overoptimisation: pd.DataFrame
     quality: Mapping[str, Any]
 
     @cached_property

@@ -23,8 +23,10 @@ from matplotlib.ticker import SymmetricalLogLocator
 
 from goodhart import panels as p
 from goodhart.measurement import trends
+from goodhart.overoptimisation import reward_at
 from goodhart.panels import INK, Panel, Tables
 from goodhart.powerlaw import curve
+from goodhart.rivals import rival_at
 from goodhart.trend import mean_and_se
 
 _REWARDS = {"standardised": "Proxy reward (SD from\nthe held-out mean)", "true": "True reward\n(accuracy)"}
@@ -54,13 +56,22 @@ def rewards_by_step(tables: Tables) -> Figure:
 
 
 def rewards_by_kl(tables: Tables) -> Figure:
-    """Proxy and true reward against the distance from the offline checkpoint, as Gao et al. (2022) draw them."""
+    """Proxy and true reward against the distance from the offline checkpoint, with the fit of Gao et al. (2022)."""
     figure, panels = p.panels(tables, _REWARDS, "√KL to the offline checkpoint (√nats)", height=1.75)
+    fits = tables.overoptimisation.set_index(["method", "arm", "level", "reward"])
+    units = {"standardised": ("proxy", 1.0), "true": ("true", tables.scales["true"])}
     for panel in panels:
         for ax, y in zip(panel.axes, _REWARDS, strict=True):
+            reward, unit = units[y]
             for level, part in panel.curves.groupby("level"):
                 p.draw_path(ax, part, "distance", y, tables.colours[str(level)])
-    p.legend(figure, tables)
+                fit = fits.loc[(panel.method, panel.arm, str(level), reward)]
+                if pd.notna(fit["alpha"]):
+                    distance = np.linspace(0, part["distance"].max(), 200)
+                    start = part.loc[part["step"] == part["step"].min(), y].mean()
+                    fitted = start + unit * reward_at(distance, fit["alpha"], fit["bend"])
+                    ax.plot(distance, fitted, "--", color=tables.colours[str(level)], lw=1, zorder=4)
+    p.legend(figure, tables, {"R(d) = d (α − β log d)": Line2D([], [], color=INK, lw=1, ls="--")})
     return figure
 
 
@@ -104,6 +115,11 @@ def augc_by_beta(tables: Tables) -> Figure:
         if fit["a"]:
             grid = np.linspace(low, high, 1000)
             drawn["power law (Eq. 14)"] = ax.plot(grid, curve(dict(fit), grid), "--", color=INK, lw=1)[0]
+        inside = np.geomspace(betas[0], betas[-1], 200)  # a rival is drawn between the betas only
+        for name, shade in (("linear", "0.6"), ("exponential", "0.45")):
+            found = next((r["parameters"] for r in fit["rivals"]["curves"] if r["name"] == name), None)
+            if found is not None:
+                drawn[name] = ax.plot(inside, rival_at(name, found, inside), ":", color=shade, lw=1)[0]
         stars, heights, interval = fit["beta_star"], fit["augc_at_beta_star"], fit["beta_star_interval"]
         look: dict[str, Any] = {"marker": "*", "ms": 9, "color": INK, "ls": "", "zorder": 4}
         if stars["grid_minimum"] is not None:
@@ -119,6 +135,39 @@ def augc_by_beta(tables: Tables) -> Figure:
     for panel in panels:
         panel.axes[0].set_ylim(bottom=0)
     p.legend(figure, tables, drawn)
+    return figure
+
+
+def beta_by_lambda(tables: Tables) -> Figure:
+    """The best of the betas that were run for each weight of the win rate, and how sure that is (Definition 6.1)."""
+    figure, axes = p.subplots(len(tables.methods), len(tables.arms), 2.2, sharey=True)
+    for i, method in enumerate(tables.methods):
+        for ax, arm in zip(axes[i], tables.arms, strict=True):
+            tradeoff = tables.fits[method, arm]["tradeoff"]
+            ax.set_title(p.heading(tables, method, arm))
+            if tradeoff is None:
+                ax.text(0.5, 0.5, "no win rate", transform=ax.transAxes, ha="center")
+                continue
+            place = {beta: k for k, beta in enumerate(tables.betas.values())}
+            turns = [step["lambda_to"] for step in tradeoff["path"] if step["lambda_to"]]
+            support = tradeoff["support"]
+            grid = support["lambda"] if support else np.geomspace(min([0.1, *turns]) / 10, 10 * max([10, *turns]), 81)
+            if support:  # one band a level, from the bottom up
+                edges = np.cumsum(np.array(support["share"]), axis=1) * len(place) - 0.5
+                below = np.full(len(grid), -0.5)
+                for top, beta in zip(edges.T, support["betas"], strict=True):
+                    colour = list(tables.colours.values())[place[beta]]
+                    ax.fill_between(grid, below, top, color=colour, alpha=0.35, lw=0, step="mid")
+                    below = top
+            best = [next(s for s in reversed(tradeoff["path"]) if s["lambda_from"] <= at)["beta"] for at in grid]
+            ax.step(grid, [place[beta] for beta in best], where="mid", color="black", lw=1.6)
+            ax.set_xscale("log")
+            ax.set_xlim(grid[0], grid[-1])
+            ax.set_ylim(-0.5, len(place) - 0.5)
+            ax.set_xlabel("λ (SD × updates a unit of win rate)")
+            ax.set_yticks(range(len(place)), [f"{level} ({beta:.3g})" for level, beta in tables.betas.items()])
+        axes[i, 0].set_ylabel("β* of Definition 6.1")
+    p.legend(figure, tables, {"best for the means": Line2D([], [], color="black", lw=1.6)})
     return figure
 
 
@@ -226,7 +275,7 @@ def calibration(tables: Tables) -> Figure:
 FIGURES: dict[str, Callable[[Tables], Figure]] = {
     function.__name__: function
     for function in (
-        *(rewards_by_step, rewards_by_kl, gap_by_step, augc_by_beta),
+        *(rewards_by_step, rewards_by_kl, gap_by_step, augc_by_beta, beta_by_lambda),
         *(entropy, mechanism, arms, calibration),
     )
 }

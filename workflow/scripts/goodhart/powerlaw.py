@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from goodhart.errors import InputError
 from goodhart.gap import FloatArray, finite_series
+from goodhart.trend import seed_resamples
 
 Fit = dict[str, float | None]  # a, b, c and r_squared
 
@@ -173,23 +174,22 @@ def _judged(beta: float, threshold: float, x: FloatArray, y: FloatArray) -> tupl
 
 
 def _interval(x: FloatArray, y: FloatArray, labels: npt.NDArray[Any]) -> dict[str, Any] | None:
-    """Percentile bootstrap interval of eq15, whole seeds resampled; None when too many resamples have no beta*.
-
-    A few seeds have few distinct resamples, so each is fitted once and counted as often as it was drawn.
-    """
-    members = [np.flatnonzero(labels == s) for s in np.unique(labels)]
-    k = len(members)
-    drawn = np.random.default_rng(0).multinomial(k, np.full(k, 1 / k), size=_RESAMPLES)
+    """Percentile bootstrap interval of eq15, whole seeds resampled; None when too many resamples have no beta*."""
     stars: list[float] = []
-    for times, copies in zip(*np.unique(drawn, axis=0, return_counts=True), strict=True):
-        rows = np.concatenate([np.tile(m, t) for m, t in zip(members, times, strict=True)])
+    for rows, copies in seed_resamples(labels, _RESAMPLES):
         fit, refusal = _least_squares(x[rows], y[rows])
         star = _eq15(fit, x[rows], y[rows])[0] if refusal is None else None
-        stars += [] if star is None else [star] * int(copies)
+        stars += [] if star is None else [star] * copies
     if len(stars) < _LEVEL * _RESAMPLES:
         return None
     low, high = np.percentile(stars, [50 * (1 - _LEVEL), 50 * (1 + _LEVEL)])
-    return {"low": float(low), "high": float(high), "level": _LEVEL, "resamples": _RESAMPLES, "seeds": k}
+    return {
+        "low": float(low),
+        "high": float(high),
+        "level": _LEVEL,
+        "resamples": _RESAMPLES,
+        "seeds": len(np.unique(labels)),
+    }
 
 
 def _through_means(fit: Fit, x: FloatArray, y: FloatArray) -> bool:

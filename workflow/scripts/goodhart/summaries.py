@@ -47,3 +47,13 @@ RUNS = table(
     },
     {"onset": INT, "r_uq": FLOAT, "r_uq_differences": FLOAT},
 )
+
+# One row an arm, method, level and reward: R(d) = d (alpha - bend log d) over d = sqrt(KL) (Gao et al. 2022).
+OVEROPTIMISATION = table(
+    "overoptimisation",
+    "arm method level reward",
+    {"arm": TEXT, "method": TEXT, "level": TEXT, "beta": FLOAT, "reward": TEXT, "n": INT, "seeds": INT},
+    dict.fromkeys(
+        (*("alpha", "alpha_low", "alpha_high"), *("bend", "bend_low", "bend_high"), "r_squared", "peak_kl"), FLOAT
+    ),
+)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from goodhart.derivations import values, warmup_steps
+from goodhart.derivations import values
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -36,7 +36,7 @@ def arguments(
         "learning_rate": used["learning_rate"],
         "weight_decay": used["weight_decay"],
         "max_grad_norm": used["clip_norm"],
-        "warmup_steps": warmup_steps(total),
+        "warmup_steps": used["warmup_steps"],
         "optim": "adamw_torch",
         "disable_dropout": False,
         "max_length": None,

@@ -5,7 +5,7 @@ print 0.0 there, so every p here counts arrangements: all of them when few, else
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, reduce
 from itertools import permutations
 from typing import Any
@@ -69,6 +69,23 @@ def seed_stratified_trend(
     return {**_test(observed / len(groups), null / len(groups), exact), "n": len(groups)}
 
 
+def seed_slopes(
+    levels: npt.ArrayLike, values: npt.ArrayLike, seeds: Sequence[Any] | npt.NDArray[Any]
+) -> dict[str, Any]:
+    """How much values rise a unit of level: the least-squares slope of each seed, and their mean over seeds.
+
+    Returns {"slopes", "mean", "se", "n", "interval"}, the interval that of `bootstrap_interval`. Take logarithms of
+    the levels to have the rise a factor of e. A seed with a single level has no slope and is left out.
+    """
+    x, y, labels = finite_series("levels", levels), finite_series("values", values), np.asarray(seeds)
+    if not len(x) == len(y) == len(labels):
+        raise InputError(f"levels, values and seeds differ in length: {len(x)}, {len(y)} and {len(labels)}.")
+    groups = [(x[labels == s], y[labels == s]) for s in np.unique(labels)]
+    slopes = [float(np.polyfit(a - a.mean(), b, 1)[0]) for a, b in groups if not _constant(a)]
+    interval = bootstrap_interval(slopes)
+    return {"slopes": slopes, **mean_and_se(slopes), "interval": None if interval is None else list(interval)}
+
+
 def mean_and_se(values: npt.ArrayLike) -> dict[str, Any]:
     """{"mean", "se", "n"} over seeds; the standard error (ddof = 1) is None below two values, the mean below one."""
     v = finite_series("values", values)
@@ -99,6 +116,19 @@ def bootstrap_interval(
     drawn = v[np.random.default_rng(seed).integers(len(v), size=(resamples, len(v)))]
     low, high = np.percentile(statistic(drawn, axis=1), [50 * (1 - level), 50 * (1 + level)])
     return float(low), float(high)
+
+
+def seed_resamples(seeds: npt.ArrayLike, resamples: int = 1_000) -> Iterator[tuple[IntArray, int]]:
+    """Bootstrap resamples of whole seeds: the rows of each distinct one, and how often it was drawn (a fixed stream).
+
+    A few seeds have few distinct resamples, so what is slow to compute is computed once for each.
+    """
+    labels = np.asarray(seeds)
+    members = [np.flatnonzero(labels == s) for s in np.unique(labels)]
+    k = len(members)
+    drawn = np.random.default_rng(0).multinomial(k, np.full(k, 1 / k), size=resamples)
+    for times, copies in zip(*np.unique(drawn, axis=0, return_counts=True), strict=True):
+        yield np.concatenate([np.tile(m, t) for m, t in zip(members, times, strict=True)]), int(copies)
 
 
 def _constant(x: FloatArray) -> bool:

@@ -1,0 +1,213 @@
+"""Appendix F of the paper as a checklist: its ten metrics and four reproducibility items, each measured and placed.
+
+An item is met when the study has what the appendix asks for, not when the number is good; where it is not met, `value`
+says what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+
+from goodhart.findings import Results, cell, measured, number, probability, seeds
+
+FEWEST_SEEDS = 3  # metric 2
+_POINT_EVERY = 50  # metric 1: ceil(T / 50) evaluation points
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item: what the appendix asks for, whether the study has it, its values, and where they and the code are."""
+
+    number: str
+    asks: str
+    met: bool
+    value: str
+    place: str
+    code: str
+
+
+def checklist(results: Results) -> list[Item]:
+    """The ten metrics, then the four reproducibility items (a) to (d)."""
+    return [*_metrics(results), *_reproducibility(results)]
+
+
+def _metrics(results: Results) -> Iterator[Item]:
+    runs, steps = results.runs, int(results.runs["steps"].max())
+    points, needed = int(runs["evaluations"].min()), ceil(steps / _POINT_EVERY)
+    yield Item(
+        "1",
+        "Goodhart gap over time, at least ceil(T / 50) evaluation points",
+        points >= needed,
+        f"{points} evaluations a run, T = {steps}: at least {needed} are asked for; {len(results.gaps)} rows",
+        "tables/gaps.parquet: gap, gap_paper; figure gap_by_step",
+        "Eq. 2, gap.gap and gap.gap_paper",
+    )
+    fewest = int(results.table1["augc_n"].min())
+    yield Item(
+        "2",
+        f"AUGC with its standard error over at least {FEWEST_SEEDS} seeds",
+        fewest >= FEWEST_SEEDS,
+        _by_level(results, "augc"),
+        "tables/table1.csv: augc, augc_paper; figure augc_by_beta",
+        "Eq. 3, gap.augc",
+    )
+    yield Item(
+        "3",
+        "Entropy of the offline checkpoints on a fixed probe set",
+        True,
+        f"prompt tokens: {_by_level(results, 'entropy_prompt_offline', True)}. Response tokens: "
+        f"{_by_level(results, 'entropy_response_offline', True)}. In nats a token",
+        "tables/runs.csv: entropy_prompt_offline, entropy_response_offline; figure entropy (a)",
+        "Eq. 11, probes.examine",
+    )
+    yield Item(
+        "4",
+        "Entropy collapse",
+        True,
+        f"response tokens: {_by_level(results, 'entropy_response_collapse')}. Prompt tokens: "
+        f"{_by_level(results, 'entropy_prompt_collapse')}",
+        "tables/runs.csv: entropy_response_collapse, entropy_prompt_collapse; figure entropy (b)",
+        "section 5.1, measurement.run_rows",
+    )
+    yield Item(
+        "5",
+        "OOD cosine distance from the rewards' training distribution",
+        True,
+        _by_level(results, "ood_distance_offline", True),
+        "tables/runs.csv: ood_distance_offline; figure mechanism",
+        "Eq. 12, probes.examine",
+    )
+    yield Item(
+        "6",
+        "Response diversity, mean pairwise cosine distance",
+        True,
+        _by_level(results, "diversity_offline", True),
+        "tables/runs.csv: diversity_offline",
+        "section 5.2, probes.diversity",
+    )
+    correlations = []
+    for method, arm in results.panels:
+        trend = results.trend(method, arm, "augc")
+        means, within = trend["level_means"], trend["within_seeds"]
+        correlations.append(
+            f"{results.name(method, arm)}: {number(means['statistic'])} of {means['n']} level means, "
+            f"{probability(means['p_value'])}; {number(within['statistic'])} within {seeds(within['n'])}, "
+            f"{probability(within['p_value'])}"
+        )
+    defined = all(results.trend(m, a, "augc")["level_means"]["statistic"] is not None for m, a in results.panels)
+    yield Item(
+        "7",
+        "Spearman correlation of beta and AUGC",
+        defined,
+        ". ".join(correlations),
+        "tables/trends.json; figures mechanism and arms",
+        "trend.rank_correlation, trend.seed_stratified_trend",
+    )
+    yield Item(
+        "8",
+        "Correlation of uncertainty and gap, r_UQ",
+        bool(runs["r_uq"].notna().all()),
+        f"levels: {_by_level(results, 'r_uq')}. First differences: {_by_level(results, 'r_uq_differences')}",
+        "tables/runs.csv: r_uq, r_uq_differences",
+        "section 5.3, gap.uq_correlation",
+    )
+    laws, stars = [], []
+    for (method, arm), fit in results.fits.items():
+        name = results.name(method, arm)
+        names = ", ".join(w["name"].replace("_", " ") for w in fit["warnings"])
+        laws.append(
+            f"{name}: a = {number(fit['a'], 4)}, b = {number(fit['b'], 4)}, c = {number(fit['c'], 4)}, R² = "
+            f"{number(fit['r_squared'], 4)}, n = {fit['n']} runs{' (' + names + ')' if names else ''}"
+        )
+        interval = fit["beta_star_interval"]
+        ends = None if interval is None else (interval["low"], interval["high"])
+        star, height = fit["beta_star"], fit["augc_at_beta_star"]
+        stars.append(
+            f"{name}: Eq. 15 {measured(star['eq15'], None, ends)}, AUGC {number(height['eq15'])}; grid minimum "
+            f"{number(star['grid_minimum'])}, AUGC {number(height['grid_minimum'])}"
+        )
+    yield Item(
+        "9",
+        "Power law: a, b, c and R²",
+        all(fit["a"] is not None for fit in results.fits.values()),
+        ". ".join(laws),
+        "fit/<method>-<arm>.json; figure augc_by_beta",
+        "Eq. 14, powerlaw.fit_power_law",
+    )
+    yield Item(
+        "10",
+        "Optimal beta* and the AUGC there",
+        all(fit["beta_star"]["eq15"] is not None for fit in results.fits.values()),
+        ". ".join(stars),
+        "fit/<method>-<arm>.json; figure augc_by_beta",
+        "Eq. 15, powerlaw.fit_power_law",
+    )
+
+
+def _reproducibility(results: Results) -> Iterator[Item]:
+    first = results.betas[0]
+    grid = "; ".join(f"{row['level']}: β = {number(row['beta'], 6)}, {row['rule']}" for row in results.betas)
+    yield Item(
+        "a",
+        "How the betas were derived",
+        True,
+        f"{grid}. Median δ = {number(first['median_delta'], 6)} nats over n = {first['n']} training pairs",
+        "beta_grid.json, reference/logprobs.parquet",
+        "Eq. 6-7, betas.beta_at",
+    )
+    scales = results.scales
+    positive = int((results.gaps["gap"] > 0).sum())
+    yield Item(
+        "b",
+        "How the hacking threshold was derived",
+        scales["threshold"] is not None,
+        f"75th percentile of the positive gaps of all runs: {number(scales['threshold'])} SD ({positive} of "
+        f"{len(results.gaps)} gaps are positive); of Eq. 2 as printed {number(scales['threshold_paper'])}",
+        "tables/scales.json",
+        "section 7.1, gap.hacking_threshold",
+    )
+    names = ", ".join(map(str, sorted(set(results.runs["seed"]))))
+    yield Item(
+        "c",
+        "Seed protocol",
+        True,
+        f"seeds {names}: each replicates the offline and the online stage; data, policy and the "
+        f"{len(results.quality['member_accuracy'])} rewards are shared by all. Evaluation responses are drawn with "
+        f"seed {results.evaluation_seed}, the same for every policy",
+        "tables/runs.csv: seed",
+        "config: seeds, evaluation.seed",
+    )
+    coverage = results.coverage
+    sources = coverage["responses_by_source_model"]
+    lengths = coverage["tokens"]["chosen"], coverage["tokens"]["rejected"]
+    policy = ", ".join(f"{name} ({count})" for name, count in sorted(sources.items())) if sources else None
+    yield Item(
+        "d",
+        "Logging policy and coverage of the preference data",
+        policy is not None,
+        f"responses by model: {policy or 'the source does not say'}; {coverage['pairs']} pairs over "
+        f"{coverage['prompts']} prompts of {coverage['rows_in_source']} rows in the source "
+        f"({coverage['identical_pairs_dropped']} identical pairs dropped, {coverage['pairs_with_tied_scores']} ties); "
+        f"median length {number(lengths[0]['median'])} tokens chosen, {number(lengths[1]['median'])} rejected",
+        "data/coverage.json",
+        "data.coverage",
+    )
+
+
+def _by_level(results: Results, column: str, offline: bool = False) -> str:
+    """A quantity at every level, once a method where it belongs to the offline checkpoint, else arm by arm."""
+    parts = []
+    panels = list({m: (m, a) for m, a in reversed(results.panels)}.values()) if offline else results.panels
+    for method, arm in panels:
+        if column not in results.table1:
+            values = results.runs[(results.runs["method"] == method) & (results.runs["arm"] == arm)]
+            of = [(level, part[column].dropna()) for level, part in values.groupby("level")]
+            text = "; ".join(f"{level} {measured(float(v.mean()), float(v.sem()))} (n = {len(v)})" for level, v in of)
+        else:
+            rows = results.levels(method, arm).iterrows()
+            text = "; ".join(f"{row['level']} {cell(row, column)}" for _, row in rows)
+        name = method if offline else results.name(method, arm)
+        parts.append(text if len(panels) == 1 else f"{name}: {text}")
+    return ". ".join(parts)

@@ -1,0 +1,77 @@
+r"""Write what a study found: a page of sentences and tables, and Appendix F as a checklist, all from its results.
+
+    python workflow/scripts/write_findings.py --runs runs.parquet --gaps gaps.parquet \
+        --trends trends.json --fits fit/dpo-paper.json --overoptimisation overoptimisation.parquet \
+        --scales scales.json --quality quality.json --beta-grid beta_grid.json --derived derived.json \
+        --coverage coverage.json --evaluation-seed 1 --findings findings.html --checklist checklist.html \
+        --items checklist.json
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from goodhart.artifacts import publish, read_json, read_table, write_json
+from goodhart.commandline import parser, run
+from goodhart.errors import InputError
+from goodhart.summaries import GAPS, OVEROPTIMISATION, RUNS
+
+FIT = ["a", "b", "c", "r_squared", "n", "exact_by_construction", "beta_star", "beta_star_interval"]
+FIT += ["augc_at_beta_star", "warnings", "rivals", "tradeoff"]
+COVERAGE = ["rows_in_source", "pairs", "prompts", "tokens", "responses_by_source_model"]
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    args = parser(__doc__)
+    for name in ("runs", "gaps", "trends", "overoptimisation", "scales", "quality", "beta-grid"):
+        args.add_argument(f"--{name}", type=Path, required=True)
+    args.add_argument("--fits", type=Path, nargs="+", required=True, help="<method>-<arm>.json")
+    args.add_argument("--derived", type=Path, required=True)
+    args.add_argument("--coverage", type=Path, required=True)
+    args.add_argument("--evaluation-seed", type=int, required=True, help="of the evaluation responses, to be stated")
+    args.add_argument("--findings", type=Path, required=True, help="page to write")
+    args.add_argument("--checklist", type=Path, required=True, help="page to write")
+    args.add_argument("--items", type=Path, required=True, help="the checklist as JSON")
+    return args.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    runs = read_table(args.runs, RUNS)
+    fits = {}
+    for method, arm in dict.fromkeys(zip(runs["method"], runs["arm"], strict=True)):
+        path = next((path for path in args.fits if path.stem == f"{method}-{arm}"), None)
+        if path is None:
+            raise InputError(f"--fits: there is no {method}-{arm}.json, yet {args.runs} has such runs.")
+        fits[method, arm] = read_json(path, FIT)
+    from goodhart.checklist import checklist
+    from goodhart.findings import Results
+    from goodhart.measurement import table1
+    from goodhart.report import checklist_page, findings_page
+
+    results = Results(
+        runs=runs,
+        gaps=read_table(args.gaps, GAPS),
+        table1=table1(runs),
+        trends=read_json(args.trends, ["trends"])["trends"],
+        fits=fits,
+        overoptimisation=read_table(args.overoptimisation, OVEROPTIMISATION),
+        scales=read_json(args.scales, ["proxy", "true", "threshold", "threshold_paper"]),
+        quality=read_json(args.quality, ["pairs", "member_accuracy", "ensemble_accuracy"]),
+        betas=read_json(args.beta_grid, ["levels"])["levels"],
+        derived=read_json(args.derived, ["offline", "reward", "online"]),
+        coverage=read_json(args.coverage, COVERAGE),
+        evaluation_seed=args.evaluation_seed,
+    )
+    items = checklist(results)
+    for path, page in ((args.findings, findings_page(results)), (args.checklist, checklist_page(items))):
+        with publish(path) as temporary:
+            temporary.write_text(page, encoding="utf-8")
+    write_json(args.items, {"items": [asdict(item) for item in items]})
+
+
+if __name__ == "__main__":
+    run(main)
