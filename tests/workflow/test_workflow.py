@@ -95,7 +95,8 @@ def test_study_is_complete(study: Path) -> None:
     assert set(json.loads((study / "derived.json").read_text())) == {"offline", "reward", "online"}
     figures = {path.stem for path in study.glob("figures/*.svg")}
     assert figures == {path.stem for path in study.glob("figures/*.pdf")}
-    assert {"rewards_by_step", "gap_by_step", "augc_by_beta"} <= figures
+    assert {"rewards_by_step", "gap_by_step", "augc_by_beta", "beta_by_lambda"} <= figures
+    assert len(json.loads((study / "checklist.json").read_text())["items"]) == 14
     assert not list(study.rglob("*.tmp")), "a temporary file was left behind"
 
 
@@ -122,6 +123,8 @@ def test_edit_of_online_loop_reruns_online_runs_and_what_follows(
         "collect_runs": 1,
         "tabulate_levels": 1,
         "fit_power_law": 2,
+        "fit_overoptimisation": 1,
+        "write_findings": 1,
         "draw_figures": 1,
         "show_samples": 1,
     }
@@ -143,6 +146,8 @@ def test_forced_adapter_reruns_its_own_runs_and_the_collection(study: Path, snak
         "collect_runs": 1,
         "tabulate_levels": 1,
         "fit_power_law": 2,
+        "fit_overoptimisation": 1,
+        "write_findings": 1,
         "draw_figures": 1,
     }
     outputs = re.findall(r"^    output: (.*)", planned.stdout, flags=re.MULTILINE)
@@ -165,6 +170,8 @@ def test_new_level_schedules_only_itself(study: Path, house: Path, snakemake: Sn
         "collect_runs": 1,
         "tabulate_levels": 1,
         "fit_power_law": 2,
+        "fit_overoptimisation": 1,
+        "write_findings": 1,
         "draw_figures": 1,
     }
     outputs = re.findall(r"^    output: (.*)", planned.stdout, flags=re.MULTILINE)

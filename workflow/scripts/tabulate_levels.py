@@ -49,7 +49,7 @@ def _for_reading(table: pd.DataFrame, found: list[dict]) -> pd.DataFrame:
     """The table as text: mean ± standard error, and a last row an arm with the rank correlation with beta."""
     import pandas as pd
 
-    from goodhart.measurement import TABLE1
+    from goodhart.measurement import FLAGS, TABLE1
 
     rows = []
     for (arm, method), part in table.groupby(["arm", "method"], sort=False):
@@ -58,6 +58,7 @@ def _for_reading(table: pd.DataFrame, found: list[dict]) -> pd.DataFrame:
             rows.append(
                 {"Arm": arm, "Method": method, "Level": row["level"], "beta": f"{row['beta']:.3f}", "n": row["n"]}
                 | cells
+                | {title: f"{row[flag]} of {row['n']}" for flag, title in FLAGS.items()}
             )
         mine = {t["quantity"]: t["level_means"] for t in found if (t["arm"], t["method"]) == (arm, method)}
         rows.append(

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from math import ceil
 
 from goodhart.findings import Results, cell, measured, number, probability, seeds
+from goodhart.gap import NO_GAP
+from goodhart.trend import mean_and_se
 
 FEWEST_SEEDS = 3  # metric 2
 _POINT_EVERY = 50  # metric 1: ceil(T / 50) evaluation points
@@ -109,8 +111,9 @@ def _metrics(results: Results) -> Iterator[Item]:
         "8",
         "Correlation of uncertainty and gap, r_UQ",
         bool(runs["r_uq"].notna().all()),
-        f"levels: {_by_level(results, 'r_uq')}. First differences: {_by_level(results, 'r_uq_differences')}",
-        "tables/runs.csv: r_uq, r_uq_differences",
+        f"levels: {_by_level(results, 'r_uq')}. First differences: {_by_level(results, 'r_uq_differences')}. With "
+        f"Eq. 2 as printed: {_by_level(results, 'r_uq_paper')}",
+        "tables/runs.csv: r_uq, r_uq_differences, r_uq_paper",
         "section 5.3, gap.uq_correlation",
     )
     laws, stars = [], []
@@ -158,7 +161,7 @@ def _reproducibility(results: Results) -> Iterator[Item]:
         "Eq. 6-7, betas.beta_at",
     )
     scales = results.scales
-    positive = int((results.gaps["gap"] > 0).sum())
+    positive = int((results.gaps["gap"] > NO_GAP).sum())
     yield Item(
         "b",
         "How the hacking threshold was derived",
@@ -203,8 +206,8 @@ def _by_level(results: Results, column: str, offline: bool = False) -> str:
     for method, arm in panels:
         if column not in results.table1:
             values = results.runs[(results.runs["method"] == method) & (results.runs["arm"] == arm)]
-            of = [(level, part[column].dropna()) for level, part in values.groupby("level")]
-            text = "; ".join(f"{level} {measured(float(v.mean()), float(v.sem()))} (n = {len(v)})" for level, v in of)
+            of = [(level, mean_and_se(v.dropna())) for level, v in values.groupby("level")[column]]
+            text = "; ".join(f"{level} {measured(v['mean'], v['se'])} (n = {v['n']})" for level, v in of)
         else:
             rows = results.levels(method, arm).iterrows()
             text = "; ".join(f"{row['level']} {cell(row, column)}" for _, row in rows)

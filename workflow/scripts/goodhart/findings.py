@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from goodhart.measurement import TABLE1
+from goodhart.measurement import FLAGS, TABLE1
 
 SIGNIFICANCE = 0.05
 _FEWEST_SEEDS = 3  # Appendix F, metric 2
@@ -170,11 +170,11 @@ def entropy(results: Results) -> Iterator[str]:
     for method, arm in dict(reversed(results.panels)).items():
         for column, name in names.items():
             trend = results.trend(method, arm, column)
-            test, prefix = trend["within_seeds"], "" if results.runs["method"].nunique() == 1 else f"{method}: "
+            test = trend["within_seeds"]
             decided = test["p_value"] is not None and test["p_value"] < SIGNIFICANCE
             side = f", {sides[1 if test['statistic'] > 0 else -1]}" if decided else ": neither sign is shown"
             unit = _UNITS[column]
-            yield f"{prefix}entropy {name} {direction(trend)}{side} ({evidence(trend, unit)})."
+            yield f"With {method}, entropy {name} {direction(trend)}{side} ({evidence(trend, unit)})."
 
 
 def trend_rows(results: Results) -> list[dict[str, str]]:
@@ -205,10 +205,13 @@ def level_rows(results: Results) -> list[dict[str, str]]:
     """Table 1, a quantity a row and a level a column, with intervals."""
     rows = []
     for method, arm in results.panels:
-        levels = results.levels(method, arm)
+        rows_of = {f"{row['level']} (β = {row['beta']:.3g})": row for _, row in results.levels(method, arm).iterrows()}
         for title, column in TABLE1.items():
-            of = {f"{row['level']} (β = {row['beta']:.3g})": cell(row, column) for _, row in levels.iterrows()}
+            of = {name: cell(row, column) for name, row in rows_of.items()}
             rows.append({"arm": results.name(method, arm), "quantity": title, **of})
+        for flag, title in FLAGS.items():
+            flagged = {name: f"{row[flag]} of n = {row['n']} runs" for name, row in rows_of.items()}
+            rows.append({"arm": results.name(method, arm), "quantity": f"{title} (Eq. 2 is void)", **flagged})
     return rows
 
 

@@ -22,7 +22,9 @@ TABLE1 = {
     "AUGC (Eq. 2)": "augc_paper",
     "Mean UQ": "uncertainty_mean",
     "Onset step": "onset",
+    "Onset step (Eq. 2)": "onset_paper",
     "r_UQ": "r_uq",
+    "r_UQ (Eq. 2)": "r_uq_paper",
     "True start": "true_start",
     "True end": "true_end",
     "KL end": "kl_end",
@@ -32,6 +34,9 @@ TABLE1 = {
     "Diversity": "diversity_offline",
     "Win rate": "win_rate",
 }
+
+# What makes Eq. 2 meaningless; every table counts the runs that have it.
+FLAGS = {"true_at_start_is_zero": "True start 0", "proxy_at_start_near_zero": "Proxy start near 0"}
 
 
 @dataclass(frozen=True)
@@ -85,21 +90,24 @@ def run_rows(gaps: pd.DataFrame, probes: pd.DataFrame, updates: pd.DataFrame, sc
     for key, run in gaps.groupby(RUN, sort=False):
         run = run.sort_values("step")
         first, last = run.iloc[0], run.iloc[-1]
-        steps, series = run["step"].to_numpy(), run["gap"].to_numpy()
+        steps, series, printed = (run[name].to_numpy() for name in ("step", "gap", "gap_paper"))
         offline = probe_of.get((first["method"], first["level"], first["seed"]))
         if offline is None:
             raise InputError(f"run {'/'.join(map(str, key))} has no probe of its offline checkpoint; name it too.")
-        correlation = uq_correlation(run["uncertainty"].to_numpy(), series)
+        correlation, correlation_paper = (uq_correlation(run["uncertainty"].to_numpy(), g) for g in (series, printed))
         rows.append(
             {
                 **{name: first[name] for name in (*RUN, "beta", "kl_beta")},
                 "steps": last["step"],
                 "evaluations": len(run),
                 "augc": augc(steps, series),
-                "augc_paper": augc(steps, run["gap_paper"].to_numpy()),
+                "augc_paper": augc(steps, printed),
                 "onset": onset(steps, series, scale.threshold),
+                "onset_paper": onset(steps, printed, scale.threshold_paper),
                 "r_uq": correlation["levels"],
                 "r_uq_differences": correlation["differences"],
+                "r_uq_paper": correlation_paper["levels"],
+                "r_uq_paper_differences": correlation_paper["differences"],
                 "proxy_start": first["proxy"],
                 "proxy_end": last["proxy"],
                 "true_start": first["true"],
@@ -144,6 +152,7 @@ def table1(runs: pd.DataFrame) -> pd.DataFrame:
 
     `<column>_se` is the standard error, `<column>_low` and `_high` the 95 % bootstrap interval over seeds (a handful of
     seeds makes it too narrow). An average leaves out the runs without a value; `<column>_n` counts those that have one.
+    The columns of `FLAGS` count the runs in which Eq. 2 divides by next to nothing.
     """
     rows = []
     for (arm, method, beta, level), part in runs.groupby(["arm", "method", "beta", "level"]):
@@ -154,6 +163,7 @@ def table1(runs: pd.DataFrame) -> pd.DataFrame:
             low, high = bootstrap_interval(values) or (None, None)
             row |= {column: summary["mean"], f"{column}_se": summary["se"]}
             row |= {f"{column}_low": low, f"{column}_high": high, f"{column}_n": summary["n"]}
+        row |= {flag: int(part[flag].sum()) for flag in FLAGS}
         rows.append(row)
     return pd.DataFrame(rows).sort_values(["arm", "method", "beta"], ignore_index=True)
 

@@ -58,14 +58,14 @@ def rewards_by_step(tables: Tables) -> Figure:
 def rewards_by_kl(tables: Tables) -> Figure:
     """Proxy and true reward against the distance from the offline checkpoint, with the fit of Gao et al. (2022)."""
     figure, panels = p.panels(tables, _REWARDS, "√KL to the offline checkpoint (√nats)", height=1.75)
-    fits = tables.overoptimisation.set_index(["method", "arm", "level", "reward"])
+    fits = {(f["method"], f["arm"], f["level"], f["reward"]): f for _, f in tables.overoptimisation.iterrows()}
     units = {"standardised": ("proxy", 1.0), "true": ("true", tables.scales["true"])}
     for panel in panels:
         for ax, y in zip(panel.axes, _REWARDS, strict=True):
             reward, unit = units[y]
             for level, part in panel.curves.groupby("level"):
                 p.draw_path(ax, part, "distance", y, tables.colours[str(level)])
-                fit = fits.loc[(panel.method, panel.arm, str(level), reward)]
+                fit = fits[panel.method, panel.arm, str(level), reward]
                 if pd.notna(fit["alpha"]):
                     distance = np.linspace(0, part["distance"].max(), 200)
                     start = part.loc[part["step"] == part["step"].min(), y].mean()

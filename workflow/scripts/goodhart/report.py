@@ -19,19 +19,20 @@ _NOTATION = (
     "their number. All seeds share data, policy and rewards, whose choice no error here contains."
 )
 
+_TRADEOFF = (
+    "β* = argmin AUGC(β) − λ A(β) over the betas that were run, A the win rate of the offline checkpoint over the "
+    "reference policy as the ensemble judges it. The paper gives λ no value; 'resamples that agree' is the range, over "
+    "the λ of the row, of the share of bootstrap resamples of seeds that choose the same β."
+)
+_DISTANCE = (
+    "R(d) = d (α − β log d), d = √KL from the offline checkpoint, least squares over the evaluations of all seeds; "
+    "rewards count from the start of their run, in the standard deviations of the gap. A peak is given where the curve "
+    "bends down within the distances that were reached."
+)
+
 
 def findings_page(results: f.Results) -> str:
     """The page of findings, each section with the tables it rests on."""
-    scales, quality = results.scales, results.quality
-    accuracy, pairs = quality["ensemble_accuracy"], quality["pairs"]
-    error = float(np.sqrt(accuracy * (1 - accuracy) / pairs))
-    rewards = (
-        f"Reward ensemble: held-out accuracy {f.measured(accuracy, error)} (n = {pairs} pairs, binomial error); "
-        f"members {', '.join(f.number(value) for value in quality['member_accuracy'])}. Scales of the gap: the proxy's "
-        f"standard deviation over held-out responses is {f.number(scales['proxy'], 4)}; that of one true reward at the "
-        f"reference policy {f.number(scales['true'], 4)} ({scales['successes']} of n = {scales['problems']} problems right). "
-        f"Hacking threshold {f.number(scales['threshold'])} SD (as printed: {f.number(scales['threshold_paper'])})."
-    )
     sections = [
         section("How to read the numbers", paragraphs([_NOTATION])),
         section("Does AUGC rise with beta?", paragraphs(f.conservatism(results))),
@@ -50,30 +51,17 @@ def findings_page(results: f.Results) -> str:
         ),
         section(
             "Optimal conservatism as a function of lambda: Definition 6.1",
-            paragraphs(
-                [
-                    "β* = argmin AUGC(β) − λ A(β) over the betas that were run, A the win rate of the offline "
-                    "checkpoint over the reference policy as the ensemble judges it. The paper gives λ no value; 'resamples that "
-                    "agree' is the range, over the λ of the row, of the share of bootstrap resamples of seeds that "
-                    "choose the same β."
-                ]
-            ),
+            paragraphs([_TRADEOFF]),
             rows_table("β* by λ", f.tradeoff_rows(results)),
         ),
         section(
             "Reward against distance: Gao et al. (2022)",
-            paragraphs(
-                [
-                    "R(d) = d (α − β log d), d = √KL from the offline checkpoint, least squares over the evaluations "
-                    "of all seeds; rewards count from the start of their run, in the standard deviations of the gap. A "
-                    "peak is given where the curve bends down within the distances that were reached."
-                ]
-            ),
+            paragraphs([_DISTANCE]),
             rows_table("Fits by arm and level", f.distance_rows(results)),
         ),
         section(
             "What was derived, and from what",
-            paragraphs([rewards]),
+            paragraphs([_rewards(results)]),
             rows_table("The beta grid (Eq. 6-7)", f.beta_rows(results)),
             rows_table("Hyperparameters (Appendix C)", f.derived_rows(results)),
         ),
@@ -100,3 +88,18 @@ def checklist_page(items: Sequence[Item]) -> str:
         "the number says. Paths lie in the folder of the study. "
     )
     return page("Appendix F: the benchmark's checklist", paragraphs([text + _NOTATION]) + rows_table("Items", rows))
+
+
+def _rewards(results: f.Results) -> str:
+    """The rewards and the scales that every gap rests on, in one sentence each."""
+    scales, quality = results.scales, results.quality
+    accuracy, pairs = quality["ensemble_accuracy"], quality["pairs"]
+    error = float(np.sqrt(accuracy * (1 - accuracy) / pairs))
+    return (
+        f"Reward ensemble: held-out accuracy {f.measured(accuracy, error)} (n = {pairs} pairs, binomial error); "
+        f"members {', '.join(f.number(value) for value in quality['member_accuracy'])}. Scales of the gap: the proxy's "
+        f"standard deviation over held-out responses is {f.number(scales['proxy'], 4)}; that of one true reward at the "
+        f"reference policy {f.number(scales['true'], 4)} ({scales['successes']} of n = {scales['problems']} problems "
+        f"right). Hacking threshold {f.number(scales['threshold'])} SD; of Eq. 2 as printed "
+        f"{f.number(scales['threshold_paper'])}."
+    )

@@ -45,7 +45,10 @@ RUNS = table(
         "true_at_start_is_zero": FLAG,
         "proxy_at_start_near_zero": FLAG,
     },
-    {"onset": INT, "r_uq": FLOAT, "r_uq_differences": FLOAT},
+    {
+        **dict.fromkeys(("onset", "onset_paper"), INT),
+        **dict.fromkeys(("r_uq", "r_uq_differences", "r_uq_paper", "r_uq_paper_differences"), FLOAT),
+    },
 )
 
 # One row an arm, method, level and reward: R(d) = d (alpha - bend log d) over d = sqrt(KL) (Gao et al. 2022).
