@@ -12,7 +12,7 @@ import pytest
 from goodhart import measurement
 from goodhart.artifacts import read_json, read_table
 from goodhart.errors import InputError
-from goodhart.measurement import TABLE1, Scales, add_gaps, run_rows, scales, select_arms, table1, trends
+from goodhart.measurement import FLAGS, TABLE1, Scales, add_gaps, run_rows, scales, select_arms, table1, trends
 from goodhart.summaries import RUNS
 from goodhart.tables import RESPONSES
 from tiny_study import Study
@@ -177,7 +177,8 @@ def test_a_run_without_a_probe_is_refused() -> None:
 def levels(**columns: list[Any]) -> pd.DataFrame:
     """Runs of two betas and three seeds in one arm; all columns of Table 1 are 0 but those given."""
     base = {"arm": "paper", "method": "dpo", "level": ["p20"] * 3 + ["p80"] * 3, "beta": [0.3] * 3 + [2.0] * 3}
-    return pd.DataFrame({**base, "seed": [0, 1, 2] * 2, **dict.fromkeys(TABLE1.values(), 0.0), **columns})
+    zeros = dict.fromkeys(TABLE1.values(), 0.0) | dict.fromkeys(FLAGS, False)
+    return pd.DataFrame({**base, "seed": [0, 1, 2] * 2, **zeros, **columns})
 
 
 def test_table_1_is_mean_and_standard_error_over_the_runs_that_have_a_value() -> None:
@@ -194,9 +195,27 @@ def test_table_1_is_mean_and_standard_error_over_the_runs_that_have_a_value() ->
     assert pd.isna(table["onset_se"].iloc[1])
 
 
+def test_intervals_of_table_1_are_over_the_seeds() -> None:
+    """Of 27 resamples of three seeds one is all 1, more than 2.5 %; two seeds reach from one to the other."""
+    table = table1(levels(augc=[1.0, 2.0, 6.0, 4.0, 4.0, 4.0], onset=[10.0, 20.0, None, None, None, 7.0]))
+    assert table[["augc_low", "augc_high"]].to_numpy().tolist() == [[1, 6], [4, 4]]
+    assert table.loc[0, ["onset_low", "onset_high"]].tolist() == [10, 20]
+    assert table.loc[1, ["onset_low", "onset_high"]].isna().all()
+    order = [2, 5, 0, 3, 1, 4]  # the runs may come in any
+    pd.testing.assert_frame_equal(
+        table1(levels(augc=[1, 2, 4, 6, 7, 9]).iloc[order]), table1(levels(augc=[1, 2, 4, 6, 7, 9]))
+    )
+
+
+def test_table_1_counts_the_runs_that_eq_2_cannot_divide() -> None:
+    table = table1(levels(true_at_start_is_zero=[True, False, True, False, False, False]))
+    assert table["true_at_start_is_zero"].tolist() == [2, 0]
+    assert table["proxy_at_start_near_zero"].tolist() == [0, 0]
+
+
 def test_a_quantity_no_run_has_is_empty_in_table_1() -> None:
     table = table1(levels(r_uq=[None] * 6))
-    assert table["r_uq"].isna().all()
+    assert table[["r_uq", "r_uq_se", "r_uq_low", "r_uq_high"]].isna().all(axis=None)
     assert table["r_uq_n"].tolist() == [0, 0]
 
 
@@ -211,14 +230,56 @@ def test_trends_of_every_quantity() -> None:
     assert [(t["arm"], t["method"], t["quantity"], t["column"]) for t in found] == [
         ("paper", "dpo", title, column) for title, column in TABLE1.items()
     ]
-    augc, onset = found[0], found[list(TABLE1).index("Onset step")]
+    augc, onset = found[0], found[list(TABLE1.values()).index("onset")]
     assert set(augc["level_means"]) == set(augc["within_seeds"]) == {"statistic", "p_value", "n", "method"}
     assert (augc["level_means"]["statistic"], augc["level_means"]["p_value"]) == (1, 1)
     assert (augc["within_seeds"]["statistic"], augc["within_seeds"]["p_value"]) == (1, 0.25)
     assert onset["level_means"]["statistic"] is None
 
 
+def test_each_reading_of_a_trend_by_hand() -> None:
+    """Levels 1 2 3 in seed 0 and 1 3 2 in seed 1, whose first value is missing in seed 2: rho 1, 1 / 2 and -1."""
+    runs = pd.concat([levels().assign(level=["p20", "p50", "p80"] * 2, beta=[1.0, 2.0, 4.0] * 2)] * 2).iloc[:9]
+    runs = runs.assign(seed=np.repeat([0, 1, 2], 3), augc=[1.0, 2, 3, 11, 13, 12, None, 25, 24])
+    (augc,) = (t for t in trends(runs) if t["column"] == "augc")
+    assert [(s["seed"], s["n"]) for s in augc["per_seed"]] == [(0, 3), (1, 3), (2, 2)]
+    assert [s["statistic"] for s in augc["per_seed"]] == pytest.approx([1, 0.5, -1])
+    assert [s["p_value"] for s in augc["per_seed"]] == pytest.approx([1 / 3, 1, 1])
+    assert [s["statistic"] for s in augc["kendall"]["per_seed"]] == pytest.approx([1, 1 / 3, -1])
+    assert augc["level_means"]["statistic"] == pytest.approx(0.5)  # of 6, 40 / 3 and 13
+    assert augc["kendall"]["level_means"]["statistic"] == pytest.approx(1 / 3)
+    assert (augc["level_means"]["n"], augc["pooled"]["n"], augc["kendall"]["pooled"]["n"]) == (3, 8, 8)
+    assert augc["within_seeds"]["statistic"] == pytest.approx((1 + 0.5 - 1) / 3)
+    assert augc["slope"]["slopes"] == pytest.approx(np.array([1, 0.5, -1]) / math.log(2))
+    assert (augc["slope"]["n"], augc["within_seeds"]["n"]) == (3, 3)
+
+
+def test_all_runs_pooled_by_hand() -> None:
+    """Two betas, all values of one above all of the other: 2 of 20 choices of three are as extreme."""
+    (augc, *_) = trends(levels(augc=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]))
+    assert augc["pooled"]["statistic"] == pytest.approx(13.5 / math.sqrt(13.5 * 17.5))
+    assert augc["kendall"]["pooled"]["statistic"] == pytest.approx(9 / math.sqrt(9 * 15))  # tau-b: 6 pairs tie in beta
+    assert augc["pooled"]["p_value"] == augc["kendall"]["pooled"]["p_value"] == pytest.approx(0.1)
+    assert set(augc["pooled"]) == set(augc["kendall"]["pooled"]) == {"statistic", "p_value", "n", "method"}
+    rise = 3 / math.log(2.0 / 0.3)  # a factor of e in beta
+    assert augc["slope"] == {
+        "slopes": pytest.approx([rise] * 3),
+        "mean": pytest.approx(rise),
+        "se": pytest.approx(0, abs=1e-12),
+        "n": 3,
+        "interval": pytest.approx([rise] * 2),
+    }
+
+
+def test_a_quantity_nobody_has_shows_no_trend() -> None:
+    (onset,) = (t for t in trends(levels(onset=[None] * 6)) if t["column"] == "onset")
+    for found in (onset["level_means"], onset["pooled"], onset["kendall"]["pooled"], onset["within_seeds"]):
+        assert (found["statistic"], found["p_value"], found["n"]) == (None, None, 0)
+    assert (onset["per_seed"], onset["slope"]["slopes"], onset["slope"]["mean"]) == ([], [], None)
+
+
 def test_the_columns_of_table_1_are_columns_of_the_runs() -> None:
+    assert set(FLAGS) <= set(RUNS.schema.names)
     assert set(TABLE1.values()) <= set(RUNS.schema.names)
     assert measurement.RUN == ["method", "level", "kl_level", "seed"]
 

@@ -20,53 +20,16 @@ import show_samples
 from goodhart import plotting
 from goodhart.artifacts import write_json, write_table
 from goodhart.errors import InputError
-from goodhart.measurement import Scales, add_gaps, run_rows, select_arms
+from goodhart.measurement import Scales, add_gaps
+from goodhart.overoptimisation import reward_at
 from goodhart.panels import Tables, save
 from goodhart.plotting import FIGURES, draw
-from goodhart.powerlaw import fit_power_law
 from goodhart.records import SAMPLES
-from goodhart.summaries import GAPS, RUNS
+from goodhart.rivals import rival_at
+from goodhart.summaries import GAPS, OVEROPTIMISATION, RUNS
+from made_up import BETAS, QUALITY, fit, study
 
 ROOT = Path(__file__).parents[2]
-BETAS = {"p80": 2.5, "p20": 0.4, "p50": 1.0}  # not in the order of beta
-QUALITY = {
-    "pairs": 100,
-    "member_accuracy": [0.7, 0.72, 0.69],
-    "ensemble_accuracy": 0.75,
-    "calibration": [{"predicted": p, "observed": p, "n": n} for p, n in ((0.1, 5), (0.45, 95), (0.55, 95), (0.9, 5))],
-    "proxy_mean": 0.5,
-}
-ENTROPIES = {"entropy_prompt": 0.6, "entropy_response": 0.3}
-OTHERS = {"true_flexible": 0.5, "ood_distance": 0.1, "diversity": 0.1, "response_tokens": 9.0, "truncated": 0.0}
-
-
-def study(levels: list[str], seeds: int, arms: list[str], methods: tuple[str, ...] = ("dpo",)) -> Tables:
-    """A study whose proxy rises with beta, so that the second arm, with a weaker penalty, hacks more."""
-    rng = np.random.default_rng(0)
-    runs, probes, cells = [], [], {}
-    steps = np.arange(0, 40, 10)
-    for method, level, seed in ((m, lv, s) for m in methods for lv in levels for s in range(seeds)):
-        key = {"method": method, "level": level, "beta": BETAS[level], "seed": seed}
-        extra = {"uncertainty": 1 + BETAS[level], "win_rate": 0.6, "preference_accuracy": 0.7}
-        probes.append({**key, **OTHERS, **ENTROPIES, **extra, "ood_distance": 0.1 + rng.normal(0, 0.01)})
-        for k, arm in enumerate(arms):
-            kl_level = "p20" if k else level
-            cells.setdefault(arm, []).append((method, level, kl_level, seed))
-            if cells[arm][-1] in [cell for other in arms[:k] for cell in cells[other]]:
-                continue
-            size = BETAS[level] * (1 + 0.5 * k) + rng.normal(0, 0.05)
-            moving = {"proxy": 0.5 + size * steps / 40, "true": 0.5 - 0.1 * size * steps / 40}
-            moving["kl"] = np.array([-1e-3, 1, 2, 3]) * size
-            run = {**key, "kl_level": kl_level, "kl_beta": BETAS[kl_level], "step": steps, "n": 50, "proxy_se": 0.05}
-            runs.append(pd.DataFrame({**run, **OTHERS, **ENTROPIES, **moving, "uncertainty": 1 + BETAS[level]}))
-    updates = pd.concat(runs)[["method", "level", "kl_level", "seed"]].assign(zero_variance=False)
-    gaps, scale = add_gaps(runs, Scales(1.0, 0.5, 25, 50))
-    table = select_arms(run_rows(gaps, pd.DataFrame(probes), updates, scale), cells)
-    fits = {
-        (str(method), str(arm)): fit_power_law(part["beta"], part["augc"], part["seed"])
-        for (method, arm), part in table.groupby(["method", "arm"])
-    }
-    return Tables(gaps, table, vars(scale), fits, QUALITY)
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +83,8 @@ def test_a_level_has_one_colour_everywhere(many: Tables, drawn: dict[tuple[str, 
         for level, colour in many.colours.items():
             assert same_color(shown[f"{level} (β = {BETAS[level]:.3g})"].get_color(), colour)
         used = {to_hex(line.get_color()) for ax in drawn[name, "many"].axes for line in ax.lines}
+        bands = [c.get_facecolor() for ax in drawn[name, "many"].axes for c in ax.collections]
+        used |= {to_hex(face) for faces in bands for face in faces}
         assert set(many.colours.values()) <= used
 
 
@@ -185,8 +150,8 @@ def test_onset_says_how_many_seeds_have_one(many: Tables) -> None:
 
 
 def test_beta_star_is_marked_only_where_it_exists(many: Tables) -> None:
-    published = fit_power_law([0.310, 1.0, 2.379], [31.1, 43.0, 145.8])
-    falling = fit_power_law([0.310, 1.0, 2.379], [145.8, 43.0, 31.1])
+    published = fit([0.310, 1.0, 2.379], [31.1, 43.0, 145.8])
+    falling = fit([0.310, 1.0, 2.379], [145.8, 43.0, 31.1])
     figure = draw("augc_by_beta", replace(many, fits={("dpo", "paper"): published, ("dpo", "matched"): falling}))
     rising, none = figure.axes
     stars = [(line.get_xdata()[0], line.get_ydata()[0]) for line in rising.lines if line.get_marker() == "*"]
@@ -199,6 +164,59 @@ def test_beta_star_is_marked_only_where_it_exists(many: Tables) -> None:
     assert "no power law\nno increase" in none.get_title()
     assert "safe zone" in texts(figure)
     assert "zone" not in texts(draw("augc_by_beta", replace(many, fits=dict.fromkeys(many.fits, falling))))
+
+
+def test_rivals_are_dotted_between_the_betas(many: Tables, drawn: dict[tuple[str, str], Figure]) -> None:
+    ax = drawn["augc_by_beta", "many"].axes[0]
+    dotted = [line for line in ax.lines if line.get_linestyle() == ":"]
+    curves = {c["name"]: c["parameters"] for c in many.fits["dpo", "paper"]["rivals"]["curves"]}
+    for line, name in zip(dotted, ("linear", "exponential"), strict=True):
+        x = line.get_xdata()
+        assert (x[0], x[-1]) == pytest.approx((0.4, 2.5))
+        assert line.get_ydata() == pytest.approx(rival_at(name, curves[name], x))
+    assert not [line for line in drawn["augc_by_beta", "one"].axes[0].lines if line.get_linestyle() == ":"]
+
+
+@pytest.mark.parametrize(("panel", "arm", "reward"), [(0, "paper", "proxy"), (3, "matched", "true")])
+def test_the_fit_of_gao_runs_as_far_as_its_level(
+    many: Tables, drawn: dict[tuple[str, str], Figure], panel: int, arm: str, reward: str
+) -> None:
+    ax = drawn["rewards_by_kl", "many"].axes[panel]
+    rows = many.overoptimisation
+    for level, colour in many.colours.items():
+        (line,) = [f for f in ax.lines if f.get_linestyle() == "--" and same_color(f.get_color(), colour)]
+        (row,) = rows[(rows["arm"] == arm) & (rows["level"] == level) & (rows["reward"] == reward)].to_dict("records")
+        part = many.curves[(many.curves["arm"] == arm) & (many.curves["level"] == level)]
+        x, y = line.get_data()
+        assert (x[0], x[-1]) == (0, part["distance"].max())
+        assert y[0] == pytest.approx(part.loc[part["step"] == 0, "true" if reward == "true" else "standardised"].mean())
+        unit = many.scales["true"] if reward == "true" else 1
+        assert y - y[0] == pytest.approx(unit * reward_at(x, row["alpha"], row["bend"]))
+
+
+def test_the_best_beta_steps_up_as_lambda_grows(many: Tables) -> None:
+    """AUGC 1, 2, 4 and win rates 0.5, 0.6, 0.7: p50 is best between lambda 10 and 20."""
+    alone = fit([0.4, 1.0, 2.5], [1.0, 2.0, 4.0], win_rate=[0.5, 0.6, 0.7])
+    blind = fit([0.4, 1.0, 2.5], [1.0, 2.0, 4.0])
+    left, right = draw("beta_by_lambda", replace(many, fits={("dpo", "paper"): alone, ("dpo", "matched"): blind})).axes
+    (line,) = left.lines
+    for at, best in zip(*line.get_data(), strict=True):
+        assert best == (0 if at < 10 else 1 if at < 20 else 2)
+    assert set(line.get_ydata()) == {0, 1, 2}
+    assert not left.collections  # one seed: no resamples
+    assert [text.get_text() for text in right.texts] == ["no win rate"]
+
+
+def test_bands_over_lambda_add_up_to_all_resamples(many: Tables, drawn: dict[tuple[str, str], Figure]) -> None:
+    ax = drawn["beta_by_lambda", "many"].axes[0]
+    support = many.fits["dpo", "paper"]["tradeoff"]["support"]
+    assert [to_hex(band.get_facecolor()[0]) for band in ax.collections] == list(many.colours.values())
+    top = np.cumsum(support["share"], axis=1)[:, 0] * 3 - 0.5
+    lowest = ax.collections[0].get_paths()[0].vertices
+    assert lowest[:, 1].min() == -0.5
+    assert lowest[:, 1].max() == pytest.approx(top.max())
+    assert ax.collections[-1].get_paths()[0].vertices[:, 1].max() == pytest.approx(2.5)
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["p20 (0.4)", "p50 (1)", "p80 (2.5)"]
 
 
 def test_arms_are_paired_by_seed(many: Tables, drawn: dict[tuple[str, str], Figure]) -> None:
@@ -230,6 +248,7 @@ def test_methods_get_their_own_rows() -> None:
     assert len(figure.axes) == 4
     assert [ax.get_title().split(",")[0] for ax in figure.axes if ax.get_title()] == ["dpo", "ipo"]
     assert len(draw("entropy", tables).axes) == 8
+    assert [ax.get_title().split(",")[0] for ax in draw("beta_by_lambda", tables).axes] == ["dpo", "ipo"]
 
 
 # The command lines.
@@ -239,14 +258,16 @@ def test_methods_get_their_own_rows() -> None:
 def flags(many: Tables, tmp_path: Path) -> Callable[..., list[str]]:
     write_table(tmp_path / "gaps.parquet", many.gaps, GAPS)
     write_table(tmp_path / "runs.parquet", many.runs, RUNS)
+    write_table(tmp_path / "overoptimisation.parquet", many.overoptimisation, OVEROPTIMISATION)
     write_json(tmp_path / "scales.json", many.scales)
     write_json(tmp_path / "quality.json", QUALITY)
-    for (method, arm), fit in many.fits.items():
-        write_json(tmp_path / "fit" / f"{method}-{arm}.json", fit)
+    for (method, arm), law in many.fits.items():
+        write_json(tmp_path / "fit" / f"{method}-{arm}.json", law)
 
     def line(fits: list[str], outputs: list[str]) -> list[str]:
-        named = [f"--{n.split('.')[0]}={tmp_path / n}" for n in ("gaps.parquet", "runs.parquet", "scales.json")]
-        named += [f"--quality={tmp_path / 'quality.json'}", "--fits", *(f"{tmp_path}/fit/{fit}.json" for fit in fits)]
+        files = ("gaps.parquet", "runs.parquet", "scales.json", "overoptimisation.parquet", "quality.json")
+        named = [f"--{name.split('.')[0]}={tmp_path / name}" for name in files]
+        named += ["--fits", *(f"{tmp_path}/fit/{name}.json" for name in fits)]
         return [*named, "--output", *(f"{tmp_path}/figures/{name}" for name in outputs)]
 
     return line

@@ -96,6 +96,50 @@ def test_seeds_without_order() -> None:
     assert trend.seed_stratified_trend([], [], []) == {**nothing, "n": 0}
 
 
+def test_slopes_of_seeds_by_hand() -> None:
+    """Seed 0 rises by 2 a level, seed 1 goes 1, 3, 2 (slope 1 / 2), seed 2 has one level twice and says nothing."""
+    found = trend.seed_slopes([1, 2, 3, 1, 2, 3, 2, 2], [1, 3, 5, 1, 3, 2, 0, 9], [0, 0, 0, 1, 1, 1, 2, 2])
+    assert found["slopes"] == pytest.approx([2, 0.5])
+    assert (found["mean"], found["se"], found["n"]) == (pytest.approx(1.25), pytest.approx(0.75), 2)
+    assert found["interval"] == pytest.approx([0.5, 2])
+    one = trend.seed_slopes([1, 2], [5, 1], ["a", "a"])
+    assert one == {"slopes": [pytest.approx(-4)], "mean": pytest.approx(-4), "se": None, "n": 1, "interval": None}
+    nothing = {"slopes": [], "mean": None, "se": None, "n": 0, "interval": None}
+    assert trend.seed_slopes([], [], []) == trend.seed_slopes([1, 1, 2], [1, 2, 3], [0, 0, 1]) == nothing
+
+
+@settings(max_examples=50, deadline=None)
+@given(SMALL, st.floats(-3, 3), st.floats(-100, 100))
+def test_a_slope_is_that_of_a_line_and_knows_no_origin(pairs: np.ndarray, slope: float, origin: float) -> None:
+    levels, seeds = pairs.T.astype(float)
+    found = trend.seed_slopes(levels + origin, slope * levels + 10 * seeds, seeds)
+    assert found["slopes"] == pytest.approx([slope] * found["n"], abs=1e-6)
+    assert found["n"] == sum(len(set(levels[seeds == s])) > 1 for s in set(seeds))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=9), st.integers(1, 200))
+def test_resamples_are_of_whole_seeds(seeds: list[str], resamples: int) -> None:
+    labels = np.array(seeds)
+    k = len(set(seeds))
+    drawn = list(trend.seed_resamples(labels, resamples))
+    assert sum(copies for _, copies in drawn) == resamples
+    for rows, _ in drawn:
+        times = np.bincount(rows, minlength=len(labels))
+        of_seed = [set(times[labels == s]) for s in set(seeds)]
+        assert {len(t) for t in of_seed} == {1}  # all rows of a seed as often
+        assert sum(t.pop() for t in of_seed) == k
+    assert len({tuple(np.sort(rows)) for rows, _ in drawn}) == len(drawn)  # each is computed once
+
+
+def test_resamples_are_the_same_stream_each_time() -> None:
+    """Two seeds: half of the resamples hold both, a quarter one of them twice; names do not matter."""
+    drawn = [(rows.tolist(), copies) for rows, copies in trend.seed_resamples([7, 7, 3], 10_000)]
+    assert drawn == [(r.tolist(), c) for r, c in trend.seed_resamples(["y", "y", "x"], 10_000)]
+    assert [rows for rows, _ in drawn] == [[0, 1, 0, 1], [2, 0, 1], [2, 2]]
+    assert [copies / 10_000 for _, copies in drawn] == pytest.approx([0.25, 0.5, 0.25], abs=0.02)
+
+
 def test_mean_and_se() -> None:
     assert trend.mean_and_se([1, 2, 3, 6]) == {"mean": 3, "se": pytest.approx(math.sqrt(14 / 3 / 4)), "n": 4}
     assert trend.mean_and_se([5]) == {"mean": 5, "se": None, "n": 1}
@@ -122,6 +166,8 @@ def test_bootstrap_interval() -> None:
         (lambda: trend.rank_correlation([1, np.nan], [1, 2]), "x .* not finite"),
         (lambda: trend.rank_correlation([1, 2], [1, 2], "pearson"), "pearson"),
         (lambda: trend.seed_stratified_trend([1, 2], [1, 2], [0]), "differ in length"),
+        (lambda: trend.seed_slopes([1, 2], [1, 2, 3], [0, 0]), "2, 3 and 2"),
+        (lambda: trend.seed_slopes([1, np.nan], [1, 2], [0, 0]), "levels .* not finite"),
         (lambda: trend.mean_and_se([np.inf]), "not finite"),
         (lambda: trend.bootstrap_interval([1, 2], level=95), "level"),
     ],

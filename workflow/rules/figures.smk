@@ -112,7 +112,7 @@ rule write_findings:
             category="8 Checklist",
             labels={"page": "Appendix F, item by item"},
         ),
-        items=f"{RESULTS}/checklist.json",
+        json=f"{RESULTS}/checklist.json",
     log:
         f"{LOGS}/write_findings.log",
     benchmark:
@@ -128,4 +128,4 @@ rule write_findings:
         " --fits {input.fits} --overoptimisation {input.overoptimisation} --scales {input.scales}"
         " --quality {input.quality} --beta-grid {input.grid} --derived {input.derived} --coverage {input.coverage}"
         " --evaluation-seed {params.seed} --findings {output.findings} --checklist {output.checklist}"
-        " --items {output.items} &> {log}"
+        " --items {output.json} &> {log}"

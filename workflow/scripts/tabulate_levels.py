@@ -64,6 +64,7 @@ def _for_reading(table: pd.DataFrame, found: list[dict]) -> pd.DataFrame:
         rows.append(
             {"Arm": arm, "Method": method, "Level": "Spearman with beta (exact p)", "beta": "", "n": len(part)}
             | {title: _correlation(trend) for title, trend in mine.items()}
+            | dict.fromkeys(FLAGS.values(), "")
         )
     return pd.DataFrame(rows)
 

@@ -20,7 +20,7 @@ from goodhart.errors import InputError
 from goodhart.summaries import GAPS, OVEROPTIMISATION, RUNS
 
 FIT = ["a", "b", "c", "r_squared", "n", "exact_by_construction", "beta_star", "beta_star_interval"]
-FIT += ["augc_at_beta_star", "warnings", "rivals", "tradeoff"]
+FIT += ["augc_at_beta_star", "warnings", "parameter_intervals", "rivals", "tradeoff"]
 COVERAGE = ["rows_in_source", "pairs", "prompts", "tokens", "responses_by_source_model"]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
-from goodhart.findings import Results, cell, measured, number, probability, seeds
+from goodhart.findings import Results, cell, coefficient, measured, number, probability, seeds
 from goodhart.gap import NO_GAP
 from goodhart.trend import mean_and_se
 
@@ -94,8 +94,8 @@ def _metrics(results: Results) -> Iterator[Item]:
         trend = results.trend(method, arm, "augc")
         means, within = trend["level_means"], trend["within_seeds"]
         correlations.append(
-            f"{results.name(method, arm)}: {number(means['statistic'])} of {means['n']} level means, "
-            f"{probability(means['p_value'])}; {number(within['statistic'])} within {seeds(within['n'])}, "
+            f"{results.name(method, arm)}: {coefficient(means['statistic'])} of {means['n']} level means, "
+            f"{probability(means['p_value'])}; {coefficient(within['statistic'])} within {seeds(within['n'])}, "
             f"{probability(within['p_value'])}"
         )
     defined = all(results.trend(m, a, "augc")["level_means"]["statistic"] is not None for m, a in results.panels)
@@ -120,21 +120,21 @@ def _metrics(results: Results) -> Iterator[Item]:
     for (method, arm), fit in results.fits.items():
         name = results.name(method, arm)
         names = ", ".join(w["name"].replace("_", " ") for w in fit["warnings"])
-        laws.append(
-            f"{name}: a = {number(fit['a'], 4)}, b = {number(fit['b'], 4)}, c = {number(fit['c'], 4)}, R² = "
-            f"{number(fit['r_squared'], 4)}, n = {fit['n']} runs{' (' + names + ')' if names else ''}"
-        )
+        remarks = f" ({names})" if names else ""
+        intervals = fit["parameter_intervals"] or {}
+        law = ", ".join(f"{k} = {measured(fit[k], None, intervals.get(k))}" for k in "abc")
+        laws.append(f"{name}: {law}, R² = {number(fit['r_squared'], 4)}, n = {fit['n']} runs{remarks}")
         interval = fit["beta_star_interval"]
         ends = None if interval is None else (interval["low"], interval["high"])
         star, height = fit["beta_star"], fit["augc_at_beta_star"]
         stars.append(
             f"{name}: Eq. 15 {measured(star['eq15'], None, ends)}, AUGC {number(height['eq15'])}; grid minimum "
-            f"{number(star['grid_minimum'])}, AUGC {number(height['grid_minimum'])}"
+            f"{number(star['grid_minimum'])}, AUGC {number(height['grid_minimum'])}, n = {fit['n']} runs{remarks}"
         )
     yield Item(
         "9",
         "Power law: a, b, c and R²",
-        all(fit["a"] is not None for fit in results.fits.values()),
+        all(fit["b"] is not None for fit in results.fits.values()),
         ". ".join(laws),
         "fit/<method>-<arm>.json; figure augc_by_beta",
         "Eq. 14, powerlaw.fit_power_law",

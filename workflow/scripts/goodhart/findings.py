@@ -81,6 +81,11 @@ def probability(p: float | None) -> str:
     return "no p" if p is None else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
+def coefficient(value: float | None) -> str:
+    """A correlation with its sign."""
+    return "-" if value is None else f"{value:+.2f}".replace("-", "−")
+
+
 def cell(row: Mapping[str, Any] | pd.Series[Any], column: str, count: bool = True) -> str:
     """One quantity of a row of Table 1: mean ± standard error [bootstrap interval] (n)."""
     text = measured(row[column], row[f"{column}_se"], (row[f"{column}_low"], row[f"{column}_high"]))
@@ -108,10 +113,10 @@ def evidence(trend: Mapping[str, Any], unit: str = "") -> str:
         return f"{seeds(within['n'])}, no variation"
     size = f"{measured(slope['mean'], slope['se'], slope['interval'])}{' ' + unit if unit else ''}"
     return (
-        f"Spearman within seeds {within['statistic']:+.2f}, {probability(within['p_value'])}, {seeds(within['n'])}; "
-        f"of the {means['n']} level means {number(means['statistic'], 3)}, {probability(means['p_value'])}; "
+        f"Spearman within seeds {coefficient(within['statistic'])}, {probability(within['p_value'])}, "
+        f"{seeds(within['n'])}; of the {means['n']} level means {coefficient(means['statistic'])}, {probability(means['p_value'])}; "
         f"change a factor of e in beta {size}, n = {slope['n']}"
-    ).replace(" -", " −")
+    )
 
 
 def conservatism(results: Results) -> Iterator[str]:
@@ -131,11 +136,11 @@ def conservatism(results: Results) -> Iterator[str]:
         )
         printed = results.trend(method, arm, "augc_paper")
         runs = results.runs[(results.runs["method"] == method) & (results.runs["arm"] == arm)]
+        flagged = "; ".join(f"{title}: {int(runs[flag].sum())}" for flag, title in FLAGS.items())
         yield (
-            f"With Eq. 2 as printed it {direction(printed)} ({evidence(printed)}); Eq. 2 divides by almost nothing "
-            f"in {int((runs['true_at_start_is_zero'] | runs['proxy_at_start_near_zero']).sum())} of {len(runs)} runs "
-            f"(true reward 0 at the start: {int(runs['true_at_start_is_zero'].sum())}; proxy near 0: "
-            f"{int(runs['proxy_at_start_near_zero'].sum())})."
+            f"With Eq. 2 as printed it {direction(printed)} ({evidence(printed)}). Eq. 2 has no origin to rely on: it "
+            "explodes where a reward starts at 0, and starts at -2 where the proxy starts below 0, so that much hacking "
+            f"can pass under it (of {len(runs)} runs, {flagged})."
         )
 
 
@@ -177,6 +182,40 @@ def entropy(results: Results) -> Iterator[str]:
             yield f"With {method}, entropy {name} {direction(trend)}{side} ({evidence(trend, unit)})."
 
 
+# The chain of section 5 and what Table 1 says, each with the sign against beta that the paper reports.
+CLAIMS = {
+    "entropy_response_offline": ("Entropy of the offline policy", -1),
+    "diversity_offline": ("Diversity of its responses", -1),
+    "ood_distance_offline": ("Their distance from the rewards' data", -1),
+    "uncertainty_mean": ("Ensemble uncertainty during the run", 1),
+    "r_uq": ("Correlation of uncertainty and gap", 1),
+    "onset": ("Onset of hacking", -1),
+    "augc": ("Hacking damage, AUGC", 1),
+}
+
+
+def claim_rows(results: Results) -> list[dict[str, str]]:
+    """What the paper says goes with beta, link by link, and what is measured."""
+    rows = []
+    for method, arm in results.panels:
+        for column, (name, sign) in CLAIMS.items():
+            trend = results.trend(method, arm, column)
+            test = trend["within_seeds"]
+            decided = test["p_value"] is not None and test["p_value"] < SIGNIFICANCE
+            verdict = "as the paper" if decided and test["statistic"] * sign > 0 else "against it"
+            rows.append(
+                {
+                    "arm": results.name(method, arm),
+                    "link": name,
+                    "the paper": "rises with beta" if sign > 0 else "falls with beta",
+                    "here": direction(trend),
+                    "verdict": verdict if decided else "undecided",
+                    "evidence": evidence(trend),
+                }
+            )
+    return rows
+
+
 def trend_rows(results: Results) -> list[dict[str, str]]:
     """Every quantity of Table 1 against beta: the test within seeds, the level means, each seed, and the size."""
     rows = []
@@ -211,7 +250,7 @@ def level_rows(results: Results) -> list[dict[str, str]]:
             rows.append({"arm": results.name(method, arm), "quantity": title, **of})
         for flag, title in FLAGS.items():
             flagged = {name: f"{row[flag]} of n = {row['n']} runs" for name, row in rows_of.items()}
-            rows.append({"arm": results.name(method, arm), "quantity": f"{title} (Eq. 2 is void)", **flagged})
+            rows.append({"arm": results.name(method, arm), "quantity": f"{title} (Eq. 2 means little)", **flagged})
     return rows
 
 
@@ -224,14 +263,14 @@ def fit_rows(results: Results) -> list[dict[str, str]]:
         rows.append(
             {
                 "arm": results.name(method, arm),
-                **{k: number(fit[k], 4) for k in "abc"},
+                **{f"{k} [95 %]": measured(fit[k], None, (fit["parameter_intervals"] or {}).get(k)) for k in "abc"},
                 "R²": number(fit["r_squared"], 4),
                 "n": f"{fit['n']} runs",
                 "exact by construction": "yes" if fit["exact_by_construction"] else "no",
                 "β* (Eq. 15) [95 %]": measured(star["eq15"], None, ends),
-                "AUGC there": number(height["eq15"]),
+                "AUGC at it": number(height["eq15"]),
                 "β* (grid minimum)": number(star["grid_minimum"]),
-                "AUGC there ": number(height["grid_minimum"]),
+                "AUGC at that": number(height["grid_minimum"]),
             }
         )
     return rows
@@ -318,31 +357,48 @@ def beta_rows(results: Results) -> list[dict[str, str]]:
 
 
 def derived_rows(results: Results) -> list[dict[str, str]]:
-    """Appendix C: every value, what it was derived as, the formula and its inputs."""
+    """Appendix C: every value in use, what was derived, and the formula."""
+    return [
+        {
+            "stage": stage,
+            "quantity": name,
+            "value": number(value["value"], 5),
+            "derived": number(value["derived"], 5),
+            "overridden": "yes" if value["overridden"] else "",
+            "formula": value["formula"],
+        }
+        for stage, entry in results.derived.items()
+        for name, value in entry["values"].items()
+    ]
+
+
+def input_rows(results: Results) -> list[dict[str, str]]:
+    """What the formulas of Appendix C were given, stage by stage."""
     rows = []
     for stage, entry in results.derived.items():
-        given = entry["inputs"]
-        inputs = f"h = {given['hidden_size']}, P = {given['parameters']:,}, n_trainable = "
-        inputs += f"{given['trainable_parameters']:,}, n = {given['n']:,}, V = {given['memory_gb']:g} GB"
-        for name, value in entry["values"].items():
-            rows.append(
-                {
-                    "stage": stage,
-                    "quantity": name,
-                    "value": number(value["value"], 5),
-                    "derived": number(value["derived"], 5),
-                    "overridden": "yes" if value["overridden"] else "",
-                    "formula": value["formula"],
-                    "inputs": inputs,
-                }
-            )
+        given, counts = entry["inputs"], entry["inputs"]["token_counts"]
+        shapes = "; ".join(f"{p['matrices']} of {p['in']} × {p['out']}" for p in given["projections"])
+        rows.append(
+            {
+                "stage": stage,
+                "h": f"{given['hidden_size']:,}",
+                "P": f"{given['parameters']:,}",
+                "adapted matrices": shapes,
+                "n_trainable": f"{given['trainable_parameters']:,}",
+                "n (training pairs)": f"{given['n']:,}",
+                "V_GB": f"{given['memory_gb']:g}",
+                "m": f"{given['multiplier']}",
+                "T_total": f"{given['total_steps']:,}",
+                "p75 of token counts": f"{number(counts['p75'], 6)} (n = {counts['size']})",
+            }
+        )
     return rows
 
 
 def _test(found: Mapping[str, Any], n: str) -> str:
     if found["statistic"] is None:
         return f"- ({n})"
-    return f"{found['statistic']:+.2f}, {probability(found['p_value'])} ({n})".replace("-", "−")
+    return f"{coefficient(found['statistic'])}, {probability(found['p_value'])} ({n})"
 
 
 def _agreement(support: Mapping[str, Any] | None, low: float, high: float | None, beta: float) -> str:

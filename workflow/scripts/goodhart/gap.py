@@ -52,15 +52,17 @@ def true_scale(successes: int, n: int) -> float:
 
 
 def flags_at_start(proxy: npt.ArrayLike, true: npt.ArrayLike) -> dict[str, bool]:
-    """Whether Eq. 2 divides by next to nothing.
+    """Whether Eq. 2 means little for this run.
 
-    The proxy counts as near zero when |proxy(0)| is at most a tenth of its range over the run: Eq. 2 then shows its
+    It divides by next to nothing where the true reward starts at 0 or the proxy near 0; and where the proxy starts
+    below 0 its gap starts at -2, so that the same rise of the proxy leaves it negative for long. The proxy counts as near zero when |proxy(0)| is at most a tenth of its range over the run: Eq. 2 then shows its
     ordinary movement as ten units or more.
     """
     p, r = _paired(proxy=proxy, true=true)
     return {
         "true_at_start_is_zero": bool(r[0] == 0),
         "proxy_at_start_near_zero": bool(abs(p[0]) <= 0.1 * np.ptp(p)),
+        "proxy_at_start_is_negative": bool(p[0] < 0),
     }
 
 

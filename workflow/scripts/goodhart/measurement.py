@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -28,15 +28,21 @@ TABLE1 = {
     "True start": "true_start",
     "True end": "true_end",
     "KL end": "kl_end",
-    "Entropy": "entropy_response_offline",
-    "Entropy collapse": "entropy_response_collapse",
+    "Entropy (Eq. 11)": "entropy_prompt_offline",
+    "Entropy, responses": "entropy_response_offline",
+    "Entropy collapse (Eq. 11)": "entropy_prompt_collapse",
+    "Entropy collapse, responses": "entropy_response_collapse",
     "OOD distance": "ood_distance_offline",
     "Diversity": "diversity_offline",
     "Win rate": "win_rate",
 }
 
-# What makes Eq. 2 meaningless; every table counts the runs that have it.
-FLAGS = {"true_at_start_is_zero": "True start 0", "proxy_at_start_near_zero": "Proxy start near 0"}
+# What makes Eq. 2 mean little (`gap.flags_at_start`); every table counts the runs that have it.
+FLAGS = {
+    "true_at_start_is_zero": "True start 0",
+    "proxy_at_start_near_zero": "Proxy start near 0",
+    "proxy_at_start_is_negative": "Proxy start below 0",
+}
 
 
 @dataclass(frozen=True)
@@ -147,15 +153,22 @@ def select_arms(runs: pd.DataFrame, arms: Mapping[str, Iterable[tuple[str, str, 
     return stacked[["arm", *(column for column in stacked if column != "arm")]]
 
 
+def by_level(runs: pd.DataFrame) -> Iterator[tuple[str, str, str, float, pd.DataFrame]]:
+    """(arm, method, level, beta, its runs): arms and methods in the order of the runs, the smallest beta first."""
+    for (arm, method), part in runs.groupby(["arm", "method"], sort=False):
+        for (beta, level), rows in part.groupby(["beta", "level"]):
+            yield str(arm), str(method), str(level), float(str(beta)), rows
+
+
 def table1(runs: pd.DataFrame) -> pd.DataFrame:
     """Table 1: arm, method, level, beta, n, then of each column of `TABLE1` its mean over seeds and how sure it is.
 
     `<column>_se` is the standard error, `<column>_low` and `_high` the 95 % bootstrap interval over seeds (a handful of
     seeds makes it too narrow). An average leaves out the runs without a value; `<column>_n` counts those that have one.
-    The columns of `FLAGS` count the runs in which Eq. 2 divides by next to nothing.
+    The columns of `FLAGS` count the runs in which Eq. 2 means little.
     """
     rows = []
-    for (arm, method, beta, level), part in runs.groupby(["arm", "method", "beta", "level"]):
+    for arm, method, level, beta, part in by_level(runs):
         row: dict[str, Any] = {"arm": arm, "method": method, "level": level, "beta": beta, "n": len(part)}
         for column in TABLE1.values():
             values = part.sort_values("seed")[column].dropna().to_numpy(dtype=float)
@@ -165,7 +178,7 @@ def table1(runs: pd.DataFrame) -> pd.DataFrame:
             row |= {f"{column}_low": low, f"{column}_high": high, f"{column}_n": summary["n"]}
         row |= {flag: int(part[flag].sum()) for flag in FLAGS}
         rows.append(row)
-    return pd.DataFrame(rows).sort_values(["arm", "method", "beta"], ignore_index=True)
+    return pd.DataFrame(rows)
 
 
 def trends(runs: pd.DataFrame) -> list[dict[str, Any]]:
@@ -176,7 +189,7 @@ def trends(runs: pd.DataFrame) -> list[dict[str, Any]]:
     uses the seeds; `slope` the change a factor of e in beta, seed by seed. Every p is two-sided, every n its own.
     """
     found = []
-    for (arm, method), part in runs.groupby(["arm", "method"]):
+    for (arm, method), part in runs.groupby(["arm", "method"], sort=False):
         for title, column in TABLE1.items():
             known = part.dropna(subset=[column]).sort_values(["seed", "beta"])
             beta, seed = known["beta"].to_numpy(), known["seed"].to_numpy()

@@ -13,7 +13,7 @@ import pandas as pd
 
 from goodhart.errors import InputError
 from goodhart.gap import FloatArray, finite_series
-from goodhart.measurement import RUN
+from goodhart.measurement import RUN, by_level
 from goodhart.trend import seed_resamples
 
 _RESAMPLES = 1_000
@@ -31,7 +31,7 @@ def fit_distance(kl: npt.ArrayLike, reward: npt.ArrayLike, seeds: npt.ArrayLike 
     Estimates of a KL below 0 count as 0 and say nothing, as R(0) = 0 is given. Returns alpha, bend, r_squared (against
     the mean reward), n (evaluations with a distance), seeds, the intervals alpha_low ... bend_high (whole seeds
     resampled; None below two seeds), and peak_kl, where R is largest: None if the curve does not bend down, or if it
-    peaks beyond the distances that were reached. All None where the distances do not determine the two parameters.
+    peaks outside the distances that were seen. All None where the distances do not determine the two parameters.
     """
     k, r = finite_series("kl", kl), finite_series("reward", reward)
     labels = np.zeros(len(k)) if seeds is None else np.asarray(seeds)
@@ -51,7 +51,7 @@ def fit_distance(kl: npt.ArrayLike, reward: npt.ArrayLike, seeds: npt.ArrayLike 
     total = float(np.sum((r - r.mean()) ** 2))
     if total > 0:
         found["r_squared"] = 1 - float(np.sum((r - reward_at(d, alpha, bend)) ** 2)) / total
-    if bend > 0 and alpha / bend - 1 <= np.log(d.max()):
+    if bend > 0 and np.log(d.min()) <= alpha / bend - 1 <= np.log(d.max()):
         found["peak_kl"] = float(np.exp(2 * (alpha / bend - 1)))
     for name, value, ends in zip(("alpha", "bend"), best, _intervals(d, r, labels), strict=True):
         found |= {name: float(value), f"{name}_low": ends[0], f"{name}_high": ends[1]}
@@ -62,9 +62,9 @@ def overoptimisation_rows(
     gaps: pd.DataFrame, runs: pd.DataFrame, proxy_scale: float, true_scale: float
 ) -> pd.DataFrame:
     """One row an arm, method, level and reward (proxy or true, each in its scale, as in the gap): `fit_distance`."""
-    curves = runs[["arm", *RUN]].merge(gaps, on=RUN).sort_values(["arm", *RUN, "step"])
     rows = []
-    for (arm, method, beta, level), part in curves.groupby(["arm", "method", "beta", "level"]):
+    for arm, method, level, beta, cells in by_level(runs):
+        part = cells[RUN].merge(gaps, on=RUN).sort_values([*RUN, "step"])
         for reward, unit in (("proxy", proxy_scale), ("true", true_scale)):
             since = (part[reward] - part.groupby(RUN)[reward].transform("first")) / unit
             fit = fit_distance(part["kl"], since, part["seed"])

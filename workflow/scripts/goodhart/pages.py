@@ -8,7 +8,7 @@ from typing import Any
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; --good: #0072b2; --bad: #d55e00; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
 h1, h2, h3 { line-height: 1.2; margin: 2rem 0 .5rem; }
 h2 { border-top: 1px solid var(--line); padding-top: 1.5rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
@@ -16,7 +16,7 @@ th, td { text-align: left; padding: .15rem 1.2rem .15rem 0; font-weight: normal;
 td { font-weight: 600; }
 .wide { overflow-x: auto; margin: 1rem 0; font-size: 13px; }
 .wide th, .wide td { border-bottom: 1px solid var(--line); padding: .25rem .8rem .25rem 0; vertical-align: top; }
-.wide th { font-weight: 600; white-space: nowrap; }
+.wide th { font-weight: 600; }
 .wide td { font-weight: normal; }
 caption { text-align: left; font-weight: 600; padding-bottom: .3rem; }
 article { border: 1px solid var(--line); border-radius: .5rem; padding: .8rem 1rem; margin: 1rem 0; }

@@ -89,7 +89,8 @@ def gap_by_step(tables: Tables) -> Figure:
                 locator = SymmetricalLogLocator(base=10, linthresh=1)
                 locator.set_params(numticks=6)
                 ax.yaxis.set_major_locator(locator)
-        _onsets(panel.axes[0], panel, tables)
+        for ax, onset in zip(panel.axes, ("onset", "onset_paper"), strict=True):
+            _onsets(ax, panel, tables, onset)
     extra = {
         "hacking threshold": Line2D([], [], color=INK, lw=0.9, ls="--"),
         "mean onset": Line2D([], [], color=INK, lw=0.9, ls=":", marker="v"),
@@ -281,10 +282,10 @@ FIGURES: dict[str, Callable[[Tables], Figure]] = {
 }
 
 
-def _onsets(ax: Axes, panel: Panel, tables: Tables) -> None:
+def _onsets(ax: Axes, panel: Panel, tables: Tables, column: str) -> None:
     """A mark a level at its mean onset, the marks one above another, and how many of its seeds have an onset."""
     for rank, (level, colour) in enumerate(tables.colours.items()):
-        onsets = panel.runs.loc[panel.runs["level"] == level, "onset"]
+        onsets = panel.runs.loc[panel.runs["level"] == level, column]
         found = mean_and_se(onsets.dropna().to_numpy(dtype=float))
         if found["n"]:
             at = (found["mean"], 0.06 + min(0.09, 0.7 / len(tables.colours)) * rank)

@@ -40,6 +40,7 @@ _PARAMETERS = 3
 _FACTOR = 1.5
 _LEVEL = 0.95
 _RESAMPLES = 1_000
+_ROUNDING = 1e-12
 _NEGLIGIBLE = 1e-6  # a part of R², or of the largest AUGC, that only rounding and the search's tolerance make
 
 
@@ -49,7 +50,7 @@ def fit_power_law(beta: npt.ArrayLike, augc: npt.ArrayLike, seeds: npt.ArrayLike
     Returns a JSON-ready dict: a, b, c, r_squared (over the same points), n, exact_by_construction (no more betas than
     parameters, and the curve meets the mean of each), beta_star and augc_at_beta_star (each {"eq15",
     "grid_minimum"}), beta_star_interval (of eq15, seeds resampled: {"low", "high", "level", "resamples", "seeds"};
-    None below two) and warnings [{"name", "message"}].
+    None below two), parameter_intervals (likewise, {"a": [low, high], "b", "c"}) and warnings [{"name", "message"}].
     Data without an increase give a = 0, b = None, c = the mean. InputError for what no run can produce.
     """
     x, y = finite_series("beta", beta), finite_series("augc", augc)
@@ -70,16 +71,23 @@ def fit_power_law(beta: npt.ArrayLike, augc: npt.ArrayLike, seeds: npt.ArrayLike
         for reading, solve in (("eq15", _eq15), ("grid_minimum", _grid_minimum)):
             star[reading], warning = solve(fit, x, y)
             warnings.append(warning)
-    interval = None
-    if star["eq15"] is not None and labels is not None and len(np.unique(labels)) > 1:
-        interval = _interval(x, y, labels)
-        warnings.append(None if interval else "interval_refused")
+    interval, parameters = None, None
+    if refusal is None and labels is not None and len(np.unique(labels)) > 1:
+        fits, stars = _resampled(x, y, labels)
+        if _ends([f["a"] for f in fits]) is not None:
+            parameters = {name: _ends([f[name] for f in fits]) for name in "abc"}
+        if star["eq15"] is not None:
+            ends = _ends(stars)
+            size = {"level": _LEVEL, "resamples": _RESAMPLES, "seeds": len(np.unique(labels))}
+            interval = None if ends is None else {"low": ends[0], "high": ends[1], **size}
+            warnings.append(None if interval else "interval_refused")
     return {
         **fit,
         "n": len(x),
         "exact_by_construction": exact,
         "beta_star": star,
         "beta_star_interval": interval,
+        "parameter_intervals": parameters,
         "augc_at_beta_star": {name: None if b is None else float(curve(fit, b)) for name, b in star.items()},
         "warnings": [{"name": w, "message": WARNINGS[w]} for w in dict.fromkeys(warnings) if w is not None],
     }
@@ -107,7 +115,7 @@ def _least_squares(x: FloatArray, y: FloatArray) -> tuple[Fit, str | None]:
     betas, top = np.unique(x), float(y.max())
     if len(betas) < _PARAMETERS:
         return none, "too_few_betas"
-    if np.ptp(y) <= 1e-12 * top:
+    if np.ptp(y) <= _ROUNDING * top:
         return flat, "constant"
     u, v = x / betas[-1], y / top
     b0 = float(np.log(v.min()) / np.log(u.min()))  # C.2; the largest are 1
@@ -124,7 +132,8 @@ def _least_squares(x: FloatArray, y: FloatArray) -> tuple[Fit, str | None]:
     a = float(np.exp(np.log(a) + np.log(top) - b * np.log(betas[-1])))
     if not (0 < a < np.inf):
         return none, "no_convergence"
-    return {"a": a, "b": b, "c": c * top, "r_squared": r_squared}, None
+    c = c * top if c > _ROUNDING else 0.0  # the search stops just inside a bound that binds
+    return {"a": a, "b": b, "c": c, "r_squared": r_squared}, None
 
 
 def _curve_fit(u: FloatArray, v: FloatArray, b0: float) -> tuple[list[float], float] | None:
@@ -173,23 +182,24 @@ def _judged(beta: float, threshold: float, x: FloatArray, y: FloatArray) -> tupl
     return beta, None if x.min() <= beta <= x.max() else "extrapolated"
 
 
-def _interval(x: FloatArray, y: FloatArray, labels: npt.NDArray[Any]) -> dict[str, Any] | None:
-    """Percentile bootstrap interval of eq15, whole seeds resampled; None when too many resamples have no beta*."""
+def _resampled(x: FloatArray, y: FloatArray, labels: npt.NDArray[Any]) -> tuple[list[Fit], list[float]]:
+    """The fits of `_RESAMPLES` bootstrap resamples of whole seeds, and those eq15 that exist; copies stand in both."""
+    fits: list[Fit] = []
     stars: list[float] = []
     for rows, copies in seed_resamples(labels, _RESAMPLES):
         fit, refusal = _least_squares(x[rows], y[rows])
-        star = _eq15(fit, x[rows], y[rows])[0] if refusal is None else None
-        stars += [] if star is None else [star] * copies
-    if len(stars) < _LEVEL * _RESAMPLES:
+        if refusal is None:
+            star = _eq15(fit, x[rows], y[rows])[0]
+            fits += [fit] * copies
+            stars += [] if star is None else [star] * copies
+    return fits, stars
+
+
+def _ends(values: list[Any]) -> list[float] | None:
+    """Percentile interval of resampled values; None where too many resamples have none."""
+    if len(values) < _LEVEL * _RESAMPLES:
         return None
-    low, high = np.percentile(stars, [50 * (1 - _LEVEL), 50 * (1 + _LEVEL)])
-    return {
-        "low": float(low),
-        "high": float(high),
-        "level": _LEVEL,
-        "resamples": _RESAMPLES,
-        "seeds": len(np.unique(labels)),
-    }
+    return [float(end) for end in np.percentile(values, [50 * (1 - _LEVEL), 50 * (1 + _LEVEL)])]
 
 
 def _through_means(fit: Fit, x: FloatArray, y: FloatArray) -> bool:

@@ -38,6 +38,7 @@ def findings_page(results: f.Results) -> str:
         section("Does AUGC rise with beta?", paragraphs(f.conservatism(results))),
         section("What of it is Eq. 10's second use of beta?", paragraphs(f.second_use(results))),
         section("Entropy against beta: Proposition 5.1", paragraphs(f.entropy(results))),
+        section("The proposed chain, link by link", rows_table("Signs against beta", f.claim_rows(results))),
         section(
             "Every quantity by level, and against beta",
             rows_table("Table 1 with intervals", f.level_rows(results)),
@@ -63,6 +64,7 @@ def findings_page(results: f.Results) -> str:
             "What was derived, and from what",
             paragraphs([_rewards(results)]),
             rows_table("The beta grid (Eq. 6-7)", f.beta_rows(results)),
+            rows_table("Inputs of Appendix C", f.input_rows(results)),
             rows_table("Hyperparameters (Appendix C)", f.derived_rows(results)),
         ),
     ]
@@ -75,7 +77,7 @@ def checklist_page(items: Sequence[Item]) -> str:
     rows = [
         {
             "item": item.number,
-            "": "✓" if item.met else "✗ missing",
+            "": "✓" if item.met else "✗ not met",
             "Appendix F asks for": item.asks,
             "this study": item.value,
             "where": item.place,

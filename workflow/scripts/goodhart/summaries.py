@@ -44,6 +44,7 @@ RUNS = table(
         "zero_variance_batches": INT,
         "true_at_start_is_zero": FLAG,
         "proxy_at_start_near_zero": FLAG,
+        "proxy_at_start_is_negative": FLAG,
     },
     {
         **dict.fromkeys(("onset", "onset_paper"), INT),

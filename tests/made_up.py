@@ -1,0 +1,119 @@
+"""Small studies made up without a model, and what their tables lead to: curves, fits and findings of known shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from goodhart.derivations import derive
+from goodhart.findings import Results
+from goodhart.measurement import Scales, add_gaps, run_rows, select_arms, table1, trends
+from goodhart.overoptimisation import overoptimisation_rows
+from goodhart.panels import Tables
+from goodhart.powerlaw import fit_power_law
+from goodhart.rivals import compare
+from goodhart.tradeoff import optimal_conservatism
+
+BETAS = {"p80": 2.5, "p20": 0.4, "p50": 1.0}  # not in the order of beta
+QUALITY = {
+    "pairs": 100,
+    "member_accuracy": [0.7, 0.72, 0.69],
+    "ensemble_accuracy": 0.75,
+    "calibration": [{"predicted": p, "observed": p, "n": n} for p, n in ((0.1, 5), (0.45, 95), (0.55, 95), (0.9, 5))],
+    "proxy_mean": 0.5,
+}
+OTHERS = {"true_flexible": 0.5, "ood_distance": 0.1, "diversity": 0.1, "response_tokens": 9.0, "truncated": 0.0}
+
+
+def study(
+    levels: list[str],
+    seeds: int,
+    arms: list[str],
+    methods: tuple[str, ...] = ("dpo",),
+    entropy: Callable[[float, int], float] = lambda beta, seed: 0.3,
+) -> Tables:
+    """A study whose proxy rises with beta, so that the second arm, with a weaker penalty, hacks more.
+
+    `entropy` is that of a checkpoint's responses by beta and seed; that of the prompts is twice as large.
+    """
+    rng = np.random.default_rng(0)
+    runs, probes, cells = [], [], {}
+    steps = np.arange(0, 40, 10)
+    for method, level, seed in ((m, lv, s) for m in methods for lv in levels for s in range(seeds)):
+        beta = BETAS.get(level, 1.0)
+        key = {"method": method, "level": level, "beta": beta, "seed": seed}
+        nats = entropy(beta, seed)
+        entropies = {"entropy_prompt": 2 * nats, "entropy_response": nats}
+        extra = {"uncertainty": 1 + beta, "win_rate": 0.5 + 0.1 * beta, "preference_accuracy": 0.7}
+        probes.append({**key, **OTHERS, **entropies, **extra, "ood_distance": 0.1 + rng.normal(0, 0.01)})
+        for k, arm in enumerate(arms):
+            kl_level = min(levels, key=lambda name: BETAS.get(name, 1.0)) if k else level
+            cells.setdefault(arm, []).append((method, level, kl_level, seed))
+            if cells[arm][-1] in [cell for other in arms[:k] for cell in cells[other]]:
+                continue
+            size = beta * (1 + 0.5 * k) + rng.normal(0, 0.05)
+            moving = {"proxy": 0.5 + size * steps / 40, "true": 0.5 - 0.1 * size * steps / 40}
+            moving["kl"] = np.array([-1e-3, 1, 2, 3]) * size
+            run = {**key, "kl_level": kl_level, "kl_beta": BETAS.get(kl_level, 1.0), "step": steps}
+            run |= {"n": 50, "proxy_se": 0.05, **OTHERS, **entropies, **moving, "uncertainty": 1 + beta}
+            runs.append(pd.DataFrame(run))
+    updates = pd.concat(runs)[["method", "level", "kl_level", "seed"]].assign(zero_variance=False)
+    gaps, scale = add_gaps(runs, Scales(1.0, 0.5, 25, 50))
+    table = select_arms(run_rows(gaps, pd.DataFrame(probes), updates, scale), cells)
+    fits = {
+        (str(method), str(arm)): fit(part["beta"], part["augc"], part["seed"], part["win_rate"])
+        for (method, arm), part in table.groupby(["method", "arm"])
+    }
+    return Tables(gaps, table, vars(scale), fits, overoptimisation_rows(gaps, table, scale.proxy, scale.true), QUALITY)
+
+
+def fit(beta: Any, augc: Any, seeds: Any = None, win_rate: Any = None) -> dict[str, Any]:
+    """What fit_power_law.py writes about these points."""
+    law = fit_power_law(beta, augc, seeds)
+    law["rivals"] = compare(beta, augc, law)
+    law["tradeoff"] = None if win_rate is None else optimal_conservatism(beta, augc, win_rate, seeds)
+    return law
+
+
+def results(tables: Tables, **changes: Any) -> Results:
+    """The findings' view of a study, with records of a beta grid, Appendix C and the preferences that fit it."""
+    derived = derive(
+        hidden_size=64,
+        parameters=102_080,
+        projections=[(64, 32), (64, 64)],
+        n=90,
+        memory_gb=16,
+        token_counts=[30, 40],
+        overrides={"lora_rank": 4},
+    )
+    grid = [
+        {"level": level, "beta": beta, "rule": "given", "one_by_construction": beta == 1, "median_delta": 2.5, "n": 90}
+        for level, beta in tables.betas.items()
+    ]
+    coverage = {
+        "rows_in_source": 120,
+        "identical_pairs_dropped": 20,
+        "pairs_with_tied_scores": 3,
+        "pairs": 100,
+        "prompts": 98,
+        "tokens": {name: {"median": 12.0} for name in ("prompt", "chosen", "rejected")},
+        "responses_by_source_model": {"policy": 200},
+    }
+    fields: dict[str, Any] = {
+        "runs": tables.runs,
+        "gaps": tables.gaps,
+        "table1": table1(tables.runs),
+        "trends": trends(tables.runs),
+        "fits": tables.fits,
+        "overoptimisation": tables.overoptimisation,
+        "scales": tables.scales,
+        "quality": tables.quality,
+        "betas": grid,
+        "derived": dict.fromkeys(("offline", "reward", "online"), derived),
+        "coverage": coverage,
+        "evaluation_seed": 1,
+    }
+    return Results(**(fields | changes))
