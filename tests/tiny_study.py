@@ -118,8 +118,13 @@ CHAIN: dict[str, str] = {
 # Steps that no other step of the tiny study needs; a test runs them where it wants to.
 LEAVES: dict[str, str] = {
     "draw_figures": "--gaps @tables/gaps.parquet --runs @tables/runs.parquet --scales @tables/scales.json"
-    " --fits @fit/dpo-paper.json @fit/dpo-matched.json --quality @reward/quality.json"
-    " --output >figures/gap_by_step.svg >figures/gap_by_step.pdf",
+    " --fits @fit/dpo-paper.json @fit/dpo-matched.json --overoptimisation @tables/overoptimisation.parquet"
+    " --quality @reward/quality.json --output >figures/gap_by_step.svg >figures/gap_by_step.pdf",
+    "write_findings": "--runs @tables/runs.parquet --gaps @tables/gaps.parquet --trends @tables/trends.json"
+    " --fits @fit/dpo-paper.json @fit/dpo-matched.json --overoptimisation @tables/overoptimisation.parquet"
+    " --scales @tables/scales.json --quality @reward/quality.json --beta-grid @beta_grid.json --derived @derived.json"
+    " --coverage @data/coverage.json --evaluation-seed 1 --findings >findings.html --checklist >checklist.html"
+    " --items >checklist.json",
     "show_samples": "--samples @online/p20/kl-p20/seed-0/samples.parquet --examples 2 --seed 0 --output >samples.html",
     "resolve_model": "--model @policy --output >resolved",
     "load_preferences": "--source @source/pairs.jsonl --prompt-column question --chosen-column good"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import shutil
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -17,8 +18,9 @@ from safetensors.numpy import load_file
 from goodhart.arithmetic import count_fillers
 from goodhart.artifacts import Table, read_json, read_table
 from goodhart.data import split_of
+from goodhart.errors import InputError
 from goodhart.records import PROBE, SAMPLES, STEPS, TRAJECTORY
-from goodhart.summaries import GAPS, RUNS
+from goodhart.summaries import GAPS, OVEROPTIMISATION, RUNS
 from goodhart.tables import BASELINE, CORPUS, LOGPROBS, PREFERENCES, PROBLEMS, RESPONSES
 from goodhart.verifiers import is_correct
 from tiny_study import Study
@@ -48,6 +50,7 @@ def value(record: dict[str, Any], name: str) -> tuple[float, float, bool]:
         (f"{RUN}/samples.parquet", SAMPLES, 2 * 16),
         ("tables/gaps.parquet", GAPS, 6 * 3),
         ("tables/runs.parquet", RUNS, 2 * 4),
+        ("tables/overoptimisation.parquet", OVEROPTIMISATION, 2 * 2 * 2),
     ],
 )
 def test_every_table_keeps_its_contract(tiny: Study, path: str, contract: Table, rows: int) -> None:
@@ -272,9 +275,9 @@ def test_collected_runs_stand_in_their_arms(tiny: Study) -> None:
         mine = runs[runs["arm"] == arm].sort_values(["beta", "seed"])
         assert mine["kl_level"].tolist() == [kl_levels[0]] * 2 + [kl_levels[1]] * 2
         points = pd.read_csv(tiny / f"tables/augc/dpo-{arm}.csv")
-        assert points["augc"].tolist() == pytest.approx(mine["augc"].tolist())
-        assert points["beta"].tolist() == pytest.approx(mine["beta"].tolist())
-        assert points["seed"].tolist() == mine["seed"].tolist()
+        assert points.columns.tolist() == ["beta", "augc", "seed", "win_rate"]
+        for column in points:
+            assert points[column].tolist() == mine[column].tolist()  # to the last bit
     shared = runs[(runs["level"] == "p20")].drop(columns="arm")
     assert shared.duplicated().sum() == 2
     printed = pd.read_csv(tiny / "tables/runs.csv")
@@ -299,12 +302,13 @@ def test_scales_are_those_of_the_reference_and_the_ensemble(tiny: Study) -> None
 def test_table_1_in_three_formats(tiny: Study) -> None:
     table = pd.read_csv(tiny / "tables/table1.csv")
     runs = read_table(tiny / "tables/runs.parquet", RUNS)
-    assert table["arm"].tolist() == ["matched", "matched", "paper", "paper"]
+    assert table["arm"].tolist() == ["paper", "paper", "matched", "matched"]  # as the study has them
     assert table["n"].tolist() == [2] * 4
     cell = runs[(runs["arm"] == "paper") & (runs["level"] == "p80")]["augc"]
     row = table[(table["arm"] == "paper") & (table["level"] == "p80")].iloc[0]
     assert row["augc"] == pytest.approx(cell.mean())
     assert row["augc_se"] == pytest.approx(cell.std() / np.sqrt(2))
+    assert (row["augc_low"], row["augc_high"]) == pytest.approx((cell.min(), cell.max()))  # two seeds
     lines = (tiny / "tables/table1.md").read_text().splitlines()
     assert len(lines) == 2 + 2 * 3  # header; two levels and a trend in each of two arms
     assert len({line.count("|") for line in lines}) == 1
@@ -318,29 +322,32 @@ def test_table_1_in_three_formats(tiny: Study) -> None:
     assert "AUGC" in {t["quantity"] for t in trends}
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
-def test_the_published_points_give_the_published_fit(tmp_path: Path, suffix: str) -> None:
-    """Figure 5 of the paper: AUGC = 12.523 beta^2.562 + 30.477, beta* 1.082 within its rounding."""
-    points = pd.DataFrame({"beta": [0.310, 1.0, 2.379], "augc": [31.1, 43.0, 145.8]})
-    path = tmp_path / f"points{suffix}"
-    match suffix:
-        case ".csv":
-            points.to_csv(path, index=False)
-        case ".parquet":
-            points.to_parquet(path)
-        case ".jsonl":
-            points.to_json(path, orient="records", lines=True)
-    main("fit_power_law", ["--augc", path, "--output", tmp_path / "fit.json"])
-    fit = read_json(tmp_path / "fit.json")
-    assert [fit[name] for name in "abc"] == pytest.approx([12.523, 2.562, 30.477], abs=2e-3)
-    assert fit["beta_star"]["grid_minimum"] == pytest.approx(1.081, abs=1e-3)
-    assert fit["beta_star"]["eq15"] == pytest.approx(1.105, abs=1e-3)
-
-
 def test_two_betas_fit_nothing_and_say_so(tiny: Study) -> None:
     fit = read_json(tiny / "fit/dpo-paper.json")
     assert fit["a"] is None
     assert "too_few_betas" in {warning["name"] for warning in fit["warnings"]}
+
+
+def test_fits_are_those_of_their_points(tiny: Study) -> None:
+    """What is beside the power law needs the win rates and the seeds that the points carry."""
+    for arm in ("paper", "matched"):
+        fit, points = read_json(tiny / f"fit/dpo-{arm}.json"), pd.read_csv(tiny / f"tables/augc/dpo-{arm}.csv")
+        assert fit["rivals"]["n"] == fit["n"] == len(points) == 4
+        levels = points.groupby("beta")[["augc", "win_rate"]].mean()
+        found = pd.DataFrame(fit["tradeoff"]["levels"]).set_index("beta")
+        assert (found[["augc", "win_rate"]] - levels).abs().max(axis=None) < 1e-9
+        assert fit["tradeoff"]["support"]["seeds"] == 2
+
+
+def test_overoptimisation_is_fitted_to_the_evaluations_of_a_level(tiny: Study) -> None:
+    rows = read_table(tiny / "tables/overoptimisation.parquet", OVEROPTIMISATION)
+    gaps = read_table(tiny / "tables/gaps.parquet", GAPS)
+    for row in rows.to_dict("records"):
+        kl_level = row["level"] if row["arm"] == "paper" else "p20"
+        mine = gaps[(gaps["level"] == row["level"]) & (gaps["kl_level"] == kl_level)]
+        assert (row["n"], row["seeds"]) == ((mine["kl"] > 0).sum(), mine.loc[mine["kl"] > 0, "seed"].nunique())
+    printed = pd.read_csv(tiny / "tables/overoptimisation.csv")
+    pd.testing.assert_frame_equal(printed[rows.columns], rows, check_dtype=False)
 
 
 def test_loaded_preferences_are_canonical(tiny: Study, tmp_path: Path) -> None:
@@ -392,6 +399,28 @@ def test_figures_are_drawn_from_the_tables(tiny: Study, tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == ["gap_by_step.pdf", "gap_by_step.svg"]
     assert (tmp_path / "figures/gap_by_step.pdf").read_bytes().startswith(b"%PDF")
     assert ElementTree.parse(tmp_path / "figures/gap_by_step.svg").getroot().tag.endswith("svg")
+
+
+def test_findings_are_pages_and_a_list(tiny: Study, tmp_path: Path) -> None:
+    tiny.run("write_findings", tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checklist.html", "checklist.json", "findings.html"]
+    items = read_json(tmp_path / "checklist.json")["items"]
+    assert [item["number"] for item in items] == [*map(str, range(1, 11)), *"abcd"]
+    assert all(item.keys() == {"number", "asks", "met", "value", "place", "code"} for item in items)
+    assert not items[1]["met"]  # AUGC over two seeds
+    assert "seed 1" in items[12]["value"]  # of the evaluation
+    for name in ("findings", "checklist"):
+        page = (tmp_path / f"{name}.html").read_text()
+        assert page.startswith("<!DOCTYPE html>")
+        assert "http" not in page
+        assert "nan" not in re.findall(r"\w+", page)
+
+
+def test_findings_want_the_fit_of_every_arm(tiny: Study, tmp_path: Path) -> None:
+    arguments = [word for word in tiny.arguments("write_findings", tmp_path) if not word.endswith("dpo-matched.json")]
+    with pytest.raises(InputError, match=r"no dpo-matched\.json"):
+        main("write_findings", arguments)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_samples_are_shown_in_one_page(tiny: Study, tmp_path: Path) -> None:

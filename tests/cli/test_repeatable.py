@@ -26,6 +26,7 @@ STEPS = [
     "collect_runs",
     "tabulate_levels",
     "fit_power_law/paper",
+    "fit_overoptimisation",
 ]
 
 
@@ -36,6 +37,15 @@ def test_the_same_command_gives_the_same_bytes(tiny: Study, tmp_path: Path, step
     files = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
     assert files
     assert [file for file in files if (tmp_path / file).read_bytes() != (tiny / str(file)).read_bytes()] == []
+
+
+def test_findings_have_the_same_bytes(tiny: Study, tmp_path: Path) -> None:
+    for attempt in ("first", "again"):
+        tiny.run("write_findings", tmp_path / attempt)
+    for name in ("findings.html", "checklist.html", "checklist.json"):
+        content = (tmp_path / "first" / name).read_bytes()
+        assert content == (tmp_path / "again" / name).read_bytes()
+        assert str(tiny.root).encode() not in content
 
 
 def test_pretraining_gives_the_same_bytes(tiny: Study, tmp_path: Path) -> None:

@@ -55,11 +55,19 @@ def test_true_scale() -> None:
     assert [g.true_scale(0, 8), g.true_scale(8, 8)] == pytest.approx([0.3, 0.3])  # p = 1/10, 9/10
 
 
-def test_flags_at_start() -> None:
-    assert g.flags_at_start([5, 6], [0.5, 0.4]) == {"true_at_start_is_zero": False, "proxy_at_start_near_zero": False}
-    assert g.flags_at_start([-0.1, 1], [0, 0.4]) == {"true_at_start_is_zero": True, "proxy_at_start_near_zero": True}
-    assert g.flags_at_start([0], [1])["proxy_at_start_near_zero"]
-    assert not g.flags_at_start([0.1], [1])["proxy_at_start_near_zero"]
+@pytest.mark.parametrize(
+    ("proxy", "true", "flags"),
+    [
+        ([5, 6], [0.5, 0.4], set()),
+        ([-0.1, 1], [0, 0.4], {"true_at_start_is_zero", "proxy_at_start_near_zero", "proxy_at_start_is_negative"}),
+        ([-5, 6], [0.5, 0.4], {"proxy_at_start_is_negative"}),
+        ([0.1, 2], [0.5, 0.4], {"proxy_at_start_near_zero"}),
+        ([0], [1], {"proxy_at_start_near_zero"}),
+        ([0.1], [1], set()),
+    ],
+)
+def test_flags_at_start(proxy: list[float], true: list[float], flags: set[str]) -> None:
+    assert {name for name, holds in g.flags_at_start(proxy, true).items() if holds} == flags
 
 
 @pytest.mark.parametrize(

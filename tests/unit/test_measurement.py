@@ -127,6 +127,15 @@ def test_areas_onsets_and_correlations_of_each_run(rows: pd.DataFrame) -> None:
     assert rows["r_uq"].astype(float).tolist() == pytest.approx(expected, nan_ok=True)
 
 
+def test_eq_2_as_printed_has_an_onset_and_a_correlation_of_its_own(rows: pd.DataFrame) -> None:
+    """Its gaps are 0, 2.5, 3 and 0, -1, 1.5 and nothing; its threshold is 2.75."""
+    assert rows["onset_paper"].iloc[0] == 20
+    assert rows["onset_paper"].iloc[1:].isna().all()
+    expected = [np.corrcoef([0, 1, 2], gap)[0, 1] for gap in ([0, 2.5, 3], [0, -1, 1.5])]
+    assert rows["r_uq_paper"].astype(float).tolist() == pytest.approx([*expected, np.nan], nan_ok=True)
+    assert rows["r_uq_paper_differences"].isna().all()  # of two differences
+
+
 def test_the_other_columns_of_a_run(rows: pd.DataFrame) -> None:
     assert rows.iloc[0][["steps", "evaluations", "beta", "kl_beta"]].tolist() == [20, 3, 0.3, 0.3]
     assert rows["kl_beta"].tolist() == [0.3, 2.0, 0.3]
@@ -149,6 +158,7 @@ def test_starts_that_eq_2_cannot_divide_by_are_flagged() -> None:
     (row,) = run_rows(gaps, PROBES, UPDATES, scale).to_dict("records")
     assert row["true_at_start_is_zero"] is True
     assert row["proxy_at_start_near_zero"] is True
+    assert row["proxy_at_start_is_negative"] is False
 
 
 def test_arms_are_stacked_and_a_shared_run_stands_in_both(rows: pd.DataFrame) -> None:

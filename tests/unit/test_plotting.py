@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from html.parser import HTMLParser
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from matplotlib.figure import Figure
 
 import draw_figures
 import show_samples
+from balanced import Balanced
 from goodhart import plotting
 from goodhart.artifacts import write_json, write_table
 from goodhart.errors import InputError
@@ -281,24 +281,6 @@ def test_draw_figures(flags: Callable[..., list[str]], tmp_path: Path) -> None:
     for name in ("arm.svg", "arms.png"):
         with pytest.raises(InputError, match=rf"{name} is not .pdf or .svg of rewards_by_step"):
             draw_figures.main(flags(["dpo-paper", "dpo-matched"], [name]))
-
-
-class Balanced(HTMLParser):
-    """Fails on a tag that closes what is not open."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.seen: list[str] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
-        self.seen.append(tag)
-        if tag != "meta":
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
 
 
 def samples(path: Path, before: str, after: str) -> Path:

@@ -128,17 +128,32 @@ def test_bootstrap_over_seeds() -> None:
     interval = fit["beta_star_interval"]
     assert interval["low"] < fit["beta_star"]["eq15"] < interval["high"]
     assert (interval["level"], interval["resamples"], interval["seeds"]) == (0.95, 1000, 5)
+    for name in "abc":
+        low, high = fit["parameter_intervals"][name]
+        assert low < fit[name] < high
     assert fit["r_squared"] < 1  # over the runs, not their means
     assert fit == fit_power_law(beta, augc, seeds)
     assert fit == fit_power_law(beta, augc, [f"seed {s}" for s in seeds])
-    assert fit_power_law(beta, augc)["beta_star_interval"] is None
-    assert fit_power_law(BETAS, PUBLISHED, [0, 0, 0])["beta_star_interval"] is None
+    for alone in (fit_power_law(beta, augc), fit_power_law(BETAS, PUBLISHED, [0, 0, 0])):
+        assert alone["beta_star_interval"] is alone["parameter_intervals"] is None
 
 
 def test_an_interval_is_refused_when_many_resamples_have_no_beta_star() -> None:
     fit = fit_power_law(BETAS * 2, [10, 30, 90, 30, 20, 20], [0] * 3 + [1] * 3)
-    assert fit["beta_star_interval"] is None
+    assert fit["beta_star_interval"] is fit["parameter_intervals"] is None
     assert "interval_refused" in names(fit)
+
+
+def test_seeds_that_agree_have_intervals_without_width() -> None:
+    fit = fit_power_law(BETAS * 2, PUBLISHED * 2, [0] * 3 + [1] * 3)
+    assert fit["parameter_intervals"] == {name: pytest.approx([fit[name]] * 2, rel=1e-6) for name in "abc"}
+    assert fit["beta_star_interval"]["low"] == pytest.approx(fit["beta_star"]["eq15"])
+
+
+def test_a_baseline_on_its_bound_is_0() -> None:
+    """c cannot be negative; the search stops just inside of that."""
+    fit = fit_power_law([1.0, 2.0, 3.0, 4.0], [0.1, 3.0, 9.0, 19.0])
+    assert (fit["c"], fit["exact_by_construction"]) == (0, False)
 
 
 @pytest.mark.parametrize(

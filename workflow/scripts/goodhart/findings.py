@@ -114,7 +114,8 @@ def evidence(trend: Mapping[str, Any], unit: str = "") -> str:
     size = f"{measured(slope['mean'], slope['se'], slope['interval'])}{' ' + unit if unit else ''}"
     return (
         f"Spearman within seeds {coefficient(within['statistic'])}, {probability(within['p_value'])}, "
-        f"{seeds(within['n'])}; of the {means['n']} level means {coefficient(means['statistic'])}, {probability(means['p_value'])}; "
+        f"{seeds(within['n'])}; of the {means['n']} level means {coefficient(means['statistic'])}, "
+        f"{probability(means['p_value'])}; "
         f"change a factor of e in beta {size}, n = {slope['n']}"
     )
 
@@ -139,8 +140,8 @@ def conservatism(results: Results) -> Iterator[str]:
         flagged = "; ".join(f"{title}: {int(runs[flag].sum())}" for flag, title in FLAGS.items())
         yield (
             f"With Eq. 2 as printed it {direction(printed)} ({evidence(printed)}). Eq. 2 has no origin to rely on: it "
-            "explodes where a reward starts at 0, and starts at -2 where the proxy starts below 0, so that much hacking "
-            f"can pass under it (of {len(runs)} runs, {flagged})."
+            "explodes where a reward starts at 0, and starts at −2 where the proxy starts below 0, so that much "
+            f"hacking can pass under it (of {len(runs)} runs, {flagged})."
         )
 
 

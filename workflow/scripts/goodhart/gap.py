@@ -55,8 +55,8 @@ def flags_at_start(proxy: npt.ArrayLike, true: npt.ArrayLike) -> dict[str, bool]
     """Whether Eq. 2 means little for this run.
 
     It divides by next to nothing where the true reward starts at 0 or the proxy near 0; and where the proxy starts
-    below 0 its gap starts at -2, so that the same rise of the proxy leaves it negative for long. The proxy counts as near zero when |proxy(0)| is at most a tenth of its range over the run: Eq. 2 then shows its
-    ordinary movement as ten units or more.
+    below 0 the gap starts at -2, so that much hacking passes under it. The proxy counts as near zero when |proxy(0)| is
+    at most a tenth of its range over the run: Eq. 2 then shows its ordinary movement as ten units or more.
     """
     p, r = _paired(proxy=proxy, true=true)
     return {

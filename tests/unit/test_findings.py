@@ -1,0 +1,342 @@
+"""What is said of made-up studies whose answers are known, that nothing goes without its n, and the checklist."""
+# ruff: noqa: RUF001 - pages have true minus signs
+
+from __future__ import annotations
+
+import importlib
+import math
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from balanced import Balanced
+from goodhart import findings
+from goodhart.artifacts import read_json
+from goodhart.checklist import Item, checklist
+from goodhart.findings import Results
+from goodhart.plotting import FIGURES
+from goodhart.report import checklist_page, findings_page
+from made_up import BETAS, fit, results, study
+from tiny_study import Study
+
+ROOT = Path(__file__).parents[2]
+SIGNS: dict[str, Callable[[float, int], float]] = {
+    "rises": lambda beta, seed: beta + seed,
+    "falls": lambda beta, seed: 3 - beta + seed,
+    "wobbles": lambda beta, seed: 3 + (-1) ** seed * beta,  # two seeds rise, one falls
+    "stays": lambda beta, seed: 0.3,
+}
+
+
+def made(sign: str = "stays", seeds: int = 3, arms: tuple[str, ...] = ("paper", "matched")) -> Results:
+    return results(study(list(BETAS), seeds, list(arms), entropy=SIGNS[sign]))
+
+
+@pytest.fixture(scope="module")
+def many() -> Results:
+    return made()
+
+
+# Numbers.
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [
+        (None, 3, "-"),
+        (math.nan, 3, "-"),
+        (0, 3, "0"),
+        (0.12345, 3, "0.123"),
+        (-0.5, 3, "−0.5"),
+        (1234.5, 3, "1234"),
+        (-12345.6, 3, "−12346"),
+        (999_999.6, 3, "1000000"),
+        (1_234_567, 3, "1.23e+06"),
+        (1.5e-7, 3, "1.5e−07"),
+        (0.999999, 3, "1"),
+        (1 / 3, 6, "0.333333"),
+    ],
+)
+def test_a_number_as_it_is_printed(value: float | None, digits: int, text: str) -> None:
+    assert findings.number(value, digits) == text
+
+
+@given(st.floats(-1e300, 1e300))
+def test_a_printed_number_is_the_number(value: float) -> None:
+    text = findings.number(value)
+    assert "-" not in text
+    assert float(text.replace("−", "-")) == pytest.approx(value, rel=5.01e-3)
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [(None, "no p"), (1, "p = 1.000"), (1 / 3, "p = 0.333"), (0.001, "p = 0.001"), (9.9e-4, "p < 0.001")],
+)
+def test_a_probability_is_never_0(p: float | None, text: str) -> None:
+    assert findings.probability(p) == text
+
+
+def test_uncertainty_is_shown_as_far_as_there_is_one() -> None:
+    assert findings.measured(2, None) == "2"
+    assert findings.measured(2, 0.123) == "2 ± 0.12"
+    assert findings.measured(-2, 0.5, (-3, -1)) == "−2 ± 0.5 [−3, −1]"
+    assert findings.measured(2, math.nan, (1, None)) == "2"
+    assert findings.measured(None, None, (None, None)) == "-"
+
+
+# Verdicts.
+
+
+@pytest.mark.parametrize(
+    ("sign", "said", "side", "verdict"),
+    [
+        ("rises", "rises with beta", "as in the proof", "against"),
+        ("falls", "falls with beta", "as stated", "as the paper"),
+        ("wobbles", "no order", "neither sign", "undecided"),
+        ("stays", "not vary", "neither sign", "undecided"),
+    ],
+)
+def test_the_sign_of_proposition_5_1(sign: str, said: str, side: str, verdict: str) -> None:
+    """The statement has entropy fall with beta, its proof has it rise; the paper measures a fall."""
+    made_up = made(sign)
+    assert said in findings.direction(made_up.trend("dpo", "paper", "entropy_response_offline"))
+    _, *sentences = findings.entropy(made_up)
+    assert len(sentences) == 2  # responses and prompts
+    for sentence in sentences:
+        assert said in sentence
+        assert side in sentence
+        assert not any(other in sentence for other in {"as in the proof", "as stated", "neither sign"} - {side})
+    rows = [row for row in findings.claim_rows(made_up) if "ntropy" in row["link"]]
+    assert len(rows) == 2  # arms
+    assert all(verdict in row["verdict"] for row in rows)
+
+
+def test_two_seeds_of_three_levels_are_not_enough_for_a_verdict() -> None:
+    """2 of 36 arrangements: p = 0.056."""
+    trend = made("rises", seeds=2).trend("dpo", "paper", "entropy_response_offline")
+    assert trend["within_seeds"]["p_value"] == pytest.approx(2 / 36)
+    assert "2 seeds" in findings.direction(trend)
+    assert "rises" not in findings.direction(trend)
+
+
+def test_the_question_of_the_paper_in_every_arm(many: Results) -> None:
+    """AUGC rises with beta by construction, in both arms and both gaps; its mean is that of the runs."""
+    sentences = list(findings.conservatism(many))
+    assert len(sentences) == 4
+    for arm, (ours, printed) in zip(("paper", "matched"), (sentences[:2], sentences[2:]), strict=True):
+        assert arm in ours
+        assert "rises with beta" in ours
+        assert f"p = {2 / 216:.3f}" in ours
+        assert "rises with beta" in printed
+        runs = many.runs[(many.runs["arm"] == arm) & (many.runs["level"] == "p80")]
+        assert findings.number(runs["augc"].mean()) in ours
+        assert "(n = 3)" in ours
+    (both,) = findings.second_use(many)
+    assert both.count("rises with beta") == 2
+
+
+def test_few_seeds_and_a_single_arm_are_said_first() -> None:
+    alone = made(seeds=1, arms=("paper",))
+    first, *_ = findings.conservatism(alone)
+    assert "1 seed" in first
+    assert "illustration" in first
+    (sentence,) = findings.second_use(alone)
+    assert "cannot tell" in sentence
+    assert "illustration" not in "".join(findings.conservatism(made(arms=("paper",))))
+
+
+def test_methods_are_told_apart() -> None:
+    both = results(study(["p20", "p80"], 2, ["paper"], ("dpo", "ipo")))
+    assert {row["arm"] for row in findings.fit_rows(both)} == {"dpo, paper", "ipo, paper"}
+    assert len(list(findings.second_use(both))) == 2
+    assert len(list(findings.entropy(both))) == 1 + 2 * 2
+
+
+# Tables.
+
+
+def tables(page: str) -> dict[str, list[list[str]]]:
+    """The rows of cells of every captioned table of a page, the head first."""
+    found = re.findall(r"<caption>(.*?)</caption>(.*?)</table>", page, flags=re.DOTALL)
+    rows = {caption: re.findall(r"<tr>(.*?)</tr>", body, flags=re.DOTALL) for caption, body in found}
+    return {caption: [re.findall(r"<t[hd]>(.*?)</t[hd]>", row) for row in of] for caption, of in rows.items()}
+
+
+COUNT = re.compile(r"n = \d|\b\d+ (?:runs|seeds?|levels|evaluations|pairs)\b")
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_every_row_of_every_table_has_an_n(seeds: int) -> None:
+    found = tables(findings_page(made("rises", seeds)))
+    assert len(found) >= 9
+    for caption, (head, *rows) in found.items():
+        assert rows
+        for row in rows:
+            assert len(row) == len(head), caption
+            assert COUNT.search(" ".join(row)) or "Hyperparameters" in caption, (caption, row)
+
+
+def test_every_paragraph_with_a_p_value_has_an_n(many: Results) -> None:
+    for text in re.findall(r"<p>(.*?)</p>", findings_page(many)):
+        assert COUNT.search(text) or not re.search(r"p [=<] 0\.\d{3}", text)
+
+
+def test_levels_and_trends_hold_what_table_1_and_trends_hold(many: Results) -> None:
+    row = next(r for r in findings.level_rows(many) if (r["arm"], r["quantity"]) == ("paper", "AUGC"))
+    shown = row["p80 (β = 2.5)"]
+    values = many.runs[(many.runs["arm"] == "paper") & (many.runs["level"] == "p80")]["augc"]
+    low, high = values.min(), values.max()  # of 27 resamples each is more than 2.5 %
+    expected = f"{values.mean():.3g} ± {values.sem():.2g} [{low:.3g}, {high:.3g}] (n = 3)"
+    assert shown == expected
+    trend = next(r for r in findings.trend_rows(many) if (r["arm"], r["quantity"]) == ("paper", "AUGC"))
+    assert trend["within seeds"] == "+1.00, p = 0.009 (3 seeds)"
+    assert trend["Spearman, level means"] == "+1.00, p = 0.333 (3 levels)"
+    assert trend["Spearman, seed by seed"].count("+1.00, p = 0.333 (3)") == 3
+
+
+def test_lambda_is_tabled_step_by_step(many: Results) -> None:
+    """AUGC 1, 2, 4 at win rates 0.5, 0.6, 0.7 in each of two seeds: every resample agrees everywhere."""
+    law = fit([0.4, 1.0, 2.5] * 2, [1.0, 2.0, 4.0] * 2, [0, 0, 0, 1, 1, 1], [0.5, 0.6, 0.7] * 2)
+    rows = findings.tradeoff_rows(replace(many, fits={("dpo", "paper"): law}))
+    assert [row["λ (AUGC a unit of win rate)"] for row in rows] == ["0 to 10", "10 to 20", "20 to ∞"]
+    assert [row["β*"] for row in rows] == ["0.4 (p20)", "1 (p50)", "2.5 (p80)"]
+    assert {row["resamples that agree"] for row in rows} == {"100% to 100%"}
+    assert {row["n"] for row in rows} == {"2 runs"}
+    blind = fit([0.4, 1.0, 2.5], [1.0, 2.0, 4.0])
+    assert findings.tradeoff_rows(replace(many, fits={("dpo", "paper"): blind})) == []
+
+
+def test_what_an_arm_lacks_is_a_dash() -> None:
+    rows = findings.fit_rows(results(study(["p20", "p80"], 1, ["paper"])))
+    assert [rows[0][name] for name in ("a [95 %]", "R²", "β* (grid minimum)")] == ["-"] * 3
+    assert rows[0]["n"] == "2 runs"
+
+
+# Pages.
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_pages_are_well_formed_and_whole(seeds: int) -> None:
+    made_up = made("wobbles", seeds)
+    for page in (findings_page(made_up), checklist_page(checklist(made_up))):
+        parsed = Balanced(page)
+        assert parsed.open == []
+        assert page.startswith("<!DOCTYPE html>")
+        assert "src=" not in page
+        assert "http" not in page
+        assert not {"nan", "None", "inf"} & set(re.findall(r"\w+", page))
+
+
+def test_names_from_outside_are_escaped(many: Results) -> None:
+    named = results(study(["<b>", "p20"], 3, ["paper"]))
+    named = replace(named, coverage={**named.coverage, "responses_by_source_model": {"<i>&": 9}})
+    for page, name in ((findings_page(named), "&lt;b&gt;"), (checklist_page(checklist(named)), "&lt;i&gt;&amp;")):
+        assert name in page
+        assert not {"b", "i"} & set(Balanced(page).seen)
+
+
+# The checklist.
+
+
+def items(made_up: Results) -> dict[str, Item]:
+    return {item.number: item for item in checklist(made_up)}
+
+
+@pytest.fixture(scope="module")
+def whole(many: Results) -> Results:
+    """A study that lacks nothing: the made-up uncertainty is constant, so r_UQ has to be made up as well."""
+    return replace(many, runs=many.runs.assign(r_uq=0.5))
+
+
+def test_all_items_in_the_order_of_the_appendix(whole: Results) -> None:
+    found = checklist(whole)
+    assert [item.number for item in found] == [*map(str, range(1, 11)), *"abcd"]
+    for item in found:
+        assert all((item.asks, item.value, item.place, item.code))
+        assert item.met, item
+    rows = tables(checklist_page(found))["Items"]
+    assert [row[0] for row in rows[1:]] == [item.number for item in found]
+    assert "14 of 14" in checklist_page(found)
+
+
+def undefined(trends: Any) -> list[dict[str, Any]]:
+    nothing = {"statistic": None, "p_value": None, "n": 1, "method": "undefined"}
+    return [{**t, "level_means": nothing} if t["column"] == "augc" else t for t in trends]
+
+
+@pytest.mark.parametrize(
+    ("number", "change"),
+    [
+        ("1", lambda whole: replace(whole, runs=whole.runs.assign(steps=201))),  # 5 are asked for, there are 4
+        ("2", lambda whole: replace(whole, table1=whole.table1.assign(augc_n=2))),
+        ("7", lambda whole: replace(whole, trends=undefined(whole.trends))),
+        ("8", lambda whole: replace(whole, runs=whole.runs.assign(r_uq=[None, *[0.5] * (len(whole.runs) - 1)]))),
+        ("b", lambda whole: replace(whole, scales={**whole.scales, "threshold": None})),
+        ("d", lambda whole: replace(whole, coverage={**whole.coverage, "responses_by_source_model": {}})),
+    ],
+)
+def test_what_is_missing_is_not_met(whole: Results, number: str, change: Callable[[Results], Results]) -> None:
+    missing = [name for name, item in items(change(whole)).items() if not item.met]
+    assert missing == [number]
+
+
+def test_evaluations_enough_for_their_steps_are_met(whole: Results) -> None:
+    """ceil(200 / 50) = 4, as many as there are."""
+    assert items(replace(whole, runs=whole.runs.assign(steps=200)))["1"].met
+
+
+def test_two_seeds_are_short_of_metric_2() -> None:
+    found = items(made(seeds=2))
+    assert not found["2"].met
+    assert "n = 2" in found["2"].value
+
+
+@pytest.mark.parametrize("augc", [[3.0, 2.0, 1.0], [0.0, 0.0, 0.0]])
+def test_a_power_law_that_is_none_is_not_met(whole: Results, augc: list[float]) -> None:
+    laws = dict.fromkeys(whole.fits, fit([0.4, 1.0, 2.5], augc))
+    missing = [name for name, item in items(replace(whole, fits=laws)).items() if not item.met]
+    assert missing == ["9", "10"]
+
+
+def test_the_places_of_the_checklist_are_files_of_a_study(tiny: Study, whole: Results) -> None:
+    """With their columns and keys; figures and configuration keys as well."""
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    seen = 0
+    for item in checklist(whole):
+        for part in item.place.split("; "):
+            if figures := re.match(r"figures? (.*)", part):
+                assert set(re.findall(r"\w{4,}", figures[1])) <= set(FIGURES), part
+                continue
+            paths, _, columns = part.partition(": ")
+            for path in paths.split(", "):
+                file = tiny / path.replace("<method>-<arm>", "dpo-paper")
+                assert file.is_file(), path
+                seen += 1
+                if columns:
+                    table = pd.read_csv(file) if file.suffix == ".csv" else pd.read_parquet(file)
+                    assert set(columns.split(", ")) <= set(table.columns), part
+        for module, name in re.findall(r"\b([a-z_]+)\.([a-z_]\w*)", item.code):
+            if item.code.startswith("config"):
+                assert name in config[module]
+            else:
+                assert callable(getattr(importlib.import_module(f"goodhart.{module}"), name)), item.code
+    assert seen > 10
+
+
+def test_a_real_study_says_what_its_tables_say(tiny: Study, tmp_path: Path) -> None:
+    tiny.run("write_findings", tmp_path)
+    page = (tmp_path / "findings.html").read_text()
+    table = pd.read_csv(tiny / "tables/table1.csv")
+    for augc in table["augc"]:
+        assert findings.number(augc) in page
+    for level in read_json(tiny / "beta_grid.json")["levels"]:
+        assert findings.number(level["beta"], 6) in page
+    assert Balanced(page).open == []
