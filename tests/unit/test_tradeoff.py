@@ -112,11 +112,12 @@ def test_seeds_that_differ_share_the_resamples() -> None:
     assert (share == share[0]).all()  # equal win rates: lambda says nothing
 
 
-def test_a_beta_that_a_resample_misses_is_not_chosen_by_it() -> None:
+@pytest.mark.parametrize(("worse", "better"), [(1.0, 2.0), (2.0, 1.0)])
+def test_a_beta_that_a_resample_misses_is_not_chosen_by_it(worse: float, better: float) -> None:
     """Only seed 1 ran the better beta; a quarter of the resamples hold seed 0 alone."""
-    found = optimal_conservatism([1.0, 1.0, 2.0], [5.0, 5.0, 1.0], [0.5] * 3, [0, 1, 1])
-    share = np.array(found["support"]["share"])
-    assert share[:, 0] == pytest.approx(np.full(len(share), 0.25), abs=0.05)
+    found = optimal_conservatism([worse, worse, better], [5.0, 5.0, 1.0], [0.5] * 3, [0, 1, 1])
+    share = np.array(found["support"]["share"])[:, found["support"]["betas"].index(worse)]
+    assert share == pytest.approx(np.full(len(share), 0.25), abs=0.05)
 
 
 @settings(max_examples=30, deadline=None)

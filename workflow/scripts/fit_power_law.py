@@ -21,6 +21,8 @@ from goodhart.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+COLUMNS = ("beta", "augc", "seed", "win_rate")
+
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser(__doc__)
@@ -59,6 +61,9 @@ def read_points(path: Path) -> pd.DataFrame:
         kinds = ", ".join(sorted(READERS))
         raise InputError(f"--augc: there is no file {path} of a kind that can be read ({kinds}); correct the path.")
     points = read_source(str(path)).rename(columns=lambda name: str(name).strip())
+    twice = [name for name in points.columns[points.columns.duplicated()] if name in COLUMNS]
+    if twice:
+        raise InputError(f"{path} has several columns {twice[0]!r}; keep one.")
     missing = [column for column in ("beta", "augc") if column not in points]
     if missing:
         raise InputError(
@@ -72,8 +77,12 @@ def read_points(path: Path) -> pd.DataFrame:
                 f"{path}: {column} of point {row + 1} is {str(cell)!r}, not a finite number; mend or drop it."
             )
         points[column] = numbers
+    if "win_rate" in points and not points["win_rate"].between(0, 1).all():
+        raise InputError(f"{path}: a win_rate lies outside 0 to 1; it is a share.")
     if "seed" in points and (points["seed"].isna() | (points["seed"].astype(str).str.strip() == "")).any():
         raise InputError(f"{path}: column seed has an empty cell; fill it, or drop the column.")
+    if "seed" in points:
+        points["seed"] = points["seed"].astype(str)
     return points
 
 

@@ -32,7 +32,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     runs = read_table(args.runs, RUNS)
-    from goodhart.measurement import table1, trends
+    from goodhart.measurement import arm_differences, table1, trends
 
     table, found = table1(runs), trends(runs)
     shown = _for_reading(table, found)
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         temporary.write_text(shown.to_markdown(index=False) + "\n")
     with publish(args.latex) as temporary:
         temporary.write_text(shown.to_latex(index=False, escape=True).replace("±", r"$\pm$"))
-    write_json(args.trends, {"trends": found})
+    write_json(args.trends, {"trends": found, "arm_differences": arm_differences(runs)})
 
 
 def _for_reading(table: pd.DataFrame, found: list[dict]) -> pd.DataFrame:
@@ -83,7 +83,7 @@ def _correlation(trend: dict) -> str:
 
 
 def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
+    return "< 0.001" if value < 0.0005 else f"= {value:.3f}"
 
 
 if __name__ == "__main__":

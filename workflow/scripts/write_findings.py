@@ -22,6 +22,7 @@ from goodhart.summaries import GAPS, OVEROPTIMISATION, RUNS
 FIT = ["a", "b", "c", "r_squared", "n", "exact_by_construction", "beta_star", "beta_star_interval"]
 FIT += ["augc_at_beta_star", "warnings", "parameter_intervals", "rivals", "tradeoff"]
 COVERAGE = ["rows_in_source", "pairs", "prompts", "tokens", "responses_by_source_model"]
+COVERAGE += ["identical_pairs_dropped", "pairs_with_tied_scores"]
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -52,11 +53,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     from goodhart.measurement import table1
     from goodhart.report import checklist_page, findings_page
 
+    trends = read_json(args.trends, ["trends", "arm_differences"])
     results = Results(
         runs=runs,
         gaps=read_table(args.gaps, GAPS),
         table1=table1(runs),
-        trends=read_json(args.trends, ["trends"])["trends"],
+        trends=trends["trends"],
+        differences=trends["arm_differences"],
         fits=fits,
         overoptimisation=read_table(args.overoptimisation, OVEROPTIMISATION),
         scales=read_json(args.scales, ["proxy", "true", "threshold", "threshold_paper"]),

@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
-from goodhart.findings import Results, cell, coefficient, measured, number, probability, seeds
+from goodhart.findings import FEWEST_SEEDS, Results, cell, coefficient, measured, number, plural, probability
 from goodhart.gap import NO_GAP
 from goodhart.trend import mean_and_se
 
-FEWEST_SEEDS = 3  # metric 2
 _POINT_EVERY = 50  # metric 1: ceil(T / 50) evaluation points
 
 
@@ -51,7 +50,7 @@ def _metrics(results: Results) -> Iterator[Item]:
         "2",
         f"AUGC with its standard error over at least {FEWEST_SEEDS} seeds",
         fewest >= FEWEST_SEEDS,
-        _by_level(results, "augc"),
+        f"gap in SD: {_by_level(results, 'augc')}. Eq. 2 as printed: {_by_level(results, 'augc_paper')}",
         "tables/table1.csv: augc, augc_paper; figure augc_by_beta",
         "Eq. 3, gap.augc",
     )
@@ -89,16 +88,17 @@ def _metrics(results: Results) -> Iterator[Item]:
         "tables/runs.csv: diversity_offline",
         "section 5.2, probes.diversity",
     )
-    correlations = []
+    correlations, defined = [], True
     for method, arm in results.panels:
-        trend = results.trend(method, arm, "augc")
-        means, within = trend["level_means"], trend["within_seeds"]
-        correlations.append(
-            f"{results.name(method, arm)}: {coefficient(means['statistic'])} of {means['n']} level means, "
-            f"{probability(means['p_value'])}; {coefficient(within['statistic'])} within {seeds(within['n'])}, "
-            f"{probability(within['p_value'])}"
-        )
-    defined = all(results.trend(m, a, "augc")["level_means"]["statistic"] is not None for m, a in results.panels)
+        for column, name in (("augc", "SD"), ("augc_paper", "Eq. 2")):
+            trend = results.trend(method, arm, column)
+            means, within = trend["level_means"], trend["within_seeds"]
+            defined = defined and means["statistic"] is not None
+            correlations.append(
+                f"{results.name(method, arm)}, {name}: {coefficient(means['statistic'])} of {means['n']} level means, "
+                f"{probability(means['p_value'])}; {coefficient(within['statistic'])} within "
+                f"{plural(within['n'], 'seed')}, {probability(within['p_value'])}"
+            )
     yield Item(
         "7",
         "Spearman correlation of beta and AUGC",
@@ -111,29 +111,27 @@ def _metrics(results: Results) -> Iterator[Item]:
         "8",
         "Correlation of uncertainty and gap, r_UQ",
         bool(runs["r_uq"].notna().all()),
-        f"levels: {_by_level(results, 'r_uq')}. First differences: {_by_level(results, 'r_uq_differences')}. With "
-        f"Eq. 2 as printed: {_by_level(results, 'r_uq_paper')}",
+        f"gap in SD: {_by_level(results, 'r_uq')}. First differences: {_by_level(results, 'r_uq_differences')}. Eq. 2 "
+        f"as printed: {_by_level(results, 'r_uq_paper')}",
         "tables/runs.csv: r_uq, r_uq_differences, r_uq_paper",
         "section 5.3, gap.uq_correlation",
     )
     laws, stars = [], []
     for (method, arm), fit in results.fits.items():
         name = results.name(method, arm)
-        names = ", ".join(w["name"].replace("_", " ") for w in fit["warnings"])
-        remarks = f" ({names})" if names else ""
-        intervals = fit["parameter_intervals"] or {}
-        law = ", ".join(f"{k} = {measured(fit[k], None, intervals.get(k))}" for k in "abc")
-        laws.append(f"{name}: {law}, R² = {number(fit['r_squared'], 4)}, n = {fit['n']} runs{remarks}")
-        interval = fit["beta_star_interval"]
-        ends = None if interval is None else (interval["low"], interval["high"])
-        star, height = fit["beta_star"], fit["augc_at_beta_star"]
-        stars.append(
-            f"{name}: Eq. 15 {measured(star['eq15'], None, ends)}, AUGC {number(height['eq15'])}; grid minimum "
-            f"{number(star['grid_minimum'])}, AUGC {number(height['grid_minimum'])}, n = {fit['n']} runs{remarks}"
-        )
+        remarks = ", ".join(dict.fromkeys(warning["name"].replace("_", " ") for warning in fit["warnings"]))
+        law = ", ".join(f"{k} = {measured(fit[k], None, fit['parameter_intervals'][k])}" for k in "abc")
+        tail = f"n = {plural(fit['n'], 'run')}{f' ({remarks})' if remarks else ''}"
+        laws.append(f"{name}: {law}, R² = {number(fit['r_squared'], 4)}, {tail}")
+        found = [
+            f"{title} {measured(fit['beta_star'][reading], None, fit['beta_star_interval'][reading])}, AUGC there "
+            f"{number(fit['augc_at_beta_star'][reading])}"
+            for reading, title in (("eq15", "Eq. 15"), ("grid_minimum", "grid minimum"))
+        ]
+        stars.append(f"{name}: {'; '.join(found)}; {tail}")
     yield Item(
         "9",
-        "Power law: a, b, c and R²",
+        "Power law: a, b, c and R², of AUGC from the gap in SD",
         all(fit["b"] is not None for fit in results.fits.values()),
         ". ".join(laws),
         "fit/<method>-<arm>.json; figure augc_by_beta",
@@ -142,7 +140,7 @@ def _metrics(results: Results) -> Iterator[Item]:
     yield Item(
         "10",
         "Optimal beta* and the AUGC there",
-        all(fit["beta_star"]["eq15"] is not None for fit in results.fits.values()),
+        all(any(star is not None for star in fit["beta_star"].values()) for fit in results.fits.values()),
         ". ".join(stars),
         "fit/<method>-<arm>.json; figure augc_by_beta",
         "Eq. 15, powerlaw.fit_power_law",
@@ -183,7 +181,7 @@ def _reproducibility(results: Results) -> Iterator[Item]:
         "config: seeds, evaluation.seed",
     )
     coverage = results.coverage
-    sources = coverage["responses_by_source_model"]
+    sources, ties = coverage["responses_by_source_model"], coverage["pairs_with_tied_scores"]
     lengths = coverage["tokens"]["chosen"], coverage["tokens"]["rejected"]
     policy = ", ".join(f"{name} ({count})" for name, count in sorted(sources.items())) if sources else None
     yield Item(
@@ -192,7 +190,8 @@ def _reproducibility(results: Results) -> Iterator[Item]:
         policy is not None,
         f"responses by model: {policy or 'the source does not say'}; {coverage['pairs']} pairs over "
         f"{coverage['prompts']} prompts of {coverage['rows_in_source']} rows in the source "
-        f"({coverage['identical_pairs_dropped']} identical pairs dropped, {coverage['pairs_with_tied_scores']} ties); "
+        f"({coverage['identical_pairs_dropped']} identical pairs dropped, {'no' if ties is None else ties} "
+        f"{'scores to tie' if ties is None else 'tied scores'}); "
         f"median length {number(lengths[0]['median'])} tokens chosen, {number(lengths[1]['median'])} rejected",
         "data/coverage.json",
         "data.coverage",
@@ -202,7 +201,7 @@ def _reproducibility(results: Results) -> Iterator[Item]:
 def _by_level(results: Results, column: str, offline: bool = False) -> str:
     """A quantity at every level, once a method where it belongs to the offline checkpoint, else arm by arm."""
     parts = []
-    panels = list({m: (m, a) for m, a in reversed(results.panels)}.values()) if offline else results.panels
+    panels = results.first_panels if offline else results.panels
     for method, arm in panels:
         if column not in results.table1:
             values = results.runs[(results.runs["method"] == method) & (results.runs["arm"] == arm)]

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,7 @@ def read_source(source: str, split: str | None = None, name: str | None = None) 
             raise InputError(f"data file {source} does not exist; correct the path in the config.")
         try:
             frame = _read_file(path)
-        except (ValueError, OSError, pd.errors.ParserError) as error:
+        except (ValueError, OSError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
             raise InputError(f"data file {source} cannot be read: {str(error).splitlines()[0]}") from error
     else:
         import datasets
@@ -48,7 +49,9 @@ def _read_file(path: Path) -> pd.DataFrame:
     if path.suffix == ".parquet":
         return pd.read_parquet(path)
     if path.suffix == ".csv":
-        return pd.read_csv(path, keep_default_na=False)  # a response may be "None" or nothing at all
+        with catch_warnings():
+            simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header would lose cells in silence
+            return pd.read_csv(path, keep_default_na=False, index_col=False)  # a response may be "None", or nothing
     return pd.read_json(path, lines=path.suffix == ".jsonl", dtype=False)
 
 

@@ -15,6 +15,7 @@ from goodhart.gap import augc, flags_at_start, gap, gap_paper, hacking_threshold
 from goodhart.trend import bootstrap_interval, mean_and_se, rank_correlation, seed_slopes, seed_stratified_trend
 
 RUN = ["method", "level", "kl_level", "seed"]
+CENSORED = ("onset", "onset_paper")  # a run without a value is later than every other, not unknown
 
 # The columns of Table 1: what it is called, and the column of the run table that it averages.
 TABLE1 = {
@@ -186,12 +187,15 @@ def trends(runs: pd.DataFrame) -> list[dict[str, Any]]:
 
     `level_means`, `pooled` and `per_seed` are Spearman's rho of the means over seeds, of all runs, and of each seed's
     runs, each with its permutation p; `kendall` holds Kendall's tau of the same three. `within_seeds` is the test that
-    uses the seeds; `slope` the change a factor of e in beta, seed by seed. Every p is two-sided, every n its own.
+    uses the seeds; `slope` the change per factor e in beta, seed by seed. Every p is two-sided, every n its own. A run
+    without an onset ranks after all that have one, and the onset then has no slope.
     """
     found = []
     for (arm, method), part in runs.groupby(["arm", "method"], sort=False):
         for title, column in TABLE1.items():
-            known = part.dropna(subset=[column]).sort_values(["seed", "beta"])
+            known = part.sort_values(["seed", "beta"])
+            never = column in CENSORED and known[column].isna().any() and not known[column].isna().all()
+            known = known.fillna({column: known["steps"].max() + 1}) if never else known.dropna(subset=[column])
             beta, seed = known["beta"].to_numpy(), known["seed"].to_numpy()
             values = known[column].to_numpy(dtype=float)
             spearman, kendall = (_rank_correlations(beta, values, seed, kind) for kind in ("spearman", "kendall"))
@@ -200,8 +204,34 @@ def trends(runs: pd.DataFrame) -> list[dict[str, Any]]:
                 | spearman
                 | {"kendall": kendall}
                 | {"within_seeds": seed_stratified_trend(beta, values, seed)}
-                | {"slope": seed_slopes(np.log(beta), values, seed)}
+                | {"slope": None if never else seed_slopes(np.log(beta), values, seed)}
             )
+    return found
+
+
+def arm_differences(runs: pd.DataFrame) -> list[dict[str, Any]]:
+    """AUGC of every other arm less that of the first, run by run with the same method, level and seed.
+
+    A row a method and other arm: `levels` with mean, standard error, interval and n of the difference at each level,
+    `slope` its change per factor e in beta, `within_seeds` the test of its trend, `shared` how many runs are in both.
+    """
+    found = []
+    key = ["method", "level", "beta", "seed"]
+    for method, part in runs.groupby("method", sort=False):
+        first, *others = part["arm"].unique()
+        for arm in others:
+            pair = part[part["arm"] == first].merge(part[part["arm"] == arm], on=key, suffixes=("_first", ""))
+            pair = pair.assign(change=pair["augc"] - pair["augc_first"]).sort_values(["seed", "beta"])
+            beta, change, seed = (pair[name].to_numpy() for name in ("beta", "change", "seed"))
+            levels = []
+            for (_, level), rows in pair.groupby(["beta", "level"]):
+                values = rows["change"].to_numpy()
+                levels.append({"level": level, **mean_and_se(values), "interval": bootstrap_interval(values)})
+            entry: dict[str, Any] = {"method": method, "arm": arm, "first": first, "levels": levels}
+            entry["slope"] = seed_slopes(np.log(beta), change, seed)
+            entry["within_seeds"] = seed_stratified_trend(beta, change, seed)
+            entry["shared"] = int((pair["kl_level"] == pair["kl_level_first"]).sum())
+            found.append(entry)
     return found
 
 

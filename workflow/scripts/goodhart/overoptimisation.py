@@ -17,6 +17,7 @@ from goodhart.measurement import RUN, by_level
 from goodhart.trend import seed_resamples
 
 _RESAMPLES = 1_000
+_ESTIMATES = ("alpha", "bend", "peak_kl")
 
 
 def reward_at(distance: npt.ArrayLike, alpha: float, bend: float) -> FloatArray:
@@ -29,9 +30,10 @@ def fit_distance(kl: npt.ArrayLike, reward: npt.ArrayLike, seeds: npt.ArrayLike 
     """Least squares over all evaluations of some runs: `kl` in nats, `reward` since the start of its run.
 
     Estimates of a KL below 0 count as 0 and say nothing, as R(0) = 0 is given. Returns alpha, bend, r_squared (against
-    the mean reward), n (evaluations with a distance), seeds, the intervals alpha_low ... bend_high (whole seeds
-    resampled; None below two seeds), and peak_kl, where R is largest: None if the curve does not bend down, or if it
-    peaks outside the distances that were seen. All None where the distances do not determine the two parameters.
+    the mean reward), n (evaluations with a distance), seeds, and peak_kl, where R is largest: None unless the curve
+    bends down with a tenth of the evaluations on either side of the peak. alpha_low ... peak_kl_high are 95 %
+    intervals, whole seeds resampled, None below two seeds and where more than 5 % of the resamples have no value; a
+    peak without an interval is then no peak. All None where the distances do not determine the two parameters.
     """
     k, r = finite_series("kl", kl), finite_series("reward", reward)
     labels = np.zeros(len(k)) if seeds is None else np.asarray(seeds)
@@ -40,21 +42,26 @@ def fit_distance(kl: npt.ArrayLike, reward: npt.ArrayLike, seeds: npt.ArrayLike 
     d = np.sqrt(np.clip(k, 0, None))
     moved = d > 0
     d, r, labels = d[moved], r[moved], labels[moved]
-    found: dict[str, Any] = dict.fromkeys(
-        ("alpha", "alpha_low", "alpha_high", "bend", "bend_low", "bend_high", "r_squared", "peak_kl")
-    )
-    found |= {"n": len(d), "seeds": len(np.unique(labels))}
+    found: dict[str, Any] = {f"{name}{end}": None for name in _ESTIMATES for end in ("", "_low", "_high")}
+    found |= {"r_squared": None, "n": len(d), "seeds": len(np.unique(labels))}
     best = _least_squares(d, r)
     if best is None:
         return found
-    alpha, bend = best
     total = float(np.sum((r - r.mean()) ** 2))
     if total > 0:
-        found["r_squared"] = 1 - float(np.sum((r - reward_at(d, alpha, bend)) ** 2)) / total
-    if bend > 0 and np.log(d.min()) <= alpha / bend - 1 <= np.log(d.max()):
-        found["peak_kl"] = float(np.exp(2 * (alpha / bend - 1)))
-    for name, value, ends in zip(("alpha", "bend"), best, _intervals(d, r, labels), strict=True):
-        found |= {name: float(value), f"{name}_low": ends[0], f"{name}_high": ends[1]}
+        found["r_squared"] = 1 - float(np.sum((r - reward_at(d, *best)) ** 2)) / total
+    estimates = dict(zip(_ESTIMATES, (*map(float, best), _peak(best, d)), strict=True))
+    resampled: list[tuple[float | None, ...]] = []
+    if found["seeds"] > 1:
+        for rows, copies in seed_resamples(labels, _RESAMPLES):
+            fit = _least_squares(d[rows], r[rows])
+            resampled += [] if fit is None else [(*map(float, fit), _peak(fit, d[rows]))] * copies
+    for i, (name, value) in enumerate(estimates.items()):
+        values = [v for row in resampled if (v := row[i]) is not None]
+        ends = np.percentile(values, [2.5, 97.5]) if len(values) >= 0.95 * _RESAMPLES else (None, None)
+        if name != "peak_kl" or found["seeds"] < 2 or ends[0] is not None:
+            low, high = (None if end is None else float(end) for end in ends)
+            found |= {name: value} | ({f"{name}_low": low, f"{name}_high": high} if value is not None else {})
     return found
 
 
@@ -82,13 +89,10 @@ def _least_squares(d: FloatArray, r: FloatArray) -> FloatArray | None:
     return solution / size if rank == 2 else None
 
 
-def _intervals(d: FloatArray, r: FloatArray, labels: npt.NDArray[Any]) -> list[tuple[float | None, float | None]]:
-    """95 % percentile bootstrap intervals of alpha and beta over whole seeds; Nones where there are none."""
-    fits: list[FloatArray] = []
-    for rows, copies in seed_resamples(labels, _RESAMPLES):
-        fit = _least_squares(d[rows], r[rows])
-        fits += [] if fit is None else [fit] * copies
-    if len(np.unique(labels)) < 2 or len(fits) < _RESAMPLES:
-        return [(None, None), (None, None)]
-    low, high = np.percentile(fits, [2.5, 97.5], axis=0)
-    return [(float(a), float(b)) for a, b in zip(low, high, strict=True)]
+def _peak(fit: FloatArray, d: FloatArray) -> float | None:
+    """The KL at which R is largest; None unless a tenth of the distances lies on either side of it."""
+    alpha, bend = fit
+    if not bend > 0:
+        return None
+    at = float(np.exp(np.clip(alpha / bend - 1, -300, 300)))
+    return at**2 if 0.1 <= float(np.mean(d < at)) <= 0.9 else None

@@ -121,7 +121,8 @@ def augc_by_beta(tables: Tables) -> Figure:
             found = next((r["parameters"] for r in fit["rivals"]["curves"] if r["name"] == name), None)
             if found is not None:
                 drawn[name] = ax.plot(inside, rival_at(name, found, inside), ":", color=shade, lw=1)[0]
-        stars, heights, interval = fit["beta_star"], fit["augc_at_beta_star"], fit["beta_star_interval"]
+        heights, intervals = fit["augc_at_beta_star"], fit["beta_star_interval"]
+        stars = {k: v if intervals[k] or not fit["resamples"] else None for k, v in fit["beta_star"].items()}
         look: dict[str, Any] = {"marker": "*", "ms": 9, "color": INK, "ls": "", "zorder": 4}
         if stars["grid_minimum"] is not None:
             star = ax.plot(stars["grid_minimum"], heights["grid_minimum"], **look, mfc="white")[0]
@@ -130,9 +131,9 @@ def augc_by_beta(tables: Tables) -> Figure:
             drawn["β* of Eq. 15"] = ax.plot(stars["eq15"], heights["eq15"], **look)[0]
             drawn["safe zone"] = ax.axvspan(low, stars["eq15"], color=blue, alpha=0.12, lw=0)
             drawn["danger zone"] = ax.axvspan(stars["eq15"], high, color=orange, alpha=0.12, lw=0)
-        if interval:
-            span = ax.plot([interval["low"], interval["high"]], [heights["eq15"]] * 2, color=INK, lw=1)[0]
-            drawn[f"{interval['level']:.0%} interval"] = span
+        for reading, interval in intervals.items():
+            if interval:
+                drawn["95 % interval"] = ax.plot(interval, [heights[reading]] * 2, color=INK, lw=1)[0]
     for panel in panels:
         panel.axes[0].set_ylim(bottom=0)
     p.legend(figure, tables, drawn)

@@ -31,11 +31,12 @@ WARNINGS = {
     "not_monotone": "The mean AUGC falls from some beta to the next, as the fitted curve cannot.",
     "zeros": "AUGC is 0 in at least one run: a multiple of a minimum near 0 says little.",
     "one_point_dominates": "One AUGC is over 1,000 times the next largest: the fit rests on that run alone.",
-    "zero_baseline": "The fitted curve starts at 0, and 1.5 times 0 is no threshold: there is no beta*.",
-    "beyond_range": "The fitted curve stays under the threshold up to twice the largest beta: there is no beta*.",
-    "extrapolated": "beta* lies outside the betas that were run.",
-    "interval_refused": "More resamples than the interval would leave out have no beta*: there is no interval.",
+    "zero_baseline": "the fitted curve starts at 0, and 1.5 times 0 is no threshold: there is none.",
+    "beyond_range": "the fitted curve stays under the threshold up to twice the largest beta: there is none.",
+    "extrapolated": "it lies outside the betas that were run.",
+    "interval_refused": "more resamples than an interval would leave out have none: it has no interval.",
 }
+READINGS = {"eq15": "beta* of Eq. 15", "grid_minimum": "beta* by the grid's minimum"}
 _PARAMETERS = 3
 _FACTOR = 1.5
 _LEVEL = 0.95
@@ -49,8 +50,8 @@ def fit_power_law(beta: npt.ArrayLike, augc: npt.ArrayLike, seeds: npt.ArrayLike
 
     Returns a JSON-ready dict: a, b, c, r_squared (over the same points), n, exact_by_construction (no more betas than
     parameters, and the curve meets the mean of each), beta_star and augc_at_beta_star (each {"eq15",
-    "grid_minimum"}), beta_star_interval (of eq15, seeds resampled: {"low", "high", "level", "resamples", "seeds"};
-    None below two), parameter_intervals (likewise, {"a": [low, high], "b", "c"}) and warnings [{"name", "message"}].
+    "grid_minimum"}), beta_star_interval (likewise) and parameter_intervals ({"a", "b", "c"}), each [low, high] of 95 %
+    from `resamples` bootstrap resamples of whole seeds, or None; and warnings [{"name", "message"}].
     Data without an increase give a = 0, b = None, c = the mean. InputError for what no run can produce.
     """
     x, y = finite_series("beta", beta), finite_series("augc", augc)
@@ -63,33 +64,32 @@ def fit_power_law(beta: npt.ArrayLike, augc: npt.ArrayLike, seeds: npt.ArrayLike
         raise InputError("every beta must be positive, and no AUGC negative.")
 
     fit, refusal = _least_squares(x, y)
-    warnings: list[str | None] = [refusal, *_remarks(x, y)]
     exact = refusal is None and len(np.unique(x)) <= _PARAMETERS and _through_means(fit, x, y)
+    names: list[str | None] = [refusal, *_remarks(x, y), "exact_by_construction" if exact else None]
+    warnings = [{"name": name, "message": WARNINGS[name]} for name in names if name is not None]
+    seeded = refusal is None and labels is not None and len(np.unique(labels)) > 1
+    resampled = _resampled(x, y, np.asarray(labels)) if seeded else []
     star: Fit = {"eq15": None, "grid_minimum": None}
-    if refusal is None:
-        warnings.append("exact_by_construction" if exact else None)
-        for reading, solve in (("eq15", _eq15), ("grid_minimum", _grid_minimum)):
-            star[reading], warning = solve(fit, x, y)
-            warnings.append(warning)
-    interval, parameters = None, None
-    if refusal is None and labels is not None and len(np.unique(labels)) > 1:
-        fits, stars = _resampled(x, y, labels)
-        if _ends([f["a"] for f in fits]) is not None:
-            parameters = {name: _ends([f[name] for f in fits]) for name in "abc"}
-        if star["eq15"] is not None:
-            ends = _ends(stars)
-            size = {"level": _LEVEL, "resamples": _RESAMPLES, "seeds": len(np.unique(labels))}
-            interval = None if ends is None else {"low": ends[0], "high": ends[1], **size}
-            warnings.append(None if interval else "interval_refused")
+    intervals: dict[str, list[float] | None] = {"eq15": None, "grid_minimum": None}
+    for reading, solve in (("eq15", _eq15), ("grid_minimum", _grid_minimum)) if refusal is None else ():
+        star[reading], warning = solve(fit, x, y)
+        if star[reading] is not None and seeded:
+            found = [(solve(f, x[rows], y[rows])[0], copies) for f, rows, copies in resampled]
+            intervals[reading] = _ends([value for value, copies in found if value is not None for _ in range(copies)])
+        refused = "interval_refused" if seeded and star[reading] and not intervals[reading] else None
+        remarks = [name for name in (warning, refused) if name is not None]
+        warnings += [{"name": name, "message": f"{READINGS[reading]}: {WARNINGS[name]}"} for name in remarks]
+    ends = {name: _ends([f[name] for f, _, copies in resampled for _ in range(copies)]) for name in "abc"}
     return {
         **fit,
         "n": len(x),
         "exact_by_construction": exact,
+        "parameter_intervals": ends,
         "beta_star": star,
-        "beta_star_interval": interval,
-        "parameter_intervals": parameters,
+        "beta_star_interval": intervals,
         "augc_at_beta_star": {name: None if b is None else float(curve(fit, b)) for name, b in star.items()},
-        "warnings": [{"name": w, "message": WARNINGS[w]} for w in dict.fromkeys(warnings) if w is not None],
+        "resamples": _RESAMPLES if seeded else 0,
+        "warnings": warnings,
     }
 
 
@@ -182,21 +182,14 @@ def _judged(beta: float, threshold: float, x: FloatArray, y: FloatArray) -> tupl
     return beta, None if x.min() <= beta <= x.max() else "extrapolated"
 
 
-def _resampled(x: FloatArray, y: FloatArray, labels: npt.NDArray[Any]) -> tuple[list[Fit], list[float]]:
-    """The fits of `_RESAMPLES` bootstrap resamples of whole seeds, and those eq15 that exist; copies stand in both."""
-    fits: list[Fit] = []
-    stars: list[float] = []
-    for rows, copies in seed_resamples(labels, _RESAMPLES):
-        fit, refusal = _least_squares(x[rows], y[rows])
-        if refusal is None:
-            star = _eq15(fit, x[rows], y[rows])[0]
-            fits += [fit] * copies
-            stars += [] if star is None else [star] * copies
-    return fits, stars
+def _resampled(x: FloatArray, y: FloatArray, labels: npt.NDArray[Any]) -> list[tuple[Fit, npt.NDArray[np.intp], int]]:
+    """The fit, the rows and the copies of each bootstrap resample of whole seeds that determines a curve."""
+    found = [(_least_squares(x[rows], y[rows]), rows, copies) for rows, copies in seed_resamples(labels, _RESAMPLES)]
+    return [(fit, rows, copies) for (fit, refusal), rows, copies in found if refusal is None]
 
 
 def _ends(values: list[Any]) -> list[float] | None:
-    """Percentile interval of resampled values; None where too many resamples have none."""
+    """95 % percentile interval of resampled values; None where too many resamples have none."""
     if len(values) < _LEVEL * _RESAMPLES:
         return None
     return [float(end) for end in np.percentile(values, [50 * (1 - _LEVEL), 50 * (1 + _LEVEL)])]

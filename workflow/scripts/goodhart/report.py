@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from goodhart import findings as f
+from goodhart import result_tables as t
 from goodhart.checklist import Item
 from goodhart.pages import page, paragraphs, rows_table, section
 
@@ -21,13 +22,13 @@ _NOTATION = (
 
 _TRADEOFF = (
     "β* = argmin AUGC(β) − λ A(β) over the betas that were run, A the win rate of the offline checkpoint over the "
-    "reference policy as the ensemble judges it. The paper gives λ no value; 'resamples that agree' is the range, over "
-    "the λ of the row, of the share of bootstrap resamples of seeds that choose the same β."
+    "reference policy as the ensemble judges it. The paper gives λ no value. Intervals are of the λ at which resampled "
+    "seeds choose a later β."
 )
 _DISTANCE = (
     "R(d) = d (α − β log d), d = √KL from the offline checkpoint, least squares over the evaluations of all seeds; "
     "rewards count from the start of their run, in the standard deviations of the gap. A peak is given where the curve "
-    "bends down within the distances that were reached."
+    "bends down with a tenth of the evaluations on either side, and resampled seeds agree."
 )
 
 
@@ -38,34 +39,36 @@ def findings_page(results: f.Results) -> str:
         section("Does AUGC rise with beta?", paragraphs(f.conservatism(results))),
         section("What of it is Eq. 10's second use of beta?", paragraphs(f.second_use(results))),
         section("Entropy against beta: Proposition 5.1", paragraphs(f.entropy(results))),
-        section("The proposed chain, link by link", rows_table("Signs against beta", f.claim_rows(results))),
+        section("What the paper says goes with beta", rows_table("Signs against beta", t.claim_rows(results))),
         section(
             "Every quantity by level, and against beta",
-            rows_table("Table 1 with intervals", f.level_rows(results)),
-            rows_table("Trends: coefficient, p and n", f.trend_rows(results)),
+            rows_table("Table 1 with intervals", t.level_rows(results)),
+            rows_table("Trends: coefficient, p and n", t.trend_rows(results)),
         ),
         section(
             "The power law, its beta*, and its rivals",
-            rows_table("AUGC = a β^b + c (Eq. 14) and β* (Eq. 15, Appendix E)", f.fit_rows(results)),
+            rows_table(
+                "AUGC (from the gap in SD) = a β^b + c (Eq. 14), and β* (Eq. 15, Appendix E)", t.fit_rows(results)
+            ),
             paragraphs(f.warnings(results)),
-            rows_table("Other curves, the best AICc first (AICc exists for n > parameters + 2)", f.rival_rows(results)),
+            rows_table("Other curves, the best AICc first (AICc exists for n > parameters + 2)", t.rival_rows(results)),
         ),
         section(
             "Optimal conservatism as a function of lambda: Definition 6.1",
             paragraphs([_TRADEOFF]),
-            rows_table("β* by λ", f.tradeoff_rows(results)),
+            rows_table("β* by λ", t.tradeoff_rows(results)),
         ),
         section(
             "Reward against distance: Gao et al. (2022)",
             paragraphs([_DISTANCE]),
-            rows_table("Fits by arm and level", f.distance_rows(results)),
+            rows_table("Fits by arm and level", t.distance_rows(results)),
         ),
         section(
             "What was derived, and from what",
             paragraphs([_rewards(results)]),
-            rows_table("The beta grid (Eq. 6-7)", f.beta_rows(results)),
-            rows_table("Inputs of Appendix C", f.input_rows(results)),
-            rows_table("Hyperparameters (Appendix C)", f.derived_rows(results)),
+            rows_table("The beta grid (Eq. 6-7)", t.beta_rows(results)),
+            rows_table("Inputs of Appendix C", t.input_rows(results)),
+            rows_table("Hyperparameters (Appendix C)", t.derived_rows(results)),
         ),
     ]
     return page("What this study found", "".join(sections))

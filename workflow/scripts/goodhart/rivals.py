@@ -3,10 +3,11 @@
 With K parameters, the variance among them, and n runs: AICc = n log(RSS / n) + 2 K + 2 K (K + 1) / (n - K - 1),
 which exists for n > K + 1 (Hurvich and Tsai 1989). Only differences mean anything: exp(-delta / 2), normalised, is the
 weight of a curve among those compared. Runs count as independent, as least squares has it; those of one seed are not
-quite. The line and the exponential may fall; Eq. 14 with the bounds of Appendix E may not.
+quite. Eq. 14 has the bounds of Appendix E and cannot fall; the others may. Where its c is held at 0 it is charged for a
+parameter that did nothing, which is why the power law without a constant stands beside it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,71 +18,87 @@ from goodhart.powerlaw import curve, fit_power_law
 
 FORMULAS = {
     "power law": "a beta^b + c, a, b, c >= 0 (Eq. 14)",
+    "power law without c": "a beta^b",
     "linear": "a beta + c",
-    "exponential": "a exp(b beta) + c",
+    "exponential": "a exp(b (beta - m)) + c, m the mean beta",
     "constant": "c",
 }
 WARNINGS = {
     "too_few_runs": "With so few runs AICc does not exist for every curve: those without one are not compared.",
-    "saturated": "With three betas, any curve of three parameters can meet every mean: the data cannot tell the power"
-    " law from the exponential, whatever their AICc.",
-    "too_few_betas": "Below three betas only the line and the constant are curves at all.",
+    "saturated": "With three betas an exponential, as any free curve of three parameters, passes through every mean:"
+    " its fit and its weight say nothing for its form.",
+    "too_few_betas": "With one beta the constant is the only curve, with two the line is the only other one.",
+    "nothing_varies": "AUGC is the same in every run: there is nothing for a curve to describe.",
+    "left_out": "A curve has no finite parameters for these betas and is left out.",
 }
-_STEEPEST = 30.0  # |b| times the range of beta: beyond it an exponential is a step
-_ROUNDING = 1e-9  # residuals under this part of the largest AUGC are rounding
+_STEEPEST = 30.0  # |b| times the range it works on: beyond it a curve is a step
+_ROUNDING = 1e-6  # residuals under this part of the largest AUGC are rounding and the searches' tolerance
 
 
 def compare(beta: npt.ArrayLike, augc: npt.ArrayLike, power: dict[str, Any] | None = None) -> dict[str, Any]:
     """The curves of `FORMULAS` fitted to all runs by least squares, the best AICc first.
 
-    `beta` > 0 and `augc`, one value a run; `power` is their `fit_power_law`, if it is at hand. Returns {"n", "betas",
-    "curves": [{"name", "formula", "parameters", "k", "rss", "r_squared", "aicc", "delta", "weight"}], "warnings"}; the
-    last three are None where AICc does not exist. A curve that the data do not determine is left out.
+    `beta` > 0 and `augc` >= 0, one value a run; `power` is their `fit_power_law`, if it is at hand. Returns {"n",
+    "betas", "curves": [{"name", "formula", "parameters", "k", "r_squared", "aicc", "delta", "weight"}], "warnings"};
+    the last three are None where AICc does not exist. AICc is that of AUGC in units of its largest value.
     """
     x, y = finite_series("beta", beta), finite_series("augc", augc)
-    betas, n = len(np.unique(x)), len(x)
-    fits: dict[str, dict[str, float]] = {"constant": {"c": float(y.mean())}}
-    if betas > 1:
-        fits["linear"] = dict(zip("ac", map(float, np.polyfit(x, y, 1)), strict=True))
-    if betas > 2:
-        fits["exponential"] = _exponential(x, y)
+    betas, n, top = len(np.unique(x)), len(x), float(np.abs(y).max())
+    names = ["too_few_betas"] * (betas < 3) + ["saturated"] * (betas == 3)
+    fits: dict[str, dict[str, float]] = {"constant": {"c": float((y / (top or 1)).mean() * top)}}
+    if np.ptp(y) <= 1e-12 * top:
+        names = ["nothing_varies"]
+    else:
+        with np.errstate(all="ignore"):  # extreme betas overflow on the way to being left out
+            fits |= _fits(x, y / top, betas)
+        for parameters in fits.values():
+            parameters |= {name: parameters[name] * top for name in ("a", "c") if name in parameters}
+        fits["constant"] = {"c": float((y / top).mean() * top)}
         law = power or fit_power_law(x, y)
-        if law["a"]:
+        if law["b"] is not None:
             fits["power law"] = {k: law[k] for k in "abc"}
-    total = float(np.sum((y - y.mean()) ** 2))
-    floor = n * (_ROUNDING * max(float(np.abs(y).max()), np.finfo(float).tiny)) ** 2
     rows = []
     for name, parameters in fits.items():
-        rss, k = float(np.sum((y - rival_at(name, parameters, x)) ** 2)), len(parameters) + 1
-        aicc = n * np.log(max(rss, floor) / n) + 2 * k + 2 * k * (k + 1) / (n - k - 1) if n > k + 1 else None
+        with np.errstate(all="ignore"):
+            residuals = y / (top or 1) - rival_at(name, parameters, x) / (top or 1)
+        if not (np.isfinite(list(parameters.values())).all() and np.isfinite(residuals).all()):
+            names.append("left_out")
+            continue
+        rss, k = float(np.sum(residuals**2)), len(parameters) + 1 - ("m" in parameters)
+        total = float(np.sum((y / (top or 1) - (y / (top or 1)).mean()) ** 2))
+        noise = max(rss / n, _ROUNDING**2)
+        aicc = n * np.log(noise) + 2 * k + 2 * k * (k + 1) / (n - k - 1) if n > k + 1 else None
         rows.append(
             {
                 "name": name,
                 "formula": FORMULAS[name],
                 "parameters": parameters,
                 "k": k,
-                "rss": rss,
-                "r_squared": 1 - rss / total if total > floor else None,
+                "r_squared": 1 - rss / total if total > 0 else None,
                 "aicc": None if aicc is None else float(aicc),
             }
         )
-    warnings = ["too_few_betas"] * (betas < 3) + ["saturated"] * (betas == 3)
-    warnings += ["too_few_runs"] * any(row["aicc"] is None for row in rows)
+    names += ["too_few_runs"] * any(row["aicc"] is None for row in rows)
     return {
         "n": n,
         "betas": betas,
         "curves": _weighed(rows),
-        "warnings": [{"name": name, "message": WARNINGS[name]} for name in warnings],
+        "warnings": [{"name": name, "message": WARNINGS[name]} for name in dict.fromkeys(names)],
     }
 
 
 def rival_at(name: str, parameters: Mapping[str, float], beta: npt.ArrayLike) -> FloatArray:
-    """The curve of that name in `FORMULAS` at beta (any shape)."""
+    """The curve of that name in `FORMULAS` at beta > 0 (any shape)."""
     x = np.asarray(beta, dtype=np.float64)
-    if name == "power law":
-        return curve({"a": None, "b": None, "c": None, **parameters}, x)
-    a, b, c = (parameters.get(k, 0.0) for k in "abc")
-    return a * (np.exp(b * x) if name == "exponential" else x) + c
+    a, b, c, m = (parameters.get(k, 0.0) for k in "abcm")
+    match name:
+        case "power law":
+            return curve({"a": a, "b": b, "c": c}, x)
+        case "power law without c":
+            return np.exp(np.log(a) + b * np.log(x))
+        case "exponential":
+            return a * np.exp(b * (x - m)) + c
+    return a * x + c
 
 
 def _weighed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -94,25 +111,49 @@ def _weighed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["delta"] is None, row["delta"] or 0, row["k"]))
 
 
-def _exponential(x: FloatArray, y: FloatArray) -> dict[str, float]:
-    """Least squares of a exp(b x) + c: given b the rest is a line, so only b is searched, on a grid, then finely."""
+def _fits(x: FloatArray, y: FloatArray, betas: int) -> dict[str, dict[str, float]]:
+    """Line, exponential and power law without c; given their b the latter are linear, so that only b is searched."""
+    fits: dict[str, dict[str, float]] = {}
+    m, span = float(x.mean()), float(np.ptp(x))
+    if betas < 2 or not (0 < span < np.inf):
+        return fits
+    u = (x - m) / span
+    slope, offset = np.polyfit(u, y, 1)
+    fits["linear"] = {"a": float(slope / span), "c": float(offset - slope * m / span)}
+    if betas < 3:
+        return fits
+
+    def exponential(b: float) -> tuple[float, float, float]:
+        v = np.expm1(b * u) / b  # tends to u as b goes to 0, so that the line is a limit and no pole
+        slope, offset = np.polyfit(v, y, 1)
+        return float(np.sum((y - slope * v - offset) ** 2)), float(slope), float(offset)
+
+    b = _search(lambda b: exponential(b)[0])
+    _, slope, offset = exponential(b)
+    fits["exponential"] = {"a": slope / b, "b": b / span, "c": offset - slope / b, "m": m}
+
+    v = np.log(x) - np.log(x).mean()
+    width = float(np.ptp(v))
+
+    def power(b: float) -> tuple[float, float]:
+        w = np.exp(b / width * v)
+        a = max(float(w @ y / (w @ w)), np.finfo(float).tiny)
+        return float(np.sum((y - a * w) ** 2)), a
+
+    b = _search(lambda b: power(b)[0])
+    a = power(b)[1] * float(np.exp(-b / width * np.log(x).mean()))
+    fits["power law without c"] = {"a": a, "b": b / width}
+    return fits
+
+
+def _search(loss: Callable[[float], float]) -> float:
+    """The b with the least loss, found on a grid of both signs and then between its neighbours there."""
     from scipy.optimize import minimize_scalar
 
-    centre, span = float(x.mean()), float(np.ptp(x))
-
-    def at(b: float) -> tuple[float, float, float]:
-        u = (
-            np.expm1(b * (x - centre)) / b
-        )  # tends to x - centre as b goes to 0, so that the line is a limit, not a pole
-        slope, offset = np.polyfit(u, y, 1)
-        return float(np.sum((y - slope * u - offset) ** 2)), float(slope), float(offset)
-
-    steep = np.geomspace(0.01, _STEEPEST, 60) / span
-    candidates = np.concatenate([-steep[::-1], steep])
-    best = int(np.argmin([at(b)[0] for b in candidates]))
-    low, high = candidates[max(best - 1, 0)], candidates[min(best + 1, len(candidates) - 1)]
-    low, high = (max(low, steep[0]), high) if candidates[best] > 0 else (low, min(high, -steep[0]))
-    found = minimize_scalar(lambda b: at(b)[0], bounds=(low, high), method="bounded", options={"xatol": 1e-10 / span})
-    b = float(min(found.x, candidates[best], key=lambda b: at(b)[0]))
-    _, slope, offset = at(b)
-    return {"a": slope / b * float(np.exp(-b * centre)), "b": b, "c": offset - slope / b}
+    steep = np.geomspace(0.01, _STEEPEST, 60)
+    grid = np.concatenate([-steep[::-1], steep])
+    best = int(np.argmin([loss(b) for b in grid]))
+    near = grid[max(best - 1, 0) : best + 2]
+    near = near[np.sign(near) == np.sign(grid[best])]
+    found = minimize_scalar(loss, bounds=(near.min(), near.max()), method="bounded", options={"xatol": 1e-10})
+    return float(min(found.x, grid[best], key=loss))

@@ -92,6 +92,10 @@ def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
             parse_level(level)
         except InputError as error:
             raise InputError(f"config: levels and arms: {error}") from error
+    seen: dict[tuple[str, float], str] = {}
+    for level in config["levels"]:
+        if (other := seen.setdefault(parse_level(level), level)) != level:
+            raise InputError(f"config: levels: {other} and {level} are the same level; keep one.")
     if not arms(config):
         raise InputError("config: arms: every arm is null; keep at least one.")
     embedded = config["task"]["source"] == "arithmetic"

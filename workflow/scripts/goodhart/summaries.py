@@ -57,7 +57,8 @@ OVEROPTIMISATION = table(
     "overoptimisation",
     "arm method level reward",
     {"arm": TEXT, "method": TEXT, "level": TEXT, "beta": FLOAT, "reward": TEXT, "n": INT, "seeds": INT},
-    dict.fromkeys(
-        (*("alpha", "alpha_low", "alpha_high"), *("bend", "bend_low", "bend_high"), "r_squared", "peak_kl"), FLOAT
-    ),
+    {
+        "r_squared": FLOAT,
+        **{f"{name}{end}": FLOAT for name in ("alpha", "bend", "peak_kl") for end in ("", "_low", "_high")},
+    },
 )

@@ -21,13 +21,14 @@ IntArray = npt.NDArray[np.intp]
 _LARGEST_ENUMERATED = 8  # 8! = 40,320 orders
 _MOST_ARRANGEMENTS = 50_000
 _DRAWS = 10_000
-_NOTHING = {"statistic": None, "p_value": None, "method": "undefined"}
+_NOTHING = {"statistic": None, "p_value": None, "smallest_p": None, "method": "undefined"}
 
 
 def rank_correlation(x: npt.ArrayLike, y: npt.ArrayLike, kind: str = "spearman") -> dict[str, Any]:
     """Spearman's rho or Kendall's tau-b ("kendall") of two series, with its two-sided permutation p.
 
-    Returns {"statistic", "p_value", "n", "method"}; the first two are None below two points or for constant input.
+    Returns {"statistic", "p_value", "smallest_p", "n", "method"}: `smallest_p` is the p that the most extreme order of
+    these values would have. All but n and method are None below two points or for constant input.
     """
     x, y = finite_series("x", x), finite_series("y", y)
     if len(x) != len(y):
@@ -178,4 +179,6 @@ def _test(observed: float, null: FloatArray, exact: bool) -> dict[str, Any]:
     extreme = int(np.sum(np.abs(null) >= abs(observed) - 1e-9))  # ties of the statistic differ by rounding
     p = extreme / len(null) if exact else (extreme + 1) / (len(null) + 1)
     method = f"{'exact' if exact else 'Monte-Carlo'} permutation test, {len(null)} arrangements"
-    return {"statistic": observed, "p_value": p, "method": method}
+    most = int(np.sum(np.abs(null) >= np.abs(null).max() - 1e-9))
+    smallest = most / len(null) if exact else 1 / (len(null) + 1)
+    return {"statistic": observed, "p_value": p, "smallest_p": min(smallest, p), "method": method}
