@@ -10,7 +10,7 @@ import pandas as pd
 
 from goodhart.derivations import derive
 from goodhart.findings import Results
-from goodhart.measurement import Scales, add_gaps, run_rows, select_arms, table1, trends
+from goodhart.measurement import Scales, add_gaps, arm_differences, run_rows, select_arms, table1, trends
 from goodhart.overoptimisation import overoptimisation_rows
 from goodhart.panels import Tables
 from goodhart.powerlaw import fit_power_law
@@ -107,6 +107,7 @@ def results(tables: Tables, **changes: Any) -> Results:
         "gaps": tables.gaps,
         "table1": table1(tables.runs),
         "trends": trends(tables.runs),
+        "differences": arm_differences(tables.runs),
         "fits": tables.fits,
         "overoptimisation": tables.overoptimisation,
         "scales": tables.scales,

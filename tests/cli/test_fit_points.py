@@ -12,6 +12,7 @@ import pytest
 
 import fit_power_law
 from goodhart.artifacts import read_json
+from goodhart.rivals import FORMULAS
 
 SCRIPT = Path(fit_power_law.__file__)
 PUBLISHED = pd.DataFrame({"beta": [0.310, 1.0, 2.379], "augc": [31.1, 43.0, 145.8]})
@@ -57,7 +58,7 @@ def test_the_published_points_give_the_published_fit(tmp_path: Path, suffix: str
     assert [warning["name"] for warning in fit["warnings"]] == ["exact_by_construction"]
     assert fit["tradeoff"] is None
     rivals = fit["rivals"]
-    assert {curve["name"] for curve in rivals["curves"]} == {"power law", "exponential", "linear", "constant"}
+    assert {curve["name"] for curve in rivals["curves"]} == set(FORMULAS)
     assert {warning["name"] for warning in rivals["warnings"]} == {"saturated", "too_few_runs"}
 
 
@@ -67,11 +68,11 @@ def test_seeds_and_win_rates_are_read_where_there_are_some(tmp_path: Path) -> No
     save(points, tmp_path / "points.csv")
     fit = fitted(tmp_path / "points.csv")
     assert fit["n"] == 6
-    interval = fit["beta_star_interval"]
-    assert (interval["low"], interval["high"], interval["seeds"]) == pytest.approx((1.105, 1.105, 2), abs=5e-4)
-    turns = [step["lambda_to"] for step in fit["tradeoff"]["path"]]
-    assert turns[:2] == pytest.approx([119, 514])
-    assert turns[2] is None
+    assert fit["beta_star_interval"]["eq15"] == pytest.approx([1.105, 1.105], abs=5e-4)
+    *turns, last = fit["tradeoff"]["path"]
+    assert [step["lambda_to"] for step in turns] == pytest.approx([119, 514])
+    assert [step["lambda_to_interval"] for step in turns] == [pytest.approx([119, 119]), pytest.approx([514, 514])]
+    assert (last["lambda_to"], last["lambda_to_interval"]) == (None, None)
     assert fit["tradeoff"]["support"]["seeds"] == 2
 
 
@@ -124,6 +125,9 @@ def test_degenerate_points_are_fitted_as_far_as_they_go(
         ("beta,gap/0.31,31.1/1,43/2.379,145.8", "points.csv", "no column 'augc'"),
         ("0.31,31.1/1,43/2.379,145.8", "points.csv", "no column 'beta'"),
         ("beta;augc/0.31;31.1/1;43", "points.csv", "no column 'beta'"),
+        ("beta,augc/0.31,31.1,0/1,43,0/2.379,145.8,0", "points.csv", "cannot be read"),
+        ("beta,augc, beta/0.31,31.1,1/1,43,2/2.379,145.8,3", "points.csv", "several columns 'beta'"),
+        ("beta,augc,win_rate/0.31,31.1,0.5/1,43,60/2.379,145.8,0.7", "points.csv", "outside 0 to 1"),
         ("beta,augc/0.31,31.1/1,43/2.379,145.8", "points.txt", "of a kind that can be read (.csv"),
         ("beta,augc/0.31,31.1/1,43/2.379,145.8", "points.json", "cannot be read"),
         ("beta,augc/0.31,31.1/1,43/2.379,145.8", "points.jsonl", "cannot be read"),
@@ -135,6 +139,7 @@ def test_degenerate_points_are_fitted_as_far_as_they_go(
     ids=[
         *("NaN", "infinite", "minus infinite", "negative beta", "beta 0", "negative augc", "empty", "header only"),
         *("blank cell", "text cell", "blank win rate", "blank seed", "missing column", "no header", "semicolons"),
+        *("longer rows", "two columns beta", "win rate in percent"),
         *("unknown ending", "no json", "no jsonl", "no parquet", "nested", "missing key", "missing file"),
     ],
 )

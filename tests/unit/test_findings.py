@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balanced import Balanced
-from goodhart import findings
+from goodhart import findings, result_tables
 from goodhart.artifacts import read_json
 from goodhart.checklist import Item, checklist
 from goodhart.findings import Results
@@ -78,7 +78,7 @@ def test_a_printed_number_is_the_number(value: float) -> None:
 
 @pytest.mark.parametrize(
     ("p", "text"),
-    [(None, "no p"), (1, "p = 1.000"), (1 / 3, "p = 0.333"), (0.001, "p = 0.001"), (9.9e-4, "p < 0.001")],
+    [(None, "no p"), (1, "p = 1.000"), (1 / 3, "p = 0.333"), (5e-4, "p = 0.001"), (4.9e-4, "p < 0.001")],
 )
 def test_a_probability_is_never_0(p: float | None, text: str) -> None:
     assert findings.probability(p) == text
@@ -86,8 +86,10 @@ def test_a_probability_is_never_0(p: float | None, text: str) -> None:
 
 def test_uncertainty_is_shown_as_far_as_there_is_one() -> None:
     assert findings.measured(2, None) == "2"
-    assert findings.measured(2, 0.123) == "2 ± 0.12"
-    assert findings.measured(-2, 0.5, (-3, -1)) == "−2 ± 0.5 [−3, −1]"
+    assert findings.measured(2, 0.123) == "2.00 ± 0.12"  # both to the second digit of the error
+    assert findings.measured(1234.5, 56.7) == "1234 ± 57"
+    assert findings.measured(-2, 0.5, (-3, -1)) == "−2.00 ± 0.50 [−3, −1]"
+    assert findings.measured(2, 0) == "2 ± 0"
     assert findings.measured(2, math.nan, (1, None)) == "2"
     assert findings.measured(None, None, (None, None)) == "-"
 
@@ -98,14 +100,14 @@ def test_uncertainty_is_shown_as_far_as_there_is_one() -> None:
 @pytest.mark.parametrize(
     ("sign", "said", "side", "verdict"),
     [
-        ("rises", "rises with beta", "as in the proof", "against"),
-        ("falls", "falls with beta", "as stated", "as the paper"),
+        ("rises", "rises with beta", "as in the proof", "opposite"),
+        ("falls", "falls with beta", "as stated", "as it says"),
         ("wobbles", "no order", "neither sign", "undecided"),
-        ("stays", "not vary", "neither sign", "undecided"),
+        ("stays", "the same at every beta", "neither sign", "undecided"),
     ],
 )
 def test_the_sign_of_proposition_5_1(sign: str, said: str, side: str, verdict: str) -> None:
-    """The statement has entropy fall with beta, its proof has it rise; the paper measures a fall."""
+    """The statement has entropy fall with beta, its proof has it rise; elsewhere the paper says that it falls."""
     made_up = made(sign)
     assert said in findings.direction(made_up.trend("dpo", "paper", "entropy_response_offline"))
     _, *sentences = findings.entropy(made_up)
@@ -114,17 +116,23 @@ def test_the_sign_of_proposition_5_1(sign: str, said: str, side: str, verdict: s
         assert said in sentence
         assert side in sentence
         assert not any(other in sentence for other in {"as in the proof", "as stated", "neither sign"} - {side})
-    rows = [row for row in findings.claim_rows(made_up) if "ntropy" in row["link"]]
-    assert len(rows) == 2  # arms
-    assert all(verdict in row["verdict"] for row in rows)
+    rows = [row for row in result_tables.claim_rows(made_up) if "ntropy" in row["quantity"]]
+    assert [(row["arm"], row["verdict"]) for row in rows] == [("all", verdict)] * 2
 
 
 def test_two_seeds_of_three_levels_are_not_enough_for_a_verdict() -> None:
     """2 of 36 arrangements: p = 0.056."""
     trend = made("rises", seeds=2).trend("dpo", "paper", "entropy_response_offline")
     assert trend["within_seeds"]["p_value"] == pytest.approx(2 / 36)
+    assert "cannot be called" in findings.direction(trend)
     assert "2 seeds" in findings.direction(trend)
-    assert "rises" not in findings.direction(trend)
+    assert "0.056" in findings.direction(trend)
+
+
+def test_a_quantity_without_two_betas_has_no_direction() -> None:
+    alone = results(study(["p50"], 3, ["paper"]))
+    assert "one beta only" in findings.direction(alone.trend("dpo", "paper", "augc"))
+    assert "no value" in findings.direction(alone.trend("dpo", "paper", "r_uq"))  # the uncertainty never moves
 
 
 def test_the_question_of_the_paper_in_every_arm(many: Results) -> None:
@@ -136,11 +144,9 @@ def test_the_question_of_the_paper_in_every_arm(many: Results) -> None:
         assert "rises with beta" in ours
         assert f"p = {2 / 216:.3f}" in ours
         assert "rises with beta" in printed
-        runs = many.runs[(many.runs["arm"] == arm) & (many.runs["level"] == "p80")]
-        assert findings.number(runs["augc"].mean()) in ours
+        augc = many.runs[(many.runs["arm"] == arm) & (many.runs["level"] == "p80")]["augc"]
+        assert findings.measured(augc.mean(), augc.sem()) in ours
         assert "(n = 3)" in ours
-    (both,) = findings.second_use(many)
-    assert both.count("rises with beta") == 2
 
 
 def test_few_seeds_and_a_single_arm_are_said_first() -> None:
@@ -148,15 +154,26 @@ def test_few_seeds_and_a_single_arm_are_said_first() -> None:
     first, *_ = findings.conservatism(alone)
     assert "1 seed" in first
     assert "illustration" in first
-    (sentence,) = findings.second_use(alone)
-    assert "cannot tell" in sentence
     assert "illustration" not in "".join(findings.conservatism(made(arms=("paper",))))
+
+
+def test_the_second_use_of_beta_compares_arms(many: Results) -> None:
+    """The second arm's AUGC is half as large again but at p20, whose three runs are in both arms."""
+    _, paper, matched, change = findings.second_use(many)
+    assert "each level" in paper
+    assert "one online beta" in matched
+    assert "rises with beta" in paper
+    assert "rises with beta" in matched
+    assert "0 ± 0 [0, 0] (n = 3) at p20" in change
+    assert "3 runs" in change.capitalize()
+    assert f"p = {2 / 216:.3f}" in change
+    assert len(list(findings.second_use(made(arms=("paper",))))) == 2
 
 
 def test_methods_are_told_apart() -> None:
     both = results(study(["p20", "p80"], 2, ["paper"], ("dpo", "ipo")))
-    assert {row["arm"] for row in findings.fit_rows(both)} == {"dpo, paper", "ipo, paper"}
-    assert len(list(findings.second_use(both))) == 2
+    assert {row["arm"] for row in result_tables.fit_rows(both)} == {"dpo, paper", "ipo, paper"}
+    assert len(list(findings.second_use(both))) == 1 + 2
     assert len(list(findings.entropy(both))) == 1 + 2 * 2
 
 
@@ -170,7 +187,7 @@ def tables(page: str) -> dict[str, list[list[str]]]:
     return {caption: [re.findall(r"<t[hd]>(.*?)</t[hd]>", row) for row in of] for caption, of in rows.items()}
 
 
-COUNT = re.compile(r"n = \d|\b\d+ (?:runs|seeds?|levels|evaluations|pairs)\b")
+COUNT = re.compile(r"n = \d|\b\d+ (?:run|seed|level|evaluation|pair)s?\b")
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
@@ -190,33 +207,38 @@ def test_every_paragraph_with_a_p_value_has_an_n(many: Results) -> None:
 
 
 def test_levels_and_trends_hold_what_table_1_and_trends_hold(many: Results) -> None:
-    row = next(r for r in findings.level_rows(many) if (r["arm"], r["quantity"]) == ("paper", "AUGC"))
+    row = next(r for r in result_tables.level_rows(many) if (r["arm"], r["quantity"]) == ("paper", "AUGC"))
     shown = row["p80 (β = 2.5)"]
     values = many.runs[(many.runs["arm"] == "paper") & (many.runs["level"] == "p80")]["augc"]
-    low, high = values.min(), values.max()  # of 27 resamples each is more than 2.5 %
-    expected = f"{values.mean():.3g} ± {values.sem():.2g} [{low:.3g}, {high:.3g}] (n = 3)"
-    assert shown == expected
-    trend = next(r for r in findings.trend_rows(many) if (r["arm"], r["quantity"]) == ("paper", "AUGC"))
+    found = [float(digits) for digits in re.findall(r"[\d.]+", shown)]
+    expected = [values.mean(), values.sem(), values.min(), values.max(), 3]  # an end is more than 2.5 % of 27 resamples
+    assert found == pytest.approx(expected, rel=5e-2)
+    trend = next(r for r in result_tables.trend_rows(many) if (r["arm"], r["quantity"]) == ("paper", "AUGC"))
     assert trend["within seeds"] == "+1.00, p = 0.009 (3 seeds)"
     assert trend["Spearman, level means"] == "+1.00, p = 0.333 (3 levels)"
-    assert trend["Spearman, seed by seed"].count("+1.00, p = 0.333 (3)") == 3
+    assert trend["Spearman, seed by seed"].count("+1.00, p = 0.333 (3 levels)") == 3
+
+
+def test_a_level_that_an_arm_has_not_is_a_dash(many: Results) -> None:
+    lacks = (many.table1["arm"] == "matched") & (many.table1["level"] == "p80")
+    rows = result_tables.level_rows(replace(many, table1=many.table1[~lacks]))
+    assert all((row["p80 (β = 2.5)"] == "-") == (row["arm"] == "matched") for row in rows)
 
 
 def test_lambda_is_tabled_step_by_step(many: Results) -> None:
-    """AUGC 1, 2, 4 at win rates 0.5, 0.6, 0.7 in each of two seeds: every resample agrees everywhere."""
+    """AUGC 1, 2, 4 at win rates 0.5, 0.6, 0.7 in each of two seeds: every resample agrees."""
     law = fit([0.4, 1.0, 2.5] * 2, [1.0, 2.0, 4.0] * 2, [0, 0, 0, 1, 1, 1], [0.5, 0.6, 0.7] * 2)
-    rows = findings.tradeoff_rows(replace(many, fits={("dpo", "paper"): law}))
-    assert [row["λ (AUGC a unit of win rate)"] for row in rows] == ["0 to 10", "10 to 20", "20 to ∞"]
+    rows = result_tables.tradeoff_rows(replace(many, fits={("dpo", "paper"): law}))
+    spans = ["from 0 to 10 [10, 10]", "from 10 to 20 [20, 20]", "from 20 to ∞"]
+    assert [next(cell for name, cell in row.items() if "λ" in name) for row in rows] == spans
     assert [row["β*"] for row in rows] == ["0.4 (p20)", "1 (p50)", "2.5 (p80)"]
-    assert {row["resamples that agree"] for row in rows} == {"100% to 100%"}
-    assert {row["n"] for row in rows} == {"2 runs"}
     blind = fit([0.4, 1.0, 2.5], [1.0, 2.0, 4.0])
-    assert findings.tradeoff_rows(replace(many, fits={("dpo", "paper"): blind})) == []
+    assert result_tables.tradeoff_rows(replace(many, fits={("dpo", "paper"): blind})) == []
 
 
 def test_what_an_arm_lacks_is_a_dash() -> None:
-    rows = findings.fit_rows(results(study(["p20", "p80"], 1, ["paper"])))
-    assert [rows[0][name] for name in ("a [95 %]", "R²", "β* (grid minimum)")] == ["-"] * 3
+    rows = result_tables.fit_rows(results(study(["p20", "p80"], 1, ["paper"])))
+    assert [rows[0][name] for name in ("a [95 %]", "R²", "AUGC at it")] == ["-"] * 3
     assert rows[0]["n"] == "2 runs"
 
 
@@ -268,7 +290,7 @@ def test_all_items_in_the_order_of_the_appendix(whole: Results) -> None:
 
 
 def undefined(trends: Any) -> list[dict[str, Any]]:
-    nothing = {"statistic": None, "p_value": None, "n": 1, "method": "undefined"}
+    nothing = {"statistic": None, "p_value": None, "smallest_p": None, "n": 1, "method": "undefined"}
     return [{**t, "level_means": nothing} if t["column"] == "augc" else t for t in trends]
 
 
@@ -335,8 +357,8 @@ def test_a_real_study_says_what_its_tables_say(tiny: Study, tmp_path: Path) -> N
     tiny.run("write_findings", tmp_path)
     page = (tmp_path / "findings.html").read_text()
     table = pd.read_csv(tiny / "tables/table1.csv")
-    for augc in table["augc"]:
-        assert findings.number(augc) in page
+    for _, row in table.iterrows():
+        assert findings.cell(row, "augc") in page
     for level in read_json(tiny / "beta_grid.json")["levels"]:
         assert findings.number(level["beta"], 6) in page
     assert Balanced(page).open == []

@@ -12,11 +12,23 @@ import pytest
 from goodhart import measurement
 from goodhart.artifacts import read_json, read_table
 from goodhart.errors import InputError
-from goodhart.measurement import FLAGS, TABLE1, Scales, add_gaps, run_rows, scales, select_arms, table1, trends
+from goodhart.measurement import (
+    FLAGS,
+    TABLE1,
+    Scales,
+    add_gaps,
+    arm_differences,
+    run_rows,
+    scales,
+    select_arms,
+    table1,
+    trends,
+)
 from goodhart.summaries import RUNS
 from goodhart.tables import RESPONSES
 from tiny_study import Study
 
+TEST = {"statistic", "p_value", "smallest_p", "n", "method"}
 SCALE = Scales(proxy=2.0, true=0.5, successes=8, problems=16)
 BETA = {"p20": 0.3, "p80": 2.0}
 MEASURES = ("n", "kl", "entropy_prompt", "entropy_response", "ood_distance", "diversity", "truncated", "uncertainty")
@@ -187,7 +199,7 @@ def test_a_run_without_a_probe_is_refused() -> None:
 def levels(**columns: list[Any]) -> pd.DataFrame:
     """Runs of two betas and three seeds in one arm; all columns of Table 1 are 0 but those given."""
     base = {"arm": "paper", "method": "dpo", "level": ["p20"] * 3 + ["p80"] * 3, "beta": [0.3] * 3 + [2.0] * 3}
-    zeros = dict.fromkeys(TABLE1.values(), 0.0) | dict.fromkeys(FLAGS, False)
+    zeros = dict.fromkeys(TABLE1.values(), 0.0) | dict.fromkeys(FLAGS, False) | {"steps": 80}
     return pd.DataFrame({**base, "seed": [0, 1, 2] * 2, **zeros, **columns})
 
 
@@ -241,10 +253,10 @@ def test_trends_of_every_quantity() -> None:
         ("paper", "dpo", title, column) for title, column in TABLE1.items()
     ]
     augc, onset = found[0], found[list(TABLE1.values()).index("onset")]
-    assert set(augc["level_means"]) == set(augc["within_seeds"]) == {"statistic", "p_value", "n", "method"}
+    assert set(augc["level_means"]) == set(augc["within_seeds"]) == TEST
     assert (augc["level_means"]["statistic"], augc["level_means"]["p_value"]) == (1, 1)
     assert (augc["within_seeds"]["statistic"], augc["within_seeds"]["p_value"]) == (1, 0.25)
-    assert onset["level_means"]["statistic"] is None
+    assert onset["slope"] is None
 
 
 def test_each_reading_of_a_trend_by_hand() -> None:
@@ -270,7 +282,7 @@ def test_all_runs_pooled_by_hand() -> None:
     assert augc["pooled"]["statistic"] == pytest.approx(13.5 / math.sqrt(13.5 * 17.5))
     assert augc["kendall"]["pooled"]["statistic"] == pytest.approx(9 / math.sqrt(9 * 15))  # tau-b: 6 pairs tie in beta
     assert augc["pooled"]["p_value"] == augc["kendall"]["pooled"]["p_value"] == pytest.approx(0.1)
-    assert set(augc["pooled"]) == set(augc["kendall"]["pooled"]) == {"statistic", "p_value", "n", "method"}
+    assert set(augc["pooled"]) == set(augc["kendall"]["pooled"]) == TEST
     rise = 3 / math.log(2.0 / 0.3)  # a factor of e in beta
     assert augc["slope"] == {
         "slopes": pytest.approx([rise] * 3),
@@ -279,6 +291,32 @@ def test_all_runs_pooled_by_hand() -> None:
         "n": 3,
         "interval": pytest.approx([rise] * 2),
     }
+
+
+def test_a_run_without_an_onset_is_later_than_all_others() -> None:
+    """Seed 0 starts at 10 and then never, seed 1 never and then at 20, seed 2 never at all: rho 1, -1 and 0."""
+    found = trends(levels(onset=[10.0, None, None, None, 20.0, None], r_uq=[0.1, None, 0.2, 0.3, 0.4, None]))
+    onset, r_uq = (next(t for t in found if t["column"] == column) for column in ("onset", "r_uq"))
+    assert [s["statistic"] for s in onset["per_seed"]] == [1, -1, None]
+    assert (onset["within_seeds"]["statistic"], onset["within_seeds"]["n"]) == (0, 3)
+    assert (onset["level_means"]["statistic"], onset["pooled"]["n"], onset["slope"]) == (1, 6, None)
+    assert (r_uq["pooled"]["n"], r_uq["slope"]["n"]) == (4, 1)  # a correlation that does not exist is not known
+
+
+def test_arms_are_compared_run_by_run() -> None:
+    """At p20 three seeds have the same runs in both; at p80 two have 2 and 4 less than in the first arm."""
+    levels, betas = ["p20", "p80", "p20", "p80", "p20"], [0.3, 2.0, 0.3, 2.0, 0.3]
+    base = {"method": "dpo", "level": levels, "beta": betas, "seed": [0, 0, 1, 1, 2]}
+    paper = pd.DataFrame({"arm": "paper", **base, "kl_level": levels, "augc": [1.0, 5.0, 2.0, 9.0, 4.0]})
+    matched = paper.assign(arm="matched", kl_level="p20", augc=[1.0, 3.0, 2.0, 5.0, 4.0])
+    (found,) = arm_differences(pd.concat([paper, matched.iloc[::-1]]))
+    assert (found["method"], found["arm"], found["first"], found["shared"]) == ("dpo", "matched", "paper", 3)
+    same, less = found["levels"]
+    assert same == {"level": "p20", "mean": 0, "se": 0, "n": 3, "interval": (0, 0)}
+    assert less == {"level": "p80", "mean": -3, "se": pytest.approx(1), "n": 2, "interval": (-4, -2)}
+    assert found["slope"]["slopes"] == pytest.approx(np.array([-2, -4]) / math.log(2.0 / 0.3))
+    assert (found["within_seeds"]["statistic"], found["within_seeds"]["p_value"]) == (-1, 0.5)
+    assert arm_differences(paper) == []
 
 
 def test_a_quantity_nobody_has_shows_no_trend() -> None:

@@ -15,7 +15,7 @@ from goodhart.summaries import OVEROPTIMISATION
 
 KL = np.array([0.0, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0])
 FITTED = ("alpha", "bend", "r_squared", "peak_kl")
-ENDS = ("alpha_low", "alpha_high", "bend_low", "bend_high")
+ENDS = tuple(f"{name}_{end}" for name in ("alpha", "bend", "peak_kl") for end in ("low", "high"))
 
 
 def test_the_curve_at_distances_done_on_paper() -> None:
@@ -53,7 +53,7 @@ def test_the_peak_is_where_the_curve_is_largest(bend: float, peak: float) -> Non
         (1.0, 0.0, False),  # straight
         (1.0, -0.5, False),  # bends up
         (1.0, 0.45, False),  # exp(2 (1 / 0.45 - 1)) = 11.5, farther than 8
-        (1.0, 0.55, True),  # 5.1
+        (1.0, 0.55, True),  # 5.1, between the last two
         (-0.2, 0.4, False),  # exp(-3) = 0.05, nearer than 0.1
         (-0.05, 0.4, True),  # 0.105
     ],
@@ -75,6 +75,14 @@ def test_estimates_of_kl_below_0_say_nothing() -> None:
     kl, reward = np.append(KL, [-0.5, -1e-9, 0]), np.append(reward_at(np.sqrt(KL), 2, 0.7), [99, -99, 5])
     seeds = np.append(np.repeat([0, 1], [4, 3]), [2, 2, 2])  # all of seed 2 is below 0
     assert fit_distance(kl, reward, seeds) == fit_distance(KL, reward_at(np.sqrt(KL), 2, 0.7), seeds[:7])
+
+
+def test_a_peak_needs_a_tenth_of_the_evaluations_on_either_side() -> None:
+    """Of 20 distances up to 2 the peak at 1.85 has two beyond it, that at 1.95 only one."""
+    kl = np.linspace(0.1, 2, 20) ** 2
+    for at, there in ((1.85, True), (1.95, False), (0.25, True), (0.15, False)):
+        fit = fit_distance(kl, reward_at(np.sqrt(kl), 1 + np.log(at), 1))
+        assert (fit["peak_kl"] is not None) == there
 
 
 @pytest.mark.parametrize("kl", [[], [0.0], [-1.0, 0.0], [2.0], [2.0, 2.0, 2.0], [1.0, 1.0, 0.0], [2.0, 2.0 + 1e-12]])
@@ -108,9 +116,28 @@ def test_intervals_cover_the_estimate_from_two_seeds_on() -> None:
     assert fit["bend_low"] < 0.7 < fit["bend_high"]
 
 
+def test_a_peak_has_an_interval_or_is_none() -> None:
+    """Seeds that peak at 2.7 within noise; and two of which one bends up, as do the resamples of it alone."""
+    kl, _, seeds = noisy(4)
+    reward = reward_at(np.sqrt(kl), 1.5, 1) + 0.05 * np.random.default_rng(0).normal(size=len(kl))
+    fit = fit_distance(kl, reward, seeds)
+    assert fit["peak_kl_low"] < np.e < fit["peak_kl_high"]
+    assert fit["peak_kl_low"] < fit["peak_kl"] < fit["peak_kl_high"]
+    kl, _, seeds = noisy(2)
+    bends = np.where(seeds == 0, 2.5, -0.5)
+    fit = fit_distance(
+        kl, reward_at(np.sqrt(kl), 1.5, 0) - bends * np.sqrt(kl) * np.log(np.sqrt(kl) + (kl == 0)), seeds
+    )
+    assert fit["bend"] == pytest.approx(1)
+    assert fit["bend_low"] == pytest.approx(-0.5)
+    assert fit["peak_kl"] is fit["peak_kl_low"] is fit["peak_kl_high"] is None
+    alone = fit_distance(kl[:7], reward_at(np.sqrt(KL), 1.5, 1), seeds[:7])
+    assert (alone["peak_kl"], alone["peak_kl_low"]) == (pytest.approx(np.e), None)
+
+
 def test_seeds_that_agree_have_intervals_without_width() -> None:
     fit = fit_distance(*noisy(3, noise=0))
-    assert [fit[end] for end in ENDS] == pytest.approx([2, 2, 0.7, 0.7])
+    assert [fit[end] for end in ENDS[:4]] == pytest.approx([2, 2, 0.7, 0.7])
 
 
 def test_no_interval_where_a_resample_determines_nothing() -> None:

@@ -26,7 +26,7 @@ def test_the_published_points() -> None:
     assert fit["r_squared"] == pytest.approx(1)
     assert fit["beta_star"] == pytest.approx({"eq15": 1.1050, "grid_minimum": 1.0814}, abs=5e-5)
     assert fit["augc_at_beta_star"]["eq15"] == pytest.approx(1.5 * 31.1)
-    assert (fit["n"], fit["exact_by_construction"], fit["beta_star_interval"]) == (3, True, None)
+    assert (fit["n"], fit["exact_by_construction"], fit["resamples"]) == (3, True, 0)
     assert names(fit) == {"exact_by_construction"}
 
 
@@ -126,28 +126,34 @@ def test_bootstrap_over_seeds() -> None:
     beta, augc = np.tile(BETAS, 5), np.tile(PUBLISHED, 5) * rng.gamma(50, 1 / 50, 15)
     fit = fit_power_law(beta, augc, seeds)
     interval = fit["beta_star_interval"]
-    assert interval["low"] < fit["beta_star"]["eq15"] < interval["high"]
-    assert (interval["level"], interval["resamples"], interval["seeds"]) == (0.95, 1000, 5)
-    for name in "abc":
-        low, high = fit["parameter_intervals"][name]
-        assert low < fit[name] < high
+    for estimates, ends in ((fit["beta_star"], interval), (fit, fit["parameter_intervals"])):
+        for name, (low, high) in ends.items():
+            assert low < estimates[name] < high
+    assert (interval.keys(), fit["parameter_intervals"].keys()) == (NO_STAR.keys(), set("abc"))
+    assert fit["resamples"] == 1000
     assert fit["r_squared"] < 1  # over the runs, not their means
     assert fit == fit_power_law(beta, augc, seeds)
     assert fit == fit_power_law(beta, augc, [f"seed {s}" for s in seeds])
     for alone in (fit_power_law(beta, augc), fit_power_law(BETAS, PUBLISHED, [0, 0, 0])):
-        assert alone["beta_star_interval"] is alone["parameter_intervals"] is None
+        assert alone["beta_star_interval"] == NO_STAR
+        assert (alone["parameter_intervals"], alone["resamples"]) == (dict.fromkeys("abc"), 0)
 
 
 def test_an_interval_is_refused_when_many_resamples_have_no_beta_star() -> None:
     fit = fit_power_law(BETAS * 2, [10, 30, 90, 30, 20, 20], [0] * 3 + [1] * 3)
-    assert fit["beta_star_interval"] is fit["parameter_intervals"] is None
-    assert "interval_refused" in names(fit)
+    assert (fit["beta_star_interval"], fit["parameter_intervals"]) == (NO_STAR, dict.fromkeys("abc"))
+    assert None not in fit["beta_star"].values()
+    refusals = [warning["message"] for warning in fit["warnings"] if warning["name"] == "interval_refused"]
+    assert len(refusals) == len(set(refusals)) == 2  # each names its reading
+    assert "interval_refused" not in names(fit_power_law(BETAS * 2, [100, 101, 102] * 2, [0] * 3 + [1] * 3))
 
 
 def test_seeds_that_agree_have_intervals_without_width() -> None:
     fit = fit_power_law(BETAS * 2, PUBLISHED * 2, [0] * 3 + [1] * 3)
     assert fit["parameter_intervals"] == {name: pytest.approx([fit[name]] * 2, rel=1e-6) for name in "abc"}
-    assert fit["beta_star_interval"]["low"] == pytest.approx(fit["beta_star"]["eq15"])
+    assert fit["beta_star_interval"] == {
+        reading: pytest.approx([star] * 2, rel=1e-6) for reading, star in fit["beta_star"].items()
+    }
 
 
 def test_a_baseline_on_its_bound_is_0() -> None:

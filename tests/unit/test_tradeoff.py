@@ -112,12 +112,32 @@ def test_seeds_that_differ_share_the_resamples() -> None:
     assert (share == share[0]).all()  # equal win rates: lambda says nothing
 
 
-@pytest.mark.parametrize(("worse", "better"), [(1.0, 2.0), (2.0, 1.0)])
-def test_a_beta_that_a_resample_misses_is_not_chosen_by_it(worse: float, better: float) -> None:
-    """Only seed 1 ran the better beta; a quarter of the resamples hold seed 0 alone."""
-    found = optimal_conservatism([worse, worse, better], [5.0, 5.0, 1.0], [0.5] * 3, [0, 1, 1])
-    share = np.array(found["support"]["share"])[:, found["support"]["betas"].index(worse)]
-    assert share == pytest.approx(np.full(len(share), 0.25), abs=0.05)
+def test_resamples_that_miss_a_beta_do_not_count() -> None:
+    """Only seed 1 ran beta 2, so that a quarter of the resamples, of seed 0 alone, say nothing of it."""
+    found = optimal_conservatism([1.0, 1.0, 2.0], [5.0, 5.0, 1.0], [0.5] * 3, [0, 1, 1])
+    assert found["support"]["resamples"] == pytest.approx(750, abs=40)
+    assert {tuple(share) for share in found["support"]["share"]} == {(0, 1)}
+    apart = optimal_conservatism([1.0, 2.0, 3.0], [5.0, 1.0, 3.0], [0.5, 0.6, 0.7], [0, 1, 2])
+    assert apart["support"]["resamples"] == pytest.approx(1000 * 6 / 27, abs=40)  # all three have to be drawn
+    assert apart["path"][0]["lambda_to_interval"] == pytest.approx([20, 20])
+
+
+def test_intervals_of_the_turning_lambdas() -> None:
+    """Seeds that turn at lambda 2, 4 and 12 with one gain in win rate: resamples turn at their means, from 2 to 12."""
+    augc = [0.0, 0.5, 0.0, 1.0, 0.0, 3.0]
+    found = optimal_conservatism([1.0, 2.0] * 3, augc, [0.5, 0.75] * 3, [0, 0, 1, 1, 2, 2])
+    assert steps(found) == [(0, 6, 1), (6, None, 2)]
+    assert found["path"][0]["lambda_to_interval"] == [2, 12]  # one resample in 27 is of one seed alone
+    assert found["path"][1]["lambda_to_interval"] is None
+    alone = optimal_conservatism([1.0, 2.0], augc[:2], [0.5, 0.75], [0, 0])
+    assert alone["path"][0]["lambda_to_interval"] is None
+
+
+def test_no_interval_where_resamples_never_turn() -> None:
+    """In seed 1 the larger beta wins less often: alone it is never worth its AUGC."""
+    found = optimal_conservatism([1.0, 2.0] * 2, [0.0, 1.0] * 2, [0.5, 1.0, 0.5, 0.25], [0, 0, 1, 1])
+    assert steps(found) == [(0, 8, 1), (8, None, 2)]
+    assert found["path"][0]["lambda_to_interval"] is None
 
 
 @settings(max_examples=30, deadline=None)

@@ -13,6 +13,7 @@ from scipy import stats
 from goodhart import trend
 from goodhart.errors import InputError
 
+NOTHING = {"statistic": None, "p_value": None, "smallest_p": None, "method": "undefined"}
 SMALL = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=5).map(np.array)
 
 
@@ -23,6 +24,7 @@ def test_three_betas_in_perfect_order_are_no_evidence(kind: str) -> None:
     assert found == {
         "statistic": pytest.approx(1),
         "p_value": pytest.approx(1 / 3),
+        "smallest_p": pytest.approx(1 / 3),
         "n": 3,
         "method": "exact permutation test, 6 arrangements",
     }
@@ -35,12 +37,13 @@ def test_against_scipy_and_enumeration(pairs: np.ndarray, kind: str) -> None:
     x, y = pairs.T
     found = trend.rank_correlation(x, y, kind)
     if len(set(x)) == 1 or len(set(y)) == 1:
-        assert found == {"statistic": None, "p_value": None, "n": len(x), "method": "undefined"}
+        assert found == {**NOTHING, "n": len(x)}
         return
     reference: Any = stats.spearmanr if kind == "spearman" else stats.kendalltau
     assert found["statistic"] == pytest.approx(reference(x, y).statistic)
     null = np.array([reference(x, order).statistic for order in permutations(y)])
     assert found["p_value"] == pytest.approx(np.mean(np.abs(null) >= abs(found["statistic"]) - 1e-9))
+    assert found["smallest_p"] == pytest.approx(np.mean(np.abs(null) >= np.abs(null).max() - 1e-9))
 
 
 @pytest.mark.parametrize(("kind", "reference"), [("spearman", stats.spearmanr), ("kendall", stats.kendalltau)])
@@ -67,19 +70,19 @@ def test_seeds_add_evidence() -> None:
         levels, seeds = np.tile([1, 2, 3], k), np.repeat(np.arange(k), 3)
         found = trend.seed_stratified_trend(levels, levels + 10 * seeds, seeds)
         assert found["statistic"] == pytest.approx(1)
-        assert found["p_value"] == pytest.approx(2 / 6**k)
+        assert found["p_value"] == found["smallest_p"] == pytest.approx(2 / 6**k)
         assert (found["n"], found["method"]) == (k, f"exact permutation test, {6**k} arrangements")
     k = 8
     levels, seeds = np.tile([1, 2, 3], k), np.repeat(np.arange(k), 3)
     found = trend.seed_stratified_trend(levels, levels, seeds)
-    assert found["p_value"] == 1 / 10_001
+    assert found["p_value"] == found["smallest_p"] == 1 / 10_001
     assert found["method"].startswith("Monte-Carlo")
 
 
 def test_stratified_p_by_hand() -> None:
-    """Two levels, two seeds, opposite orders: mean rho 0, and every arrangement is at least as extreme."""
+    """Two levels, two seeds, opposite orders: mean rho 0, and all 4 arrangements are as extreme; at best it is 2."""
     found = trend.seed_stratified_trend([1, 2, 1, 2], [0, 1, 1, 0], ["a", "a", "b", "b"])
-    assert (found["statistic"], found["p_value"], found["n"]) == (0, 1, 2)
+    assert (found["statistic"], found["p_value"], found["smallest_p"], found["n"]) == (0, 1, 0.5, 2)
     # One seed is rank correlation.
     one = trend.seed_stratified_trend([1, 2, 3, 4], [1, 3, 2, 4], [0] * 4)
     two = trend.rank_correlation([1, 2, 3, 4], [1, 3, 2, 4])
@@ -91,9 +94,8 @@ def test_seeds_without_order() -> None:
     found = trend.seed_stratified_trend([1, 2, 3, 1, 2, 3, 1], [1, 2, 3, 5, 5, 5, 9], [0, 0, 0, 1, 1, 1, 2])
     assert (found["statistic"], found["n"]) == (pytest.approx(0.5), 2)
     assert found["p_value"] == pytest.approx(1 / 3)
-    nothing = {"statistic": None, "p_value": None, "n": 1, "method": "undefined"}
-    assert trend.seed_stratified_trend([1, 2], [5, 5], [0, 0]) == nothing
-    assert trend.seed_stratified_trend([], [], []) == {**nothing, "n": 0}
+    assert trend.seed_stratified_trend([1, 2], [5, 5], [0, 0]) == {**NOTHING, "n": 1}
+    assert trend.seed_stratified_trend([], [], []) == {**NOTHING, "n": 0}
 
 
 def test_slopes_of_seeds_by_hand() -> None:

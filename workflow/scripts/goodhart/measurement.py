@@ -195,7 +195,7 @@ def trends(runs: pd.DataFrame) -> list[dict[str, Any]]:
         for title, column in TABLE1.items():
             known = part.sort_values(["seed", "beta"])
             never = column in CENSORED and known[column].isna().any() and not known[column].isna().all()
-            known = known.fillna({column: known["steps"].max() + 1}) if never else known.dropna(subset=[column])
+            known = known.fillna({column: known[column].max() + 1}) if never else known.dropna(subset=[column])
             beta, seed = known["beta"].to_numpy(), known["seed"].to_numpy()
             values = known[column].to_numpy(dtype=float)
             spearman, kendall = (_rank_correlations(beta, values, seed, kind) for kind in ("spearman", "kendall"))

@@ -40,7 +40,7 @@ def compare(beta: npt.ArrayLike, augc: npt.ArrayLike, power: dict[str, Any] | No
 
     `beta` > 0 and `augc` >= 0, one value a run; `power` is their `fit_power_law`, if it is at hand. Returns {"n",
     "betas", "curves": [{"name", "formula", "parameters", "k", "r_squared", "aicc", "delta", "weight"}], "warnings"};
-    the last three are None where AICc does not exist. AICc is that of AUGC in units of its largest value.
+    the last three are None where AICc does not exist.
     """
     x, y = finite_series("beta", beta), finite_series("augc", augc)
     betas, n, top = len(np.unique(x)), len(x), float(np.abs(y).max())
@@ -67,7 +67,8 @@ def compare(beta: npt.ArrayLike, augc: npt.ArrayLike, power: dict[str, Any] | No
         rss, k = float(np.sum(residuals**2)), len(parameters) + 1 - ("m" in parameters)
         total = float(np.sum((y / (top or 1) - (y / (top or 1)).mean()) ** 2))
         noise = max(rss / n, _ROUNDING**2)
-        aicc = n * np.log(noise) + 2 * k + 2 * k * (k + 1) / (n - k - 1) if n > k + 1 else None
+        likelihood = n * (np.log(noise) + 2 * np.log(top or 1))
+        aicc = likelihood + 2 * k + 2 * k * (k + 1) / (n - k - 1) if n > k + 1 else None
         rows.append(
             {
                 "name": name,
@@ -95,7 +96,8 @@ def rival_at(name: str, parameters: Mapping[str, float], beta: npt.ArrayLike) ->
         case "power law":
             return curve({"a": a, "b": b, "c": c}, x)
         case "power law without c":
-            return np.exp(np.log(a) + b * np.log(x))
+            with np.errstate(divide="ignore"):  # a may be too small for a number
+                return np.exp(np.log(a) + b * np.log(x))
         case "exponential":
             return a * np.exp(b * (x - m)) + c
     return a * x + c
