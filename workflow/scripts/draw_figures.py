@@ -17,7 +17,7 @@ from goodhart.errors import InputError
 from goodhart.summaries import GAPS, OVEROPTIMISATION, RUNS
 
 FIT = ["a", "b", "c", "r_squared", "beta_star", "augc_at_beta_star", "beta_star_interval", "warnings"]
-FIT += ["rivals", "tradeoff"]
+FIT += ["rivals", "tradeoff", "resamples"]
 QUALITY = ["pairs", "member_accuracy", "ensemble_accuracy", "calibration", "proxy_mean"]
 
 

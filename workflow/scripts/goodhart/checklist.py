@@ -1,7 +1,6 @@
 """Appendix F of the paper as a checklist: its ten metrics and four reproducibility items, each measured and placed.
 
-An item is met when the study has what the appendix asks for, not when the number is good; where it is not met, `value`
-says what is missing.
+An item is met when the study has what the appendix asks for, not when the number is good; `value` is what there is.
 """
 
 from __future__ import annotations
@@ -205,7 +204,8 @@ def _by_level(results: Results, column: str, offline: bool = False) -> str:
     for method, arm in panels:
         if column not in results.table1:
             values = results.runs[(results.runs["method"] == method) & (results.runs["arm"] == arm)]
-            of = [(level, mean_and_se(v.dropna())) for level, v in values.groupby("level")[column]]
+            ordered = values.sort_values("beta")
+            of = [(level, mean_and_se(v.dropna())) for level, v in ordered.groupby("level", sort=False)[column]]
             text = "; ".join(f"{level} {measured(v['mean'], v['se'])} (n = {v['n']})" for level, v in of)
         else:
             rows = results.levels(method, arm).iterrows()

@@ -71,7 +71,7 @@ def number(value: float | None, digits: int = 3) -> str:
     """A number with so many significant digits, a true minus sign and no exponent below a million; '-' for none."""
     if value is None or pd.isna(value):
         return "-"
-    text = f"{value:.{digits}g}"
+    text = f"{value + 0.0:.{digits}g}"  # + 0.0, as there is a -0.0
     if "e" in text and 1 <= abs(value) < 1e6:
         text = f"{value:.0f}"
     return text.replace("-", "−")
@@ -84,7 +84,8 @@ def measured(mean: float | None, se: float | None, interval: Sequence[float | No
         error = 0.0 if se <= 1e-12 * abs(mean) else se
         decimals = max(1 - math.floor(math.log10(error)), 0) if error else None
         if decimals is not None and decimals <= 6:
-            text = f"{mean:.{decimals}f} ± {error:.{decimals}f}".replace("-", "−")
+            rounded = round(mean, decimals) + 0.0
+            text = f"{rounded:.{decimals}f} ± {error:.{decimals}f}".replace("-", "−")
         else:
             text += f" ± {number(error, 2)}"
     if interval is not None and not any(end is None or pd.isna(end) for end in interval):
@@ -125,12 +126,14 @@ def direction(trend: Mapping[str, Any]) -> str:
         return "has no value in any run"
     if levels == 1:
         return "has values at one beta only"
+    if test["n"] == 0:
+        return "has no seed with values at two betas"
     if test["p_value"] is None:
         return "is the same at every beta, seed by seed"
     if decided(test):
         return "rises with beta" if test["statistic"] > 0 else "falls with beta"
     if test["smallest_p"] >= SIGNIFICANCE:
-        return f"cannot be called: in these {plural(test['n'], 'seed')} no order has a p below {test['smallest_p']:.3f}"
+        return f"cannot be called: in these {plural(test['n'], 'seed')} no order of the values has a p below {test['smallest_p']:.3f}"
     return f"shows no order in beta that {plural(test['n'], 'seed')} can tell from chance"
 
 

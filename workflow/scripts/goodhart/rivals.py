@@ -61,7 +61,8 @@ def compare(beta: npt.ArrayLike, augc: npt.ArrayLike, power: dict[str, Any] | No
     for name, parameters in fits.items():
         with np.errstate(all="ignore"):
             residuals = y / (top or 1) - rival_at(name, parameters, x) / (top or 1)
-        if not (np.isfinite(list(parameters.values())).all() and np.isfinite(residuals).all()):
+        vanished = name == "power law without c" and parameters["a"] == 0
+        if vanished or not (np.isfinite(list(parameters.values())).all() and np.isfinite(residuals).all()):
             names.append("left_out")
             continue
         rss, k = float(np.sum(residuals**2)), len(parameters) + 1 - ("m" in parameters)

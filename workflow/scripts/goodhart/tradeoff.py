@@ -15,7 +15,7 @@ from goodhart.trend import seed_resamples
 
 _RESAMPLES = 1_000
 _POINTS = 81
-_EQUAL = 1e-12  # win rates closer than this differ by rounding
+_EQUAL = 1e-12  # win rates and, relatively, lambdas closer than this differ by rounding
 
 
 def optimal_conservatism(
@@ -75,7 +75,7 @@ def lower_envelope(damage: FloatArray, quality: FloatArray) -> list[tuple[int, f
         if not len(better):
             return path
         crossings = (damage[better] - damage[now]) / (quality[better] - quality[now])
-        meeting = better[crossings == crossings.min()]
+        meeting = better[crossings <= crossings.min() * (1 + _EQUAL)]
         now = int(meeting[np.argmax(quality[meeting])])
         path.append((now, float(crossings.min())))
 
