@@ -133,7 +133,8 @@ def direction(trend: Mapping[str, Any]) -> str:
     if decided(test):
         return "rises with beta" if test["statistic"] > 0 else "falls with beta"
     if test["smallest_p"] >= SIGNIFICANCE:
-        return f"cannot be called: in these {plural(test['n'], 'seed')} no order of the values has a p below {test['smallest_p']:.3f}"
+        limit = f"no order of the values has a p below {test['smallest_p']:.3f}"
+        return f"cannot be called: in these {plural(test['n'], 'seed')} {limit}"
     return f"shows no order in beta that {plural(test['n'], 'seed')} can tell from chance"
 
 
