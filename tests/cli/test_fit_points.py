@@ -161,5 +161,5 @@ def test_good_points_leave_nothing_on_stderr(tmp_path: Path) -> None:
     points = written(tmp_path, "beta,augc/0.31,145.8/1,43/2.379,31.1")
     command = [sys.executable, str(SCRIPT), "--augc", points.name, "--output", "fit.json"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "read 3 points with beta, augc\n", "")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fit.json", "points.csv"]

@@ -48,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     win_rate = points["win_rate"].to_numpy() if "win_rate" in points else None
     fit["tradeoff"] = None if win_rate is None else optimal_conservatism(beta, augc, win_rate, seeds)
     write_json(args.output, fit)
+    used, ignored = ([str(c) for c in points if (c in COLUMNS) is known] for known in (True, False))
+    print(f"read {len(points)} points with {', '.join(used)}{'; ignored ' + ', '.join(ignored) if ignored else ''}")
 
 
 def read_points(path: Path) -> pd.DataFrame:

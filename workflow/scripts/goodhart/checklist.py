@@ -163,7 +163,7 @@ def _reproducibility(results: Results) -> Iterator[Item]:
         "b",
         "How the hacking threshold was derived",
         scales["threshold"] is not None,
-        f"75th percentile of the positive gaps of all runs: {number(scales['threshold'])} SD ({positive} of "
+        f"75th percentile of the positive gaps of all runs, all arms: {number(scales['threshold'])} SD ({positive} of "
         f"{len(results.gaps)} gaps are positive); of Eq. 2 as printed {number(scales['threshold_paper'])}",
         "tables/scales.json",
         "section 7.1, gap.hacking_threshold",

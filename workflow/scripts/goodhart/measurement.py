@@ -29,6 +29,7 @@ TABLE1 = {
     "True start": "true_start",
     "True end": "true_end",
     "KL end": "kl_end",
+    "Truncated end": "truncated_end",
     "Entropy (Eq. 11)": "entropy_prompt_offline",
     "Entropy, responses": "entropy_response_offline",
     "Entropy collapse (Eq. 11)": "entropy_prompt_collapse",

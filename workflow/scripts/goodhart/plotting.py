@@ -117,10 +117,10 @@ def augc_by_beta(tables: Tables) -> Figure:
             grid = np.linspace(low, high, 1000)
             drawn["power law (Eq. 14)"] = ax.plot(grid, curve(dict(fit), grid), "--", color=INK, lw=1)[0]
         inside = np.geomspace(betas[0], betas[-1], 200)  # a rival is drawn between the betas only
-        for name, shade in (("linear", "0.6"), ("exponential", "0.45")):
+        for name, dashes in (("linear", ":"), ("exponential", "-."), ("power law without c", (0, (6, 1, 1, 1, 1, 1)))):
             found = next((r["parameters"] for r in fit["rivals"]["curves"] if r["name"] == name), None)
             if found is not None:
-                drawn[name] = ax.plot(inside, rival_at(name, found, inside), ":", color=shade, lw=1)[0]
+                drawn[name] = ax.plot(inside, rival_at(name, found, inside), ls=dashes, color="0.45", lw=0.8)[0]
         heights, intervals = fit["augc_at_beta_star"], fit["beta_star_interval"]
         stars = {k: v if intervals[k] or not fit["resamples"] else None for k, v in fit["beta_star"].items()}
         look: dict[str, Any] = {"marker": "*", "ms": 9, "color": INK, "ls": "", "zorder": 4}

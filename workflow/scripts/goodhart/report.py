@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,17 +14,27 @@ from goodhart.checklist import Item
 from goodhart.pages import page, paragraphs, rows_table, section
 
 _NOTATION = (
-    "Numbers are means over seeds ± one standard error, with 95 % percentile bootstrap intervals over seeds in square "
-    "brackets (a handful of seeds makes these too narrow); n counts what a number rests on. Every p is two-sided and "
-    "counts permutations, all of them where they are few; within seeds, values change places inside a seed only, so "
-    f"that every seed adds evidence. A trend is called one below p = {f.SIGNIFICANCE}; the p are not corrected for "
-    "their number. All seeds share data, policy and rewards, whose choice no error here contains."
+    "Numbers are means over seeds ± one standard error, with 95 % percentile bootstrap intervals over seeds in square"
+    " brackets; with a handful of seeds these are too narrow, and of three they are no more than the smallest and the"
+    " largest. Every p is two-sided and counts permutations, all of them where they are few; within seeds, values "
+    "change places inside a seed only, so that every seed adds evidence. A trend is called one below p = "
+    f"{f.SIGNIFICANCE}; the p are not corrected for their number. All seeds share data, policy and rewards: no error "
+    "here says what others of these would have given."
 )
-
+_TERMS = (
+    "Goodhart gap: the rise of the proxy since the start of the online stage less the rise of the true reward, each "
+    "in its standard deviations (SD); Eq. 2 as printed stands beside it. AUGC: the area of its positive part over the"
+    " updates. Levels: p20 is the 20th percentile of Eq. 7, b0.10 an explicit beta. Arm: whose beta enters Eq. 10 "
+    "online. UQ: SD over the reward members (Eq. 13), r_UQ its correlation with the gap over a run. Onset: the first "
+    "evaluation over the hacking threshold, the 75th percentile of the positive gaps of all runs of all arms. KL end:"
+    " nats a response from the offline checkpoint. Truncated: responses cut at the token limit. Entropy collapse: "
+    "that of the offline checkpoint less that at the end. OOD distance and diversity: cosine, in the rewards' hidden "
+    "space. Win rate: over the reference policy, as the ensemble judges, ties a half."
+)
 _TRADEOFF = (
     "β* = argmin AUGC(β) − λ A(β) over the betas that were run, A the win rate of the offline checkpoint over the "
     "reference policy as the ensemble judges it. The paper gives λ no value. Intervals are of the λ at which resampled "
-    "seeds choose a later β."
+    "seeds choose a β further down."
 )
 _DISTANCE = (
     "R(d) = d (α − β log d), d = √KL from the offline checkpoint, least squares over the evaluations of all seeds; "
@@ -35,7 +46,8 @@ _DISTANCE = (
 def findings_page(results: f.Results) -> str:
     """The page of findings, each section with the tables it rests on."""
     sections = [
-        section("How to read the numbers", paragraphs([_NOTATION])),
+        section("In short", paragraphs(f.headline(results))),
+        section("How to read the numbers", paragraphs([_TERMS, f"{_NOTATION} {_sizes(results)}"])),
         section("Does AUGC rise with beta?", paragraphs(f.conservatism(results))),
         section("What of it is Eq. 10's second use of beta?", paragraphs(f.second_use(results))),
         section("Entropy against beta: Proposition 5.1", paragraphs(f.entropy(results))),
@@ -43,7 +55,10 @@ def findings_page(results: f.Results) -> str:
         section(
             "Every quantity by level, and against beta",
             rows_table("Table 1 with intervals", t.level_rows(results)),
-            rows_table("Trends: coefficient, p and n", t.trend_rows(results)),
+            rows_table(
+                "Trends: coefficient, p and n; a run without an onset counts as later than all others",
+                t.trend_rows(results),
+            ),
         ),
         section(
             "The power law, its beta*, and its rivals",
@@ -89,10 +104,20 @@ def checklist_page(items: Sequence[Item]) -> str:
         for item in items
     ]
     text = (
-        f"{met} of {len(items)} items are met. An item is met when the study has what the appendix asks for, whatever "
-        "the number says. Paths lie in the folder of the study. "
+        f"{met} of {len(items)} items are met. An item is met when every run or arm has what the appendix asks for, "
+        "whatever its value; where the data of an arm determine no power law or no beta*, items 9 and 10 are not, and "
+        "the page of findings says why. Paths lie in the folder of the study. "
     )
     return page("Appendix F: the benchmark's checklist", paragraphs([text + _NOTATION]) + rows_table("Items", rows))
+
+
+def _sizes(results: f.Results) -> str:
+    """What a run's measures rest on."""
+    n = int(results.gaps["n"].max())
+    return (
+        f"A run is measured on n = {n} evaluation problems, one response each, its entropies on the first "
+        f"{math.isqrt(n - 1) + 1} of them."
+    )
 
 
 def _rewards(results: f.Results) -> str:

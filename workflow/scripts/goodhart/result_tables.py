@@ -118,7 +118,12 @@ def fit_rows(results: Results) -> list[dict[str, str]]:
                 "exact by construction": "yes" if fit["exact_by_construction"] else "no",
                 "β* (Eq. 15) [95 %]": measured(star["eq15"], None, interval["eq15"]),
                 "AUGC at it": number(height["eq15"]),
-                "β* (grid minimum) [95 %]": measured(star["grid_minimum"], None, interval["grid_minimum"]),
+                "β* (grid minimum) [95 %]": measured(star["grid_minimum"], None, interval["grid_minimum"])
+                + (
+                    " (no interval)"
+                    if star["grid_minimum"] and fit["resamples"] and not interval["grid_minimum"]
+                    else ""
+                ),
                 "AUGC at that": number(height["grid_minimum"]),
             }
         )

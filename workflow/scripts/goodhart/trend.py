@@ -7,7 +7,7 @@ print 0.0 there, so every p here counts arrangements: all of them when few, else
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, reduce
-from itertools import permutations
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,7 @@ from goodhart.gap import FloatArray, finite_series
 
 IntArray = npt.NDArray[np.intp]
 
-_LARGEST_ENUMERATED = 8  # 8! = 40,320 orders
-_MOST_ARRANGEMENTS = 50_000
+_MOST_ARRANGEMENTS = 50_000  # 8 values without ties have 40,320
 _DRAWS = 10_000
 _NOTHING = {"statistic": None, "p_value": None, "smallest_p": None, "method": "undefined"}
 
@@ -38,8 +37,9 @@ def rank_correlation(x: npt.ArrayLike, y: npt.ArrayLike, kind: str = "spearman")
     n = len(x)
     if _constant(x) or _constant(y):
         return {**_NOTHING, "n": n}
-    exact = n <= _LARGEST_ENUMERATED
-    orders = _all_orders(n) if exact else _random_orders(n, np.random.default_rng(0))
+    x, y = _by_level(x, y)
+    exact = _arrangements(x) <= _MOST_ARRANGEMENTS
+    orders = _all_orders(_runs(x)) if exact else _random_orders(n, np.random.default_rng(0))
     observed = float(_coefficients(x, y, np.arange(n)[None], kind)[0])
     return {**_test(observed, _coefficients(x, y, orders, kind), exact), "n": n}
 
@@ -57,13 +57,13 @@ def seed_stratified_trend(
     if not len(x) == len(y) == len(labels):
         raise InputError(f"levels, values and seeds differ in length: {len(x)}, {len(y)} and {len(labels)}.")
     groups = [(x[labels == s], y[labels == s]) for s in np.unique(labels)]
-    groups = [(a, b) for a, b in groups if not _constant(a)]
+    groups = [_by_level(a, b) for a, b in groups if not _constant(a)]
     if all(_constant(b) for _, b in groups):
         return {**_NOTHING, "n": len(groups)}
     observed = sum(float(_coefficients(a, b, np.arange(len(a))[None])[0]) for a, b in groups)
-    exact = math.prod(math.factorial(len(a)) for a, _ in groups) <= _MOST_ARRANGEMENTS
+    exact = math.prod(_arrangements(a) for a, _ in groups) <= _MOST_ARRANGEMENTS
     if exact:
-        null = reduce(np.add.outer, [_coefficients(a, b, _all_orders(len(a))) for a, b in groups]).ravel()
+        null = reduce(np.add.outer, [_coefficients(a, b, _all_orders(_runs(a))) for a, b in groups]).ravel()
     else:
         rng = np.random.default_rng(0)
         null = np.sum([_coefficients(a, b, _random_orders(len(a), rng)) for a, b in groups], axis=0)
@@ -136,10 +136,35 @@ def _constant(x: FloatArray) -> bool:
     return len(x) < 2 or bool((x == x[0]).all())
 
 
-@lru_cache(maxsize=_LARGEST_ENUMERATED)
-def _all_orders(n: int) -> IntArray:
-    """All n! orders of n things, (n!, n)."""
-    return np.array(list(permutations(range(n))), dtype=np.intp)
+def _by_level(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Both series in the order of x."""
+    order = np.argsort(x, kind="stable")
+    return x[order], y[order]
+
+
+def _runs(x: FloatArray) -> tuple[int, ...]:
+    """How often each value occurs in a sorted series."""
+    return tuple(map(int, np.unique(x, return_counts=True)[1]))
+
+
+def _arrangements(x: FloatArray) -> int:
+    """In how many ways values can be dealt to the levels x; values that swap places at one level are one way."""
+    return math.factorial(len(x)) // math.prod(map(math.factorial, _runs(x)))
+
+
+@lru_cache(maxsize=16)
+def _all_orders(runs: tuple[int, ...]) -> IntArray:
+    """Every way to deal n things to levels that take so many each, (ways, n), the things of the first level first."""
+
+    def deal(things: tuple[int, ...], takes: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+        if not takes:
+            yield ()
+            return
+        for hand in combinations(things, takes[0]):
+            rest = tuple(t for t in things if t not in hand)
+            yield from (hand + others for others in deal(rest, takes[1:]))
+
+    return np.array(list(deal(tuple(range(sum(runs))), runs)), dtype=np.intp)
 
 
 def _random_orders(n: int, rng: np.random.Generator) -> IntArray:
