@@ -182,7 +182,7 @@ def conservatism(results: Results) -> Iterator[str]:
         yield (
             f"Arm {results.name(method, arm)}: AUGC, in SD × updates, is {values}. It {direction(trend)} "
             f"({evidence(trend)}). The paper reports that it rises, ρ = +1.00. AUGC keeps positive gaps only, so "
-            "that the noise of the evaluations makes it positive for a policy that does not move: a small one shows no hacking."
+            "that the noise of the evaluations makes it positive for a policy that does not move."
         )
         printed = results.trend(method, arm, "augc_paper")
         runs = results.runs[(results.runs["method"] == method) & (results.runs["arm"] == arm)]
