@@ -154,17 +154,23 @@ def write_sources(folder: Path) -> None:
 
 
 class Study:
-    """A finished tiny study: `study / "policy"` is a path in it, `study.run` repeats a step of it elsewhere."""
+    """A finished tiny study: `study / "policy"` is a path in it, `study.run` repeats a step of it elsewhere.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    `changes` replaces parts of every command line, for a study with other settings.
+    """
+
+    def __init__(self, root: Path, changes: Mapping[str, str] | None = None) -> None:
+        self.root, self.changes = root, changes or {}
 
     def __truediv__(self, path: str) -> Path:
         return self.root / path
 
     def arguments(self, name: str, outputs: Path, instead: Mapping[str, Path] | None = None) -> list[str]:
         """The command line of one step, with its outputs under `outputs` and some inputs replaced."""
-        return [self._path(word, outputs, instead or {}) for word in shlex.split(STEPS[name].replace(">", "+"))]
+        line = STEPS[name].replace(">", "+")
+        for old, new in self.changes.items():
+            line = line.replace(old, new)
+        return [self._path(word, outputs, instead or {}) for word in shlex.split(line)]
 
     def run(self, name: str, outputs: Path, instead: Mapping[str, Path] | None = None) -> None:
         importlib.import_module(name.partition("/")[0]).main(self.arguments(name, outputs, instead))

@@ -153,7 +153,7 @@ def test_a_response_that_was_cut_is_rewarded_as_cut(tiny: Study) -> None:
     rewards, _ = run.ensemble.score(prompts, texts, rollout.finished)
     assert step["proxy"] == pytest.approx(rewards.mean().item(), abs=1e-6)
     as_if_whole, _ = run.ensemble.score(prompts, texts)
-    assert abs(step["proxy"] - as_if_whole.mean().item()) > 1e-3
+    assert abs(step["proxy"] - as_if_whole.mean().item()) > 1e-5
 
 
 def test_a_seed_decides_every_bit(tiny: Study) -> None:
@@ -227,9 +227,9 @@ def test_the_penalty_alone_pulls_the_policy_back(tiny: Study) -> None:
         run.step()
     far = distance()
     run.ensemble.heads.zero_()
-    run.settings = replace(run.settings, beta=1.0, clip_norm=0.02)
+    run.settings = replace(run.settings, beta=1.0, clip_norm=0.05)
     run.optimizer = torch.optim.SGD(run.parameters, lr=1.0)  # type: ignore[assignment]
-    for _ in range(10):
+    for _ in range(20):
         assert run.step()["policy_loss"] == 0
     assert distance() < 0.9 * far
 

@@ -166,15 +166,15 @@ def test_beta_star_is_marked_only_where_it_exists(many: Tables) -> None:
     assert "zone" not in texts(draw("augc_by_beta", replace(many, fits=dict.fromkeys(many.fits, falling))))
 
 
-def test_rivals_are_dotted_between_the_betas(many: Tables, drawn: dict[tuple[str, str], Figure]) -> None:
+def test_rivals_are_thin_lines_between_the_betas(many: Tables, drawn: dict[tuple[str, str], Figure]) -> None:
     ax = drawn["augc_by_beta", "many"].axes[0]
-    dotted = [line for line in ax.lines if line.get_linestyle() == ":"]
+    thin = [line for line in ax.lines if line.get_linewidth() == 0.8]
     curves = {c["name"]: c["parameters"] for c in many.fits["dpo", "paper"]["rivals"]["curves"]}
-    for line, name in zip(dotted, ("linear", "exponential"), strict=True):
+    for line, name in zip(thin, ("linear", "exponential", "power law without c"), strict=True):
         x = line.get_xdata()
         assert (x[0], x[-1]) == pytest.approx((0.4, 2.5))
         assert line.get_ydata() == pytest.approx(rival_at(name, curves[name], x))
-    assert not [line for line in drawn["augc_by_beta", "one"].axes[0].lines if line.get_linestyle() == ":"]
+    assert not [line for line in drawn["augc_by_beta", "one"].axes[0].lines if line.get_linewidth() == 0.8]
 
 
 @pytest.mark.parametrize(("panel", "arm", "reward"), [(0, "paper", "proxy"), (3, "matched", "true")])
