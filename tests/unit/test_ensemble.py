@@ -211,9 +211,9 @@ def test_quality_by_hand() -> None:
 
 
 def test_calibration_bins_hold_both_sides_of_every_pair() -> None:
-    margin = torch.linspace(-4, 4, 101)[:, None]
+    margin = torch.linspace(-4, 4, 100)[:, None]  # none at 0, which rounding may put in either bin
     bins = quality(margin, torch.zeros_like(margin))["calibration"]
-    assert sum(b["n"] for b in bins) == 2 * 101
+    assert sum(b["n"] for b in bins) == 2 * 100
     assert [b["predicted"] for b in bins] == sorted(b["predicted"] for b in bins)
     assert len(bins) == 10
     for b, mirror in zip(bins, reversed(bins), strict=True):
