@@ -236,7 +236,7 @@ def test_the_penalty_alone_pulls_the_policy_back(tiny: Study) -> None:
     for _ in range(20):
         assert run.step()["policy_loss"] == 0
         nearest = min(nearest, distance())
-    assert nearest < 0.9 * far
+    assert nearest < 0.95 * far
 
 
 def test_rewards_without_spread_move_nothing(tiny: Study) -> None:
@@ -251,7 +251,7 @@ def test_rewards_without_spread_move_nothing(tiny: Study) -> None:
 
 
 def test_the_proxy_rises_when_it_is_followed(tiny: Study) -> None:
-    """By more than two standard errors of the mean of 4 x 32 rewards, whatever policy a processor's rounding trained."""
+    """By more than two standard errors of the mean of 4 x 32 rewards, whatever policy the rounding of a CPU trained."""
     sizes = {"prompts_per_step": 32, "sampling_batch": 32, "micro_batch": 32}
     run = online(tiny, replace(SETTINGS, **sizes, beta=1e-4, learning_rate=3e-2, clip_norm=1e9))
     steps = [run.step() for _ in range(24)]
