@@ -275,7 +275,7 @@ def items(made_up: Results) -> dict[str, Item]:
 @pytest.fixture(scope="module")
 def whole(many: Results) -> Results:
     """A study that lacks nothing: the made-up uncertainty is constant, so r_UQ has to be made up as well."""
-    return replace(many, runs=many.runs.assign(r_uq=0.5))
+    return replace(many, runs=many.runs.assign(r_uq=0.5, r_uq_differences=0.5, r_uq_paper=0.5))
 
 
 def test_all_items_in_the_order_of_the_appendix(whole: Results) -> None:
@@ -299,6 +299,12 @@ def undefined(trends: Any) -> list[dict[str, Any]]:
     [
         ("1", lambda whole: replace(whole, runs=whole.runs.assign(steps=201))),  # 5 are asked for, there are 4
         ("2", lambda whole: replace(whole, table1=whole.table1.assign(augc_n=2))),
+        ("3", lambda whole: replace(whole, runs=whole.runs.assign(entropy_prompt_offline=math.nan))),
+        ("4", lambda whole: replace(whole, runs=whole.runs.assign(entropy_response_collapse=math.nan))),
+        ("5", lambda whole: replace(whole, runs=whole.runs.assign(ood_distance_offline=math.nan))),
+        ("6", lambda whole: replace(whole, runs=whole.runs.assign(diversity_offline=math.nan))),
+        ("a", lambda whole: replace(whole, betas=whole.betas[1:])),
+        ("c", lambda whole: replace(whole, runs=whole.runs.iloc[1:])),
         ("7", lambda whole: replace(whole, trends=undefined(whole.trends))),
         ("8", lambda whole: replace(whole, runs=whole.runs.assign(r_uq=[None, *[0.5] * (len(whole.runs) - 1)]))),
         ("b", lambda whole: replace(whole, scales={**whole.scales, "threshold": None})),

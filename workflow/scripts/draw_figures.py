@@ -14,10 +14,8 @@ from pathlib import Path
 from goodhart.artifacts import publish, read_json, read_table
 from goodhart.commandline import parser, progress, run
 from goodhart.errors import InputError
-from goodhart.summaries import GAPS, OVEROPTIMISATION, RUNS
+from goodhart.summaries import GAPS, OVEROPTIMISATION, RUNS, read_fits
 
-FIT = ["a", "b", "c", "r_squared", "beta_star", "augc_at_beta_star", "beta_star_interval", "warnings"]
-FIT += ["rivals", "tradeoff", "resamples"]
 QUALITY = ["pairs", "member_accuracy", "ensemble_accuracy", "calibration", "proxy_mean"]
 
 
@@ -36,13 +34,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     gaps, runs = read_table(args.gaps, GAPS), read_table(args.runs, RUNS)
-    fits = {}
-    for path in args.fits:
-        method, _, arm = path.stem.partition("-")
-        fits[method, arm] = read_json(path, FIT)
-    missing = set(zip(runs["method"], runs["arm"], strict=True)) - set(fits)
-    if missing:
-        raise InputError(f"--fits: there is no {'-'.join(min(missing))}.json, yet {args.runs} has such runs.")
+    fits = read_fits(args.fits, runs)
     from goodhart.panels import Tables, save
     from goodhart.plotting import FIGURES, draw
 

@@ -16,11 +16,8 @@ from pathlib import Path
 
 from goodhart.artifacts import publish, read_json, read_table, write_json
 from goodhart.commandline import parser, run
-from goodhart.errors import InputError
-from goodhart.summaries import GAPS, OVEROPTIMISATION, RUNS
+from goodhart.summaries import GAPS, OVEROPTIMISATION, RUNS, read_fits
 
-FIT = ["a", "b", "c", "r_squared", "n", "exact_by_construction", "beta_star", "beta_star_interval"]
-FIT += ["augc_at_beta_star", "warnings", "parameter_intervals", "rivals", "tradeoff"]
 COVERAGE = ["rows_in_source", "pairs", "prompts", "tokens", "responses_by_source_model"]
 COVERAGE += ["identical_pairs_dropped", "pairs_with_tied_scores"]
 
@@ -42,12 +39,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     runs = read_table(args.runs, RUNS)
-    fits = {}
-    for method, arm in dict.fromkeys(zip(runs["method"], runs["arm"], strict=True)):
-        path = next((path for path in args.fits if path.stem == f"{method}-{arm}"), None)
-        if path is None:
-            raise InputError(f"--fits: there is no {method}-{arm}.json, yet {args.runs} has such runs.")
-        fits[method, arm] = read_json(path, FIT)
+    fits = read_fits(args.fits, runs)
     from goodhart.checklist import checklist
     from goodhart.findings import Results
     from goodhart.measurement import table1

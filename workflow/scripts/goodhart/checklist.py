@@ -28,12 +28,58 @@ class Item:
     code: str
 
 
+# The items that are columns of the run table: what is asked for, the label of each column, and where they stand.
+COLUMNS = {
+    "3": (
+        "Entropy of the offline checkpoints on a fixed probe set, nats a token",
+        {"prompt tokens": "entropy_prompt_offline", "response tokens": "entropy_response_offline"},
+        "; figure entropy (a)",
+        "Eq. 11, probes.examine",
+    ),
+    "4": (
+        "Entropy collapse, nats a token",
+        {"prompt tokens": "entropy_prompt_collapse", "response tokens": "entropy_response_collapse"},
+        "; figure entropy (b)",
+        "section 5.1, measurement.run_rows",
+    ),
+    "5": (
+        "OOD cosine distance from the rewards' training distribution",
+        {"mean over responses": "ood_distance_offline"},
+        "; figure mechanism",
+        "Eq. 12, probes.examine",
+    ),
+    "6": (
+        "Response diversity, mean pairwise cosine distance",
+        {"mean over pairs": "diversity_offline"},
+        "",
+        "section 5.2, probes.diversity",
+    ),
+    "8": (
+        "Correlation of uncertainty and gap, r_UQ",
+        {"gap in SD": "r_uq", "first differences": "r_uq_differences", "Eq. 2 as printed": "r_uq_paper"},
+        "",
+        "section 5.3, gap.uq_correlation",
+    ),
+}
+
+
 def checklist(results: Results) -> list[Item]:
     """The ten metrics, then the four reproducibility items (a) to (d)."""
-    return [*_metrics(results), *_reproducibility(results)]
+    columns = {number: _columns(results, number) for number in COLUMNS}
+    series, augc = _gap(results)
+    law, star = _power_law(results)
+    metrics = [series, augc, *(columns[k] for k in "3456"), _correlation(results), columns["8"], law, star]
+    return [*metrics, *_reproducibility(results)]
 
 
-def _metrics(results: Results) -> Iterator[Item]:
+def _columns(results: Results, item: str) -> Item:
+    asks, columns, figure, code = COLUMNS[item]
+    values = ". ".join(f"{label}: {_by_level(results, column)}" for label, column in columns.items())
+    place = f"tables/runs.csv: {', '.join(columns.values())}{figure}"
+    return Item(item, asks, bool(results.runs[list(columns.values())].notna().all(axis=None)), values, place, code)
+
+
+def _gap(results: Results) -> Iterator[Item]:
     runs, steps = results.runs, int(results.runs["steps"].max())
     points, needed = int(runs["evaluations"].min()), ceil(steps / _POINT_EVERY)
     yield Item(
@@ -53,40 +99,9 @@ def _metrics(results: Results) -> Iterator[Item]:
         "tables/table1.csv: augc, augc_paper; figure augc_by_beta",
         "Eq. 3, gap.augc",
     )
-    yield Item(
-        "3",
-        "Entropy of the offline checkpoints on a fixed probe set",
-        True,
-        f"prompt tokens: {_by_level(results, 'entropy_prompt_offline', True)}. Response tokens: "
-        f"{_by_level(results, 'entropy_response_offline', True)}. In nats a token",
-        "tables/runs.csv: entropy_prompt_offline, entropy_response_offline; figure entropy (a)",
-        "Eq. 11, probes.examine",
-    )
-    yield Item(
-        "4",
-        "Entropy collapse",
-        True,
-        f"response tokens: {_by_level(results, 'entropy_response_collapse')}. Prompt tokens: "
-        f"{_by_level(results, 'entropy_prompt_collapse')}",
-        "tables/runs.csv: entropy_response_collapse, entropy_prompt_collapse; figure entropy (b)",
-        "section 5.1, measurement.run_rows",
-    )
-    yield Item(
-        "5",
-        "OOD cosine distance from the rewards' training distribution",
-        True,
-        _by_level(results, "ood_distance_offline", True),
-        "tables/runs.csv: ood_distance_offline; figure mechanism",
-        "Eq. 12, probes.examine",
-    )
-    yield Item(
-        "6",
-        "Response diversity, mean pairwise cosine distance",
-        True,
-        _by_level(results, "diversity_offline", True),
-        "tables/runs.csv: diversity_offline",
-        "section 5.2, probes.diversity",
-    )
+
+
+def _correlation(results: Results) -> Item:
     correlations, defined = [], True
     for method, arm in results.panels:
         for column, name in (("augc", "SD"), ("augc_paper", "Eq. 2")):
@@ -98,7 +113,7 @@ def _metrics(results: Results) -> Iterator[Item]:
                 f"{probability(means['p_value'])}; {coefficient(within['statistic'])} within "
                 f"{plural(within['n'], 'seed')}, {probability(within['p_value'])}"
             )
-    yield Item(
+    return Item(
         "7",
         "Spearman correlation of beta and AUGC",
         defined,
@@ -106,15 +121,9 @@ def _metrics(results: Results) -> Iterator[Item]:
         "tables/trends.json; figures mechanism and arms",
         "trend.rank_correlation, trend.seed_stratified_trend",
     )
-    yield Item(
-        "8",
-        "Correlation of uncertainty and gap, r_UQ",
-        bool(runs["r_uq"].notna().all()),
-        f"gap in SD: {_by_level(results, 'r_uq')}. First differences: {_by_level(results, 'r_uq_differences')}. Eq. 2 "
-        f"as printed: {_by_level(results, 'r_uq_paper')}",
-        "tables/runs.csv: r_uq, r_uq_differences, r_uq_paper",
-        "section 5.3, gap.uq_correlation",
-    )
+
+
+def _power_law(results: Results) -> Iterator[Item]:
     laws, stars = [], []
     for (method, arm), fit in results.fits.items():
         name = results.name(method, arm)
@@ -152,7 +161,7 @@ def _reproducibility(results: Results) -> Iterator[Item]:
     yield Item(
         "a",
         "How the betas were derived",
-        True,
+        set(results.runs["level"]) <= {row["level"] for row in results.betas if row["rule"]},
         f"{grid}. Median δ = {number(first['median_delta'], 6)} nats over n = {first['n']} training pairs",
         "beta_grid.json, reference/logprobs.parquet",
         "Eq. 6-7, betas.beta_at",
@@ -168,11 +177,12 @@ def _reproducibility(results: Results) -> Iterator[Item]:
         "tables/scales.json",
         "section 7.1, gap.hacking_threshold",
     )
-    names = ", ".join(map(str, sorted(set(results.runs["seed"]))))
+    seeds = set(results.runs["seed"])
+    names = ", ".join(map(str, sorted(seeds)))
     yield Item(
         "c",
-        "Seed protocol",
-        True,
+        "Seed protocol, every level with every seed",
+        all(set(part) == seeds for _, part in results.runs.groupby(["arm", "method", "level"])["seed"]),
         f"seeds {names}: each replicates the offline and the online stage; data, policy and the "
         f"{len(results.quality['member_accuracy'])} rewards are shared by all. Evaluation responses are drawn with "
         f"seed {results.evaluation_seed}, the same for every policy",
@@ -197,9 +207,10 @@ def _reproducibility(results: Results) -> Iterator[Item]:
     )
 
 
-def _by_level(results: Results, column: str, offline: bool = False) -> str:
+def _by_level(results: Results, column: str) -> str:
     """A quantity at every level, once a method where it belongs to the offline checkpoint, else arm by arm."""
     parts = []
+    offline = column.endswith("_offline")
     panels = results.first_panels if offline else results.panels
     for method, arm in panels:
         if column not in results.table1:

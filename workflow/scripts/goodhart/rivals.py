@@ -43,32 +43,30 @@ def compare(beta: npt.ArrayLike, augc: npt.ArrayLike, power: dict[str, Any] | No
     the last three are None where AICc does not exist.
     """
     x, y = finite_series("beta", beta), finite_series("augc", augc)
-    betas, n, top = len(np.unique(x)), len(x), float(np.abs(y).max())
+    betas, n, unit = len(np.unique(x)), len(x), float(np.abs(y).max()) or 1.0
+    v = y / unit
     names = ["too_few_betas"] * (betas < 3) + ["saturated"] * (betas == 3)
-    fits: dict[str, dict[str, float]] = {"constant": {"c": float((y / (top or 1)).mean() * top)}}
-    if np.ptp(y) <= 1e-12 * top:
+    fits: dict[str, dict[str, float]] = {"constant": {"c": float(v.mean())}}
+    if np.ptp(v) <= 1e-12:
         names = ["nothing_varies"]
     else:
         with np.errstate(all="ignore"):  # extreme betas overflow on the way to being left out
-            fits |= _fits(x, y / top, betas)
-        for parameters in fits.values():
-            parameters |= {name: parameters[name] * top for name in ("a", "c") if name in parameters}
-        fits["constant"] = {"c": float((y / top).mean() * top)}
-        law = power or fit_power_law(x, y)
-        if law["b"] is not None:
-            fits["power law"] = {k: law[k] for k in "abc"}
+            fits |= _fits(x, v, betas)
+    fits = {name: {k: p * unit if k in "ac" else p for k, p in found.items()} for name, found in fits.items()}
+    law = power or fit_power_law(x, y)
+    if law["b"] is not None:
+        fits["power law"] = {k: law[k] for k in "abc"}
+    total = float(np.sum((v - v.mean()) ** 2))
     rows = []
     for name, parameters in fits.items():
         with np.errstate(all="ignore"):
-            residuals = y / (top or 1) - rival_at(name, parameters, x) / (top or 1)
+            residuals = v - rival_at(name, parameters, x) / unit
         vanished = name == "power law without c" and parameters["a"] == 0
         if vanished or not (np.isfinite(list(parameters.values())).all() and np.isfinite(residuals).all()):
             names.append("left_out")
             continue
         rss, k = float(np.sum(residuals**2)), len(parameters) + 1 - ("m" in parameters)
-        total = float(np.sum((y / (top or 1) - (y / (top or 1)).mean()) ** 2))
-        noise = max(rss / n, _ROUNDING**2)
-        likelihood = n * (np.log(noise) + 2 * np.log(top or 1))
+        likelihood = n * (np.log(max(rss / n, _ROUNDING**2)) + 2 * np.log(unit))
         aicc = likelihood + 2 * k + 2 * k * (k + 1) / (n - k - 1) if n > k + 1 else None
         rows.append(
             {

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from goodhart.artifacts import read_json
+from goodhart.errors import InputError
 from goodhart.records import CELL, MEASURES
 from goodhart.tables import FLAG, FLOAT, INT, TEXT, table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # The trajectories of a study with both Goodhart gaps (Eq. 2 as printed, and the scale-free form).
 GAPS = table(
@@ -62,3 +71,17 @@ OVEROPTIMISATION = table(
         **{f"{name}{end}": FLOAT for name in ("alpha", "bend", "peak_kl") for end in ("", "_low", "_high")},
     },
 )
+
+# The keys of a fit, as fit_power_law.py writes it.
+FIT = ["a", "b", "c", "r_squared", "n", "exact_by_construction", "parameter_intervals", "beta_star"]
+FIT += ["beta_star_interval", "augc_at_beta_star", "resamples", "warnings", "rivals", "tradeoff"]
+
+
+def read_fits(paths: Sequence[Path], runs: pd.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
+    """The fit of every (method, arm) of the runs, in their order, from files named <method>-<arm>.json."""
+    files, fits = {path.stem: path for path in paths}, {}
+    for method, arm in dict.fromkeys(zip(runs["method"], runs["arm"], strict=True)):
+        if f"{method}-{arm}" not in files:
+            raise InputError(f"--fits: there is no {method}-{arm}.json, yet there are such runs.")
+        fits[method, arm] = read_json(files[f"{method}-{arm}"], FIT)
+    return fits
