@@ -33,7 +33,7 @@ _ARMS = " ".join(
 
 def _derive(stage: str, length: str) -> str:
     return (
-        f"--model @policy --preferences @data/preferences.parquet --memory-gb 1 --multiplier 1 {length} --seed 0"
+        f"--model @policy --preferences @data/preferences.parquet --memory-gb 1 {length} --seed 0"
         f" {_OVERRIDES}"
         f" --output >derived/{stage}.json"
     )
@@ -85,7 +85,7 @@ CHAIN: dict[str, str] = {
     "collect_derived": "--stages offline=@derived/offline.json reward=@derived/reward.json"
     " online=@derived/online.json --output >derived.json",
     "score_reference": f"--preferences @data/preferences.parquet {_POLICY} --derived @derived/offline.json"
-    " --batch-size 32 --output >reference/logprobs.parquet",
+    " --output >reference/logprobs.parquet",
     "sample_reference": f"--problems @data/problems.parquet {_POLICY} {_SAMPLING} --seed 1"
     " --output >reference/responses.parquet",
     "derive_beta/p20": "--level p20 --logprobs @reference/logprobs.parquet --output >beta/p20.json",
@@ -98,7 +98,7 @@ CHAIN: dict[str, str] = {
         for k in range(2)
     },
     "evaluate_rewards": f"{_MEMBERS} --preferences @data/preferences.parquet {_BACKBONE}"
-    " --derived @derived/reward.json --responses @reference/responses.parquet --batch-size 32 --seed 1"
+    " --derived @derived/reward.json --responses @reference/responses.parquet --seed 1"
     " --quality >reward/quality.json --centroid >reward/centroid.safetensors --baseline >reward/baseline.parquet",
     **{f"train_offline/{checkpoint}": _offline(checkpoint) for checkpoint in _CHECKPOINTS},
     **{f"probe_offline/{checkpoint}": _probe(checkpoint) for checkpoint in _CHECKPOINTS},
@@ -172,8 +172,11 @@ class Study:
             line = line.replace(old, new)
         return [self._path(word, outputs, instead or {}) for word in shlex.split(line)]
 
-    def run(self, name: str, outputs: Path, instead: Mapping[str, Path] | None = None) -> None:
-        importlib.import_module(name.partition("/")[0]).main(self.arguments(name, outputs, instead))
+    def run(
+        self, name: str, outputs: Path, instead: Mapping[str, Path] | None = None, precision: str = "float32"
+    ) -> None:
+        arguments = self.arguments(name, outputs, instead)
+        importlib.import_module(name.partition("/")[0]).main([precision if a == "float32" else a for a in arguments])
 
     def _path(self, word: str, outputs: Path, instead: Mapping[str, Path]) -> str:
         before, mark, path = word.rpartition("@")

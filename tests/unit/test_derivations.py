@@ -99,7 +99,7 @@ def test_record_of_the_paper() -> None:
         "overridden": False,
     }
     assert made["values"]["batch_size"]["value"] == 4
-    assert record(multiplier=2)["values"]["batch_size"]["value"] == 8
+    assert made["values"]["inference_batch_size"]["value"] == 8
     assert made["inputs"]["trainable_parameters"] == 83_886_080
     assert made["inputs"]["projections"] == [
         {"in": 5120, "out": 5120, "matrices": 80},
@@ -138,7 +138,6 @@ def test_warmup_follows_the_length_of_the_stage() -> None:
         ({"parameters": -1.0}, "parameters"),
         ({"memory_gb": 0}, "memory_gb"),
         ({"n": 0}, "n must"),
-        ({"multiplier": 3}, "multiplier"),
         ({"token_counts": []}, "token_counts"),
         ({"token_counts": [0, 0]}, "token_counts"),
         ({"projections": []}, "trainable"),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from transformers import Qwen3Model
 
 from goodhart import training
 from goodhart.artifacts import read_json
 from goodhart.derivations import FORMULAS, values
+from goodhart.errors import InputError
 from goodhart.models import load_policy, load_tokenizer, lora_config
 from goodhart.offline import CachedReferenceDPOTrainer, config
 from tiny_study import Study
@@ -32,50 +35,53 @@ def derived(parameters: float = 1e5, **used: float) -> dict[str, Any]:
 @pytest.mark.parametrize(("rows", "epochs", "logging"), [(100, 2, 1), (3_200, 1, 5), (3_201, 1, 5), (1, 1, 1)])
 def test_arguments_by_hand(rows: int, epochs: int, logging: int) -> None:
     """3,201 rows in batches of 32 are 101 steps, of which every fifth is logged; the warm-up is the derived one."""
-    found = training.arguments(derived(), "float32", rows, epochs, 7, Path("out"))
+    found = training.arguments(derived(), "float32", rows, epochs, 7, Path("out"), 8)
     assert found["warmup_steps"] == 9
     assert found["logging_steps"] == logging
-    assert (found["per_device_train_batch_size"], found["num_train_epochs"]) == (32, epochs)
+    assert (found["per_device_train_batch_size"], found["gradient_accumulation_steps"]) == (8, 4)
+    assert found["num_train_epochs"] == epochs
     assert (found["learning_rate"], found["weight_decay"], found["max_grad_norm"]) == (3e-4, 0.01, 1.1)
     assert (found["seed"], found["data_seed"]) == (7, 7)
     assert found["disable_dropout"] is False
     assert found["max_length"] is None
 
 
-def test_only_large_models_compute_activations_twice() -> None:
-    found = [
-        training.arguments(derived(size), "float32", 9, 1, 0, Path("out"))["gradient_checkpointing"]
-        for size in (1e5, 1e9)
-    ]
-    assert found == [False, True]
+def test_only_a_large_model_trades_time_and_order_for_memory() -> None:
+    found = [training.arguments(derived(size), "float32", 9, 1, 0, Path("out"), 32) for size in (1e5, 1e9)]
+    assert [each["gradient_checkpointing"] for each in found] == [False, True]
+    assert [each["train_sampling_strategy"] for each in found] == ["random", "group_by_length"]
 
 
-def test_rows_become_a_dataset_as_they_are() -> None:
-    assert list(training.tokenized(ROWS)) == ROWS
+def test_rows_become_a_dataset_with_their_lengths() -> None:
+    assert list(training.tokenized(ROWS)) == [{**row, "length": 5} for row in ROWS]
+    assert list(training.tokenized([{"chosen_ids": [1, 2], "rejected_ids": [1, 2, 3]}])["length"]) == [3]
 
 
-def trainer(tiny: Study, folder: Path, dropout: float, precision: str = "float32") -> CachedReferenceDPOTrainer:
-    rows = [{**row, "ref_chosen_logps": -3.0, "ref_rejected_logps": -4.0} for row in ROWS]
-    arguments = training.arguments(derived(batch_size=2), precision, len(rows), 1, 0, folder)
-    return CachedReferenceDPOTrainer(
+def builder(
+    tiny: Study, dropout: float, rows: list[dict[str, Any]] = ROWS, precision: str = "float32"
+) -> Callable[[dict[str, Any]], CachedReferenceDPOTrainer]:
+    data = training.tokenized([{**row, "ref_chosen_logps": -3.0, "ref_rejected_logps": -4.0} for row in rows])
+    return lambda settings: CachedReferenceDPOTrainer(
         model=load_policy(tiny / "policy", precision),
-        args=config("dpo", 0.5, arguments),
-        train_dataset=training.tokenized(rows),
+        args=config("dpo", 0.5, settings),
+        train_dataset=data,
         processing_class=load_tokenizer(tiny / "policy"),
         peft_config=lora_config(4, 8, dropout, "CAUSAL_LM"),
     )
 
 
-def test_the_derived_dropout_is_applied_in_training(tiny: Study, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["float32", "nf4"])
+def test_the_derived_dropout_is_applied_in_training(tiny: Study, tmp_path: Path, precision: str) -> None:
     """TRL turns dropout off unless told otherwise; Appendix C gives this study the most it allows."""
     dropout = values(read_json(tiny / "derived/offline.json"))["lora_dropout"]
     assert dropout == 0.10
-    loop = trainer(tiny, tmp_path, dropout)
+    settings = training.arguments(derived(batch_size=2), precision, len(ROWS), 1, 0, tmp_path, 2)
+    loop = builder(tiny, dropout, precision=precision)(settings)
     seen: list[tuple[bool, float]] = []
     for module in loop.model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.register_forward_hook(lambda layer, *_: seen.append((layer.training, layer.p)))
-    training.train(loop)
+    training.fit(loop)
     assert set(seen) == {(True, 0.10)}
     with torch.no_grad():  # B is no longer 0, so what dropout leaves of A's input shows
         first, second = (loop.model.train()(input_ids=torch.tensor([[5, 6, 7, 8]])).logits for _ in range(2))
@@ -83,9 +89,10 @@ def test_the_derived_dropout_is_applied_in_training(tiny: Study, tmp_path: Path)
 
 
 def test_training_returns_numbers_and_changes_the_adapter_only(tiny: Study, tmp_path: Path) -> None:
-    loop = trainer(tiny, tmp_path, 0.0)
+    settings = training.arguments(derived(batch_size=2), "float32", len(ROWS), 1, 0, tmp_path, 2)
+    loop = builder(tiny, 0.0)(settings)
     before = {name: p.clone() for name, p in loop.model.named_parameters()}
-    history = training.train(loop)
+    history = training.fit(loop)
     assert [row["epoch"] for row in history] == [0.5, 1.0]
     assert all(type(value) is float for row in history for value in row.values())
     changed = {name for name, p in loop.model.named_parameters() if not torch.equal(p, before[name])}
@@ -93,12 +100,53 @@ def test_training_returns_numbers_and_changes_the_adapter_only(tiny: Study, tmp_
     assert all(".lora_" in name for name in changed)
 
 
-@pytest.mark.parametrize("precision", ["float32", "nf4"])
-def test_trainable_weights_are_float32_whatever_the_base(tiny: Study, tmp_path: Path, precision: str) -> None:
-    loop = trainer(tiny, tmp_path, 0.0, precision)
-    kinds: list[Any] = []
-    loop.model.register_forward_pre_hook(
-        lambda model, *_: kinds.extend(p.dtype for p in model.parameters() if p.requires_grad)
-    )
-    training.train(loop)
-    assert set(kinds) == {torch.float32}
+VARIED = [
+    {"prompt_ids": [5, 6 + i], "chosen_ids": [7 + i, 8, 1], "rejected_ids": [9, 20 + i, *range(10, 10 + i), 1]}
+    for i in range(8)
+]
+
+
+def test_a_batch_too_large_for_memory_is_halved_and_trains_the_same(
+    tiny: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The forward pass of more than four rows (two pairs) fails as a full GPU does; half the batch, twice the
+    accumulation gives the losses and the adapter of the whole batch."""
+    build = builder(tiny, 0.0, VARIED)
+    call = (derived(batch_size=8, warmup_steps=0), "float32", len(VARIED), 3, 0, tmp_path)
+    whole, record = training.train(build, *call)
+    assert (record["micro_batch"], record["accumulation"]) == (8, 1)
+    forward = Qwen3Model.forward
+
+    def small(self: Qwen3Model, input_ids: torch.Tensor, **rest: Any) -> Any:
+        if len(input_ids) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        return forward(self, input_ids=input_ids, **rest)
+
+    monkeypatch.setattr(Qwen3Model, "forward", small)
+    halved, again = training.train(build, *call)
+    assert (again["micro_batch"], again["accumulation"]) == (2, 4)
+    assert "training: 8 rows do not fit into memory, going on with 4" in capsys.readouterr().err
+    losses = [[row["loss"] for row in each["history"]] for each in (record, again)]
+    assert len(losses[0]) == 3
+    assert losses[1] == pytest.approx(losses[0], abs=1e-5)
+    for (name, one), (_, other) in zip(whole.named_parameters(), halved.named_parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-4), name
+
+
+def test_a_large_model_sees_rows_of_like_length_together(tiny: Study, tmp_path: Path) -> None:
+    rows = [{**ROWS[0], "chosen_ids": [7] * (1 + i * 37 % 64)} for i in range(64)]
+    settings = training.arguments(derived(parameters=1e9, batch_size=4), "float32", len(rows), 1, 0, tmp_path, 4)
+    loop = builder(tiny, 0.0, rows)(settings)
+    lengths = [loop.train_dataset[i]["length"] for i in loop._get_train_sampler(loop.train_dataset)]
+    assert sorted(lengths) == sorted(loop.train_dataset["length"])
+    spans = [max(lengths[i : i + 4]) - min(lengths[i : i + 4]) for i in range(0, 64, 4)]
+    assert sum(spans) / len(spans) < 16  # rows drawn at random would span 39 tokens on average
+    training.fit(loop)  # and checkpointing and grouping go together
+
+
+def test_a_batch_that_the_processes_cannot_share_is_refused(
+    tiny: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="batch_size 15 cannot be split over 2 processes"):
+        training.train(builder(tiny, 0.0), derived(batch_size=15), "float32", 4, 1, 0, tmp_path)

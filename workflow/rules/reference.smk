@@ -23,7 +23,7 @@ rule derive_hyperparameters:
         seed=config["preferences"]["seed"],
     shell:
         "python workflow/scripts/derive_hyperparameters.py --model {input.model} --preferences {input.preferences}"
-        " --memory-gb {params.memory} --multiplier 1 {params.length} --seed {params.seed} {params.overrides}"
+        " --memory-gb {params.memory} {params.length} --seed {params.seed} {params.overrides}"
         " --output {output} &> {log}"
 
 
@@ -70,10 +70,9 @@ rule score_reference:
         code=code("score_reference"),
         threads=config["threads"],
         precision=config["precision"],
-        batch=study.sampling_batch(config),
     shell:
         "python workflow/scripts/score_reference.py --preferences {input.preferences} --policy {input.policy}"
-        " --precision {params.precision} --derived {input.derived} --batch-size {params.batch} --threads {params.threads}"
+        " --precision {params.precision} --derived {input.derived} --threads {params.threads}"
         " --output {output} &> {log}"
 
 

@@ -79,10 +79,9 @@ rule evaluate_rewards:
         code=code("evaluate_rewards"),
         threads=config["threads"],
         precision=config["precision"],
-        batch=study.sampling_batch(config),
         seed=config["evaluation"]["seed"],
     shell:
         "python workflow/scripts/evaluate_rewards.py --members {input.members} --preferences {input.preferences}"
         " --backbone {input.backbone} --precision {params.precision} --derived {input.derived}"
-        " --responses {input.responses} --batch-size {params.batch} --seed {params.seed} --threads {params.threads}"
+        " --responses {input.responses} --seed {params.seed} --threads {params.threads}"
         " --quality {output.quality} --centroid {output.centroid} --baseline {output.baseline} &> {log}"

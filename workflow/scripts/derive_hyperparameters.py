@@ -1,7 +1,7 @@
 r"""Derive the hyperparameters of one stage from architecture, hardware and data (Appendix C), overrides beside them.
 
     python workflow/scripts/derive_hyperparameters.py --model policy --preferences preferences.parquet \
-        --memory-gb 80 --multiplier 1 --epochs 1 --seed 0 --override learning_rate=5e-3 --output derived/offline.json
+        --memory-gb 80 --epochs 1 --seed 0 --override learning_rate=5e-3 --output derived/offline.json
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--model", type=Path, required=True, help="model folder of the stage: policy or reward backbone")
     args.add_argument("--preferences", type=Path, required=True)
     args.add_argument("--memory-gb", type=float, required=True, help="V_GB of Eq. B.3")
-    args.add_argument("--multiplier", type=int, choices=(1, 2), required=True, help="m of Eq. B.3: 1 training, 2 not")
     length = args.add_mutually_exclusive_group(required=True)
     length.add_argument("--epochs", type=int, help="passes over the training pairs, of which the warm-up is a part")
     length.add_argument("--steps", type=int, help="updates, where the stage does not go by epochs")
@@ -58,7 +57,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         token_counts=counts,
         steps=args.steps,
         epochs=args.epochs or 1,
-        multiplier=args.multiplier,
         overrides=overrides,
     )
     write_json(args.output, derived)

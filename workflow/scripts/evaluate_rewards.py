@@ -5,7 +5,7 @@ ensemble's rewards of the reference policy's responses, the baseline of every wi
 
     python workflow/scripts/evaluate_rewards.py --members member-0/adapter member-1/adapter --preferences \
         preferences.parquet --backbone policy --precision float32 --derived derived/reward.json --responses \
-        reference/responses.parquet --batch-size 64 --seed 0 --threads 1 --quality quality.json \
+        reference/responses.parquet --seed 0 --threads 1 --quality quality.json \
         --centroid centroid.safetensors --baseline baseline.parquet
 """
 
@@ -28,7 +28,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--precision", choices=PRECISIONS, required=True)
     args.add_argument("--derived", type=Path, required=True, help="derived/reward.json")
     args.add_argument("--responses", type=Path, required=True, help="the reference policy's responses")
-    args.add_argument("--batch-size", type=int, required=True)
     args.add_argument("--seed", type=int, required=True, help="draws the responses of the centroid")
     args.add_argument("--threads", type=int, required=True)
     args.add_argument("--quality", type=Path, required=True)
@@ -53,12 +52,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     from goodhart.probes import probe_size
 
     check_model(args.backbone)
+    used = values(derived)
     ensemble = RewardEnsemble(
         load_reward_backbone(args.backbone, args.precision),
         load_tokenizer(args.backbone),
         args.members,
-        args.batch_size,
-        values(derived)["max_length"],
+        used["inference_batch_size"],
+        used["max_length"],
     )
     prompts = held_out["prompt"].tolist()
     chosen, _ = ensemble.score(prompts, held_out["chosen"].tolist())

@@ -1,7 +1,7 @@
 r"""Log-probabilities of every preference response under the reference policy, in one pass (Eq. 6, and DPO's reference).
 
     python workflow/scripts/score_reference.py --preferences preferences.parquet --policy policy --precision float32 \
-        --derived derived/offline.json --batch-size 64 --threads 1 --output logprobs.parquet
+        --derived derived/offline.json --threads 1 --output logprobs.parquet
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from goodhart.artifacts import read_json, read_table, write_table
-from goodhart.commandline import PRECISIONS, parser, progress, run, use_threads
+from goodhart.commandline import PRECISIONS, parser, run, use_threads
 from goodhart.errors import InputError
 from goodhart.tables import LOGPROBS, PREFERENCES
 
@@ -22,8 +22,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--preferences", type=Path, required=True)
     args.add_argument("--policy", type=Path, required=True)
     args.add_argument("--precision", choices=PRECISIONS, required=True)
-    args.add_argument("--derived", type=Path, required=True, help="derived/offline.json: the length pairs are cut at")
-    args.add_argument("--batch-size", type=int, required=True)
+    args.add_argument("--derived", type=Path, required=True, help="derived/offline.json: length and batch")
     args.add_argument("--threads", type=int, required=True)
     args.add_argument("--output", type=Path, required=True)
     return args.parse_args(argv)
@@ -36,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     use_threads(args.threads)
     import torch
 
+    from goodhart.batches import in_batches
     from goodhart.derivations import values
     from goodhart.encoding import collate, encode_pairs
     from goodhart.logprobs import sequence_logprobs
@@ -43,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     check_model(args.policy)
     tokenizer, policy = load_tokenizer(args.policy), load_policy(args.policy, args.precision)
-    max_length = values(derived)["max_length"]
+    used = values(derived)
+    max_length = used["max_length"]
     whole = encode_pairs(tokenizer, preferences, max_length=sys.maxsize)
     cut = encode_pairs(tokenizer, preferences, max_length)
     pairs = {i: pair for i, pair in enumerate(cut) if pair}
@@ -57,14 +58,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Rows of like length share a batch; the order does not change a row's value.
     responses = {(i, side): getattr(pair, side) for i, pair in pairs.items() for side in ("chosen", "rejected")}
     order = sorted(responses, key=lambda row: len(pairs[row[0]].prompt) + len(responses[row]))
-    logprobs: dict[tuple[int, str], float] = {}
-    for start in progress(range(0, len(order), args.batch_size), "reference log-probs"):
-        rows = order[start : start + args.batch_size]
+
+    @torch.no_grad()
+    def score(rows: Sequence[tuple[int, str]]) -> list[float]:
         batch = collate(
             [pairs[i].prompt for i, _ in rows], [responses[row] for row in rows], tokenizer.pad_token_id, policy.device
         )
-        with torch.no_grad():
-            logprobs.update(zip(rows, sequence_logprobs(policy, batch).tolist(), strict=True))
+        return sequence_logprobs(policy, batch).tolist()
+
+    scores = in_batches(score, order, used["inference_batch_size"], "reference log-probs", report=True)
+    logprobs = dict(zip(order, scores, strict=True))
     write_table(
         args.output,
         [

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from goodhart.artifacts import publish, read_json, read_table, write_json
 from goodhart.commandline import PRECISIONS, parser, run, use_threads
@@ -44,13 +45,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if len(rows) != len(logprobs):
         raise InputError(f"{args.logprobs} and {args.preferences} are of different pairs; rerun score_reference.")
     use_threads(args.threads)
-    from transformers import set_seed
-
     from goodhart.derivations import values
     from goodhart.encoding import encode_pairs
     from goodhart.models import check_model, load_policy, load_tokenizer, lora_config, tidy_adapter
     from goodhart.offline import CachedReferenceDPOTrainer, config
-    from goodhart.training import arguments, tokenized, train
+    from goodhart.training import tokenized, train
 
     check_model(args.policy)
     used = values(derived)
@@ -72,21 +71,19 @@ def main(argv: Sequence[str] | None = None) -> None:
             if pair
         ]
     )
-    set_seed(args.seed)
-    with publish(args.output) as folder:
-        trainer = CachedReferenceDPOTrainer(
+
+    def build(settings: dict[str, Any]) -> CachedReferenceDPOTrainer:
+        return CachedReferenceDPOTrainer(
             model=load_policy(args.policy, args.precision),
-            args=config(
-                args.method,
-                beta["beta"],
-                arguments(derived, args.precision, len(dataset), args.epochs, args.seed, folder),
-            ),
+            args=config(args.method, beta["beta"], settings),
             train_dataset=dataset,
             processing_class=tokenizer,
             peft_config=lora_config(used["lora_rank"], used["lora_alpha"], used["lora_dropout"], "CAUSAL_LM"),
         )
-        history = train(trainer)
-        trainer.model.save_pretrained(folder)
+
+    with publish(args.output) as folder:
+        model, record = train(build, derived, args.precision, len(dataset), args.epochs, args.seed, folder)
+        model.save_pretrained(folder)
         tidy_adapter(folder)
     write_json(
         args.metrics,
@@ -96,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "beta": beta["beta"],
             "seed": args.seed,
             "rows": len(dataset),
-            "history": history,
+            **record,
         },
     )
 

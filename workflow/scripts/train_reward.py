@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from goodhart.artifacts import publish, read_json, read_table, write_json
 from goodhart.commandline import PRECISIONS, parser, run, use_threads
@@ -40,13 +41,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     derived = read_json(args.derived, ["inputs", "values"])
     use_threads(args.threads)
     import numpy as np
-    from transformers import set_seed
     from trl import RewardConfig, RewardTrainer
 
     from goodhart.derivations import values
     from goodhart.encoding import encode_pairs
     from goodhart.models import check_model, load_reward_backbone, load_tokenizer, lora_config, tidy_adapter
-    from goodhart.training import arguments, tokenized, train
+    from goodhart.training import tokenized, train
 
     check_model(args.backbone)
     used = values(derived)
@@ -60,17 +60,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     picks = np.random.default_rng(seed).integers(len(fitting), size=len(fitting))
     rows = [fitting[pick][1] for pick in picks]
     dataset = tokenized([{"chosen_ids": p.prompt + p.chosen, "rejected_ids": p.prompt + p.rejected} for p in rows])
-    set_seed(seed)
-    with publish(args.output) as folder:
-        trainer = RewardTrainer(
+
+    def build(settings: dict[str, Any]) -> RewardTrainer:
+        return RewardTrainer(
             model=load_reward_backbone(args.backbone, args.precision),
-            args=RewardConfig(**arguments(derived, args.precision, len(rows), args.epochs, seed, folder)),
+            args=RewardConfig(**settings),
             train_dataset=dataset,
             processing_class=tokenizer,
             peft_config=lora_config(used["lora_rank"], used["lora_alpha"], used["lora_dropout"], "SEQ_CLS"),
         )
-        history = train(trainer)
-        trainer.model.save_pretrained(folder)
+
+    with publish(args.output) as folder:
+        model, record = train(build, derived, args.precision, len(rows), args.epochs, seed, folder)
+        model.save_pretrained(folder)
         tidy_adapter(folder)
     write_json(
         args.metrics,
@@ -80,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "rows": len(rows),
             "distinct_rows": len(set(picks.tolist())),
             "pair_ids": [int(fitting[pick][0]) for pick in picks],
-            "history": history,
+            **record,
         },
     )
 

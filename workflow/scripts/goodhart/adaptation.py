@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
+from goodhart import processes
+from goodhart.batches import in_batches, within_memory
 from goodhart.encoding import Batch, collate, decode
 from goodhart.ensemble import RewardEnsemble, uncertainty
 from goodhart.logprobs import sequence_logprobs
 from goodhart.models import activate, merged, tidy_adapter
+from goodhart.processes import spread, sum_gradients
 from goodhart.rollout import mix, sample
 
 if TYPE_CHECKING:
@@ -100,6 +103,7 @@ class OnlineRun:
         self.prompts, self.prompt_ids = prompts, prompt_ids
         self.seed = seed
         self.done = 0
+        self.micro_batch = settings.micro_batch
         activate(model, "policy", trainable=True)
         self.parameters = [p for name, p in model.named_parameters() if ".policy." in name]
         self.optimizer = torch.optim.AdamW(
@@ -130,24 +134,11 @@ class OnlineRun:
         rewards = members.mean(dim=1)
         advantage = advantages(rewards)
 
-        batches = self._micro_batches(ids, rollout.responses)
-        with torch.no_grad():
-            reference = torch.cat(self._logprobs("reference", batches))
-            log_ratios = torch.cat(self._logprobs("policy", batches)) - reference
+        pairs = list(zip(ids, rollout.responses, strict=True))
+        reference = self._logprobs("reference", pairs)
+        log_ratios = self._logprobs("policy", pairs) - reference
         kappa = kl_coefficient(self.settings.beta, log_ratios, self.settings.kl_percentile)
-
-        activate(self.model, "policy", trainable=True)
-        terms = []
-        start = 0
-        for batch in batches:
-            part = slice(start, start + len(batch.ids))
-            start += len(batch.ids)
-            loss = online_loss(
-                sequence_logprobs(self.model, batch), reference[part], advantage[part].to(reference.device), kappa
-            )
-            share = len(batch.ids) / len(rows)
-            (loss.total * share).backward()
-            terms.append([term.item() * share for term in loss])
+        terms = self._backward(pairs, reference, advantage, kappa)
         gradient_norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm).item()
         rate = self.schedule.get_last_lr()[0]
         self.optimizer.step()
@@ -180,13 +171,49 @@ class OnlineRun:
         (folder / "policy").rmdir()
         tidy_adapter(folder)
 
-    def _micro_batches(self, prompts: list[list[int]], responses: list[list[int]]) -> list[Batch]:
-        size = self.settings.micro_batch
-        pad, place = self.tokenizer.pad_token_id, self.model.device
-        return [
-            collate(prompts[i : i + size], responses[i : i + size], pad, place) for i in range(0, len(prompts), size)
-        ]
+    def _collate(self, pairs: Sequence[tuple[list[int], list[int]]]) -> Batch:
+        prompts, responses = zip(*pairs, strict=True)
+        return collate(prompts, responses, self.tokenizer.pad_token_id, self.model.device)
 
-    def _logprobs(self, adapter: str, batches: list[Batch]) -> list[torch.Tensor]:
+    @torch.no_grad()
+    def _logprobs(self, adapter: str, pairs: Sequence[tuple[list[int], list[int]]]) -> torch.Tensor:
+        """log pi(y|x) of each (prompt, response) under one adapter: (rows,) float32 on the CPU."""
         activate(self.model, adapter)
-        return [sequence_logprobs(self.model, batch) for batch in batches]
+        return torch.tensor(
+            in_batches(
+                lambda rows: sequence_logprobs(self.model, self._collate(rows)).tolist(),
+                pairs,
+                self.micro_batch,
+                f"log-probs of the {adapter}",
+            )
+        )
+
+    def _backward(
+        self,
+        pairs: Sequence[tuple[list[int], list[int]]],
+        reference: torch.Tensor,
+        advantage: torch.Tensor,
+        kappa: float,
+    ) -> list[list[float]]:
+        """Gradients of Eq. 8 over the whole batch, a micro-batch at a time; returns the share of each in its terms."""
+        activate(self.model, "policy", trainable=True)
+
+        def attempt(size: int) -> list[list[float]]:
+            self.optimizer.zero_grad(set_to_none=True)
+
+            def backward(start: int) -> list[float]:
+                part = slice(start, start + size)
+                logprobs = sequence_logprobs(self.model, self._collate(pairs[part]))
+                loss = online_loss(
+                    logprobs, reference[part].to(logprobs.device), advantage[part].to(logprobs.device), kappa
+                )
+                share = len(logprobs) / len(pairs)
+                (loss.total * share).backward()
+                return [term.item() * share for term in loss]
+
+            return spread(backward, range(0, len(pairs), size))
+
+        smallest = self.micro_batch if processes.count() > 1 else 1  # one process alone cannot start over
+        terms, self.micro_batch = within_memory(attempt, self.micro_batch, "online update", smallest)
+        sum_gradients(self.parameters)
+        return terms

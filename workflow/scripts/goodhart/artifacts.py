@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from goodhart import processes
 from goodhart.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,13 +24,16 @@ if TYPE_CHECKING:
 def publish(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling of `path` to write a file or folder to; rename it to `path` on success only.
 
-    A reader therefore never sees half an output, and a failed step leaves none: the temporary is removed.
+    A reader therefore never sees half an output, and a failed step leaves none: the temporary is removed. In a job of
+    several processes, all of which write the same, the first one's is kept.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
+        if processes.rank():
+            return
         if temporary.is_file():
             with temporary.open("rb") as handle:
                 os.fsync(handle.fileno())

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from goodhart import processes
 from goodhart.errors import InputError
 
 T = TypeVar("T")
@@ -38,6 +39,9 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 def progress(items: Collection[T], description: str, every: float = 10.0) -> Iterator[T]:
     """Pass `items` through: a bar on a terminal; in a log, a plain line every `every` seconds and one at the end."""
+    if processes.rank():
+        yield from items
+        return
     if sys.stderr.isatty():
         from tqdm import tqdm
 

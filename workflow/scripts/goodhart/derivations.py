@@ -18,7 +18,8 @@ FORMULAS = {
     "lora_rank": "B.1: 2^round(log2 sqrt(h)), clipped to [4, 64]",
     "lora_alpha": "Eq. 4: 2 * lora_rank",
     "lora_dropout": "B.2: 32 / sqrt(n), clipped to [0.01, 0.10]",
-    "batch_size": "B.3: 2^floor(log2(V_GB / P_B * m * 1024 / max_length)), clipped to [1, 64]",
+    "batch_size": "B.3: 2^floor(log2(V_GB / P_B * m * 1024 / max_length)), clipped to [1, 64]; m = 1, training",
+    "inference_batch_size": "B.3 with m = 2: rows of a pass without gradients",
     "learning_rate": "B.4: 2e-4 / sqrt(n_trainable / 1e7), clipped to [5e-7, 2e-4]",
     "clip_norm": "B.5: log10(n_trainable) / 7, clipped to [0.5, 2.0]",
     "warmup_steps": "B.6: floor(sqrt(T_total)), T_total the online updates, or epochs * ceil(n / batch_size)",
@@ -109,7 +110,6 @@ def derive(
     token_counts: Sequence[int],
     steps: int | None = None,
     epochs: int = 1,
-    multiplier: int = 1,
     overrides: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """All of Appendix C for one model, as a JSON-ready record.
@@ -141,7 +141,8 @@ def derive(
     rank = use("lora_rank", lora_rank(hidden_size))
     use("lora_alpha", lora_alpha(rank))
     use("lora_dropout", lora_dropout(n))
-    batch = use("batch_size", batch_size(memory_gb, parameters, length, multiplier))
+    batch = use("batch_size", batch_size(memory_gb, parameters, length, multiplier=1))
+    use("inference_batch_size", batch_size(memory_gb, parameters, length, multiplier=2))
     trainable = trainable_parameters(projections, rank)
     use("learning_rate", learning_rate(trainable))
     use("clip_norm", clip_norm(trainable))
@@ -156,7 +157,6 @@ def derive(
         "trainable_parameters": trainable,
         "n": n,
         "memory_gb": memory_gb,
-        "multiplier": multiplier,
         "total_steps": total,
         "token_counts": {"size": len(token_counts), "p75": _percentile_75(token_counts)},
     }

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from goodhart.artifacts import check_adapter
+from goodhart.batches import in_batches
 from goodhart.encoding import Batch, collate, encode_prompts, encode_responses
 from goodhart.errors import InputError
 from goodhart.models import activate, load_reward_backbone, load_tokenizer, same_model
@@ -63,14 +64,20 @@ class RewardEnsemble:
             responses_ids = [ids if f else ids[:-1] for ids, f in zip(responses_ids, finished, strict=True)]
         prompt_ids = encode_prompts(self.tokenizer, prompts)
         order = sorted(range(len(prompts)), key=lambda i: len(prompt_ids[i]) + len(responses_ids[i]))
-        rewards = torch.empty(len(prompts), len(self.heads))
-        embeddings = torch.empty(len(prompts), self.heads.shape[1])
-        for start in range(0, len(order), self.batch_size):
-            rows = order[start : start + self.batch_size]
-            rewards[rows], embeddings[rows] = self._score_batch(
+
+        def score(rows: Sequence[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+            scored = self._score_batch(
                 [prompt_ids[i][-self.max_length + 1 :] for i in rows],
                 [responses_ids[i][: max(1, self.max_length - len(prompt_ids[i]))] for i in rows],
             )
+            # Copies: a row that is sent to another process as a view would take the whole batch along.
+            return [(reward.clone(), embedding.clone()) for reward, embedding in zip(*scored, strict=True)]
+
+        rewards = torch.empty(len(prompts), len(self.heads))
+        embeddings = torch.empty(len(prompts), self.heads.shape[1])
+        scored = in_batches(score, order, self.batch_size, "ensemble scoring")
+        for i, (reward, embedding) in zip(order, scored, strict=True):
+            rewards[i], embeddings[i] = reward, embedding
         return rewards, embeddings
 
     def _score_batch(self, prompts: list[list[int]], responses: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:

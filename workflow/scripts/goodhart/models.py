@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from goodhart import processes
 from goodhart.artifacts import check_adapter, check_safetensors, read_json, write_json
 from goodhart.errors import InputError
 from goodhart.manifest import ATTENTION
@@ -23,9 +24,17 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
+class Float32Head(torch.nn.Linear):
+    """A score head in float32 whatever the backbone computes in, under autocast too: rewards differ by little."""
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(states.device.type, enabled=False):
+            return super().forward(states.float())
+
+
 def device() -> torch.device:
-    """The accelerator if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """This process's accelerator if there is one, else the CPU."""
+    return torch.device("cuda", processes.local_rank()) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def check_model(folder: Path) -> dict[str, Any]:
@@ -95,7 +104,9 @@ def load_reward_backbone(folder: Path, precision: str) -> PreTrainedModel:
 
     logging.getLogger("transformers.modeling_utils").setLevel(logging.ERROR)  # a fresh head is what we ask for
     model = AutoModelForSequenceClassification.from_pretrained(**_source(folder), **_weights(precision), num_labels=1)
-    model.score.float()
+    head = Float32Head(model.score.in_features, 1, bias=False, device="meta")
+    head.load_state_dict(model.score.float().state_dict(), assign=True)
+    model.score = head
     return _frozen(model, load_tokenizer(folder))
 
 

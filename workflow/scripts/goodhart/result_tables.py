@@ -232,7 +232,6 @@ def input_rows(results: Results) -> list[dict[str, str]]:
                 "n_trainable": f"{given['trainable_parameters']:,}",
                 "n (training pairs)": f"{given['n']:,}",
                 "V_GB": f"{given['memory_gb']:g}",
-                "m": f"{given['multiplier']}",
                 "T_total": f"{given['total_steps']:,}",
                 "p75 of token counts": f"{number(counts['p75'], 6)} (n = {counts['size']})",
             }

@@ -68,7 +68,8 @@ def overrides(config: Mapping[str, Any], stage: str) -> dict[str, float]:
     shared = {}
     if stage == "online":
         offline = overrides(config, "offline")
-        shared = {name: offline[name] for name in ("lora_rank", "lora_alpha", "max_length") if name in offline}
+        names = ("lora_rank", "lora_alpha", "max_length", "inference_batch_size")
+        shared = {name: offline[name] for name in names if name in offline}
     return {**shared, **embedded, **config[stage]["override"]}
 
 

@@ -1,0 +1,67 @@
+"""Two processes under `accelerate launch` are one: the same updates, the same results, written once."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tiny_study import Study
+
+SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
+LAUNCH = (
+    "-m accelerate.commands.accelerate_cli launch --multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no"
+)
+LAUNCH += " --dynamo_backend no --main_process_port 0"
+
+
+def launch(tiny: Study, name: str, outputs: Path, instead: Mapping[str, Path]) -> None:
+    """Run a step of the tiny study in two processes on the CPU."""
+    script = SCRIPTS / f"{name.partition('/')[0]}.py"
+    line = [sys.executable, *LAUNCH.split(), str(script), *tiny.arguments(name, outputs, instead)]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def without_dropout(tiny: Study, folder: Path, stage: str) -> dict[str, Path]:
+    """Each process draws its own dropout masks, so that only a stage without them can be compared."""
+    derived = json.loads((tiny / f"derived/{stage}.json").read_text())
+    derived["values"]["lora_dropout"]["value"] = 0.0
+    path = folder / f"{stage}.json"
+    path.write_text(json.dumps(derived))
+    return {f"derived/{stage}.json": path}
+
+
+@pytest.mark.parametrize(
+    ("name", "stage", "output"),
+    [("train_offline/p80/seed-0", "offline", "offline/p80/seed-0"), ("train_reward/0", "reward", "reward/member-0")],
+)
+def test_two_processes_have_the_loss_curve_of_one(
+    tiny: Study, tmp_path: Path, name: str, stage: str, output: str
+) -> None:
+    instead = without_dropout(tiny, tmp_path, stage)
+    tiny.run(name, tmp_path / "one", instead)
+    launch(tiny, name, tmp_path / "two", instead)
+    records = [json.loads((tmp_path / n / output / "metrics.json").read_text()) for n in ("one", "two")]
+    assert [(r["micro_batch"], r["accumulation"]) for r in records] == [(16, 1), (8, 1)]
+    curves = [[row["loss"] for row in record["history"]] for record in records]
+    # The last update is of fewer rows than the others; accelerate fills it up with the first ones.
+    assert len(set(curves[0])) == 5
+    assert records[0]["rows"] % 16
+    assert curves[1][:4] == pytest.approx(curves[0][:4], abs=1e-5)
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_an_online_run_in_two_processes_is_the_same_run(tiny: Study, tmp_path: Path) -> None:
+    """Without dropout everything is shared: samples, rewards, penalty, and gradients summed over the processes."""
+    run = "online/p80/kl-p20/seed-0"
+    launch(tiny, f"adapt_online/{run.removeprefix('online/')}", tmp_path, {})
+    for table in ("steps", "trajectory", "samples"):
+        one, two = (pd.read_parquet(root / run / f"{table}.parquet") for root in (tiny.root, tmp_path))
+        pd.testing.assert_frame_equal(one, two, rtol=1e-3, atol=1e-4)
+    assert not list(tmp_path.rglob("*.tmp"))
