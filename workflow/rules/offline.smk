@@ -27,7 +27,7 @@ rule train_offline:
         precision=config["precision"],
         epochs=config["offline"]["epochs"],
     shell:
-        "python workflow/scripts/train_offline.py --method {wildcards.method} --beta {input.beta}"
+        "$LAUNCH workflow/scripts/train_offline.py --method {wildcards.method} --beta {input.beta}"
         " --preferences {input.preferences} --logprobs {input.logprobs} --policy {input.policy}"
         " --precision {params.precision} --derived {input.derived} --epochs {params.epochs} --seed {wildcards.seed}"
         " --threads {params.threads} --output {output.adapter} --metrics {output.metrics} &> {log}"
@@ -68,7 +68,7 @@ rule probe_offline:
         batch=study.sampling_batch(config),
         evaluation_seed=config["evaluation"]["seed"],
     shell:
-        "python workflow/scripts/probe_offline.py --adapter {input.adapter} --metrics {input.metrics} --policy {input.policy}"
+        "$LAUNCH workflow/scripts/probe_offline.py --adapter {input.adapter} --metrics {input.metrics} --policy {input.policy}"
         " --backbone {input.backbone} --precision {params.precision} --members {input.members}"
         " --centroid {input.centroid} --baseline {input.baseline} --preferences {input.preferences}"
         " --logprobs {input.logprobs} --derived-offline {input.derived_offline}"

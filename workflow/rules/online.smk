@@ -41,7 +41,7 @@ rule adapt_online:
         batch=study.sampling_batch(config),
         evaluation_seed=config["evaluation"]["seed"],
     shell:
-        "python workflow/scripts/adapt_online.py --adapter {input.adapter} --metrics {input.metrics} --kl-beta {input.kl_beta}"
+        "$LAUNCH workflow/scripts/adapt_online.py --adapter {input.adapter} --metrics {input.metrics} --kl-beta {input.kl_beta}"
         " --policy {input.policy} --backbone {input.backbone} --precision {params.precision}"
         " --members {input.members} --centroid {input.centroid} --problems {input.problems}"
         " --derived-online {input.derived_online} --derived-reward {input.derived_reward}"

@@ -71,7 +71,7 @@ rule score_reference:
         threads=config["threads"],
         precision=config["precision"],
     shell:
-        "python workflow/scripts/score_reference.py --preferences {input.preferences} --policy {input.policy}"
+        "$LAUNCH workflow/scripts/score_reference.py --preferences {input.preferences} --policy {input.policy}"
         " --precision {params.precision} --derived {input.derived} --threads {params.threads}"
         " --output {output} &> {log}"
 
@@ -101,7 +101,7 @@ rule sample_reference:
         batch=study.sampling_batch(config),
         seed=config["evaluation"]["seed"],
     shell:
-        "python workflow/scripts/sample_reference.py --problems {input.problems} --policy {input.policy}"
+        "$LAUNCH workflow/scripts/sample_reference.py --problems {input.problems} --policy {input.policy}"
         " --precision {params.precision} --verifier {params.verifier} --max-new-tokens {params.tokens}"
         " --batch-size {params.batch} --seed {params.seed} --threads {params.threads}"
         " --output {output} &> {log}"

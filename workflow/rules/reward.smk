@@ -48,7 +48,7 @@ rule train_reward:
         epochs=config["reward"]["epochs"],
         seed=config["reward"]["seed"],
     shell:
-        "python workflow/scripts/train_reward.py --member {wildcards.member} --preferences {input.preferences}"
+        "$LAUNCH workflow/scripts/train_reward.py --member {wildcards.member} --preferences {input.preferences}"
         " --backbone {input.backbone} --precision {params.precision} --derived {input.derived}"
         " --epochs {params.epochs} --seed {params.seed} --threads {params.threads}"
         " --output {output.adapter} --metrics {output.metrics} &> {log}"
@@ -81,7 +81,7 @@ rule evaluate_rewards:
         precision=config["precision"],
         seed=config["evaluation"]["seed"],
     shell:
-        "python workflow/scripts/evaluate_rewards.py --members {input.members} --preferences {input.preferences}"
+        "$LAUNCH workflow/scripts/evaluate_rewards.py --members {input.members} --preferences {input.preferences}"
         " --backbone {input.backbone} --precision {params.precision} --derived {input.derived}"
         " --responses {input.responses} --seed {params.seed} --threads {params.threads}"
         " --quality {output.quality} --centroid {output.centroid} --baseline {output.baseline} &> {log}"
