@@ -64,3 +64,11 @@ def test_threads_are_set_and_kernels_deterministic() -> None:
         assert torch.are_deterministic_algorithms_enabled()
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_script_that_used_torch_says_what_memory_it_took() -> None:
+    used = []
+    for size in (1, 2**28):
+        done = python(f"import torch\ndef main(): torch.ones({size}).sum()\nrun(main)")
+        used.append(float(done.stderr.split("peak memory: ")[1].split(" GiB of the process")[0]))
+    assert used[1] - used[0] == pytest.approx(1.0, abs=0.3)  # 2^28 float32 numbers are a GiB

@@ -32,10 +32,12 @@ except InputError as error:
 
 # How jobs that train or sample start Python: a process for each of their GPUs. No parameter, as it changes no result.
 os.environ.update(
-    LAUNCH="python"
-    if config["gpus"] < 2
-    else f"accelerate launch --multi_gpu --num_processes {config['gpus']} --num_machines 1"
-    " --mixed_precision no --dynamo_backend no --main_process_port 0"
+    LAUNCH=(
+        "python"
+        if config["gpus"] < 2
+        else f"accelerate launch --multi_gpu --num_processes {config['gpus']} --num_machines 1"
+        " --mixed_precision no --dynamo_backend no --main_process_port 0"
+    )
 )
 
 if not config["gpus"]:  # a study that asks for no GPU uses none

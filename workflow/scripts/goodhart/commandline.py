@@ -20,16 +20,32 @@ PRECISIONS = ("float32", "bfloat16", "nf4")  # of base weights; nf4 is QLoRA
 def run(main: Callable[[], None]) -> None:
     """Run a script: an `InputError` becomes one sentence on stderr and exit code 1, anything else keeps its traceback.
 
-    The process then ends at once: unloading torch takes a second that a workflow of fifty jobs would rather keep.
+    A script that used torch says how much memory it took. The process then ends at once: unloading torch takes a
+    second that a workflow of fifty jobs would rather keep.
     """
     try:
         main()
     except InputError as error:
         print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
         sys.exit(1)
+    if "torch" in sys.modules:
+        print(peak_memory(), file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def peak_memory() -> str:
+    """What this process and, where it used one, its GPU held at most, as a line for the log; a GiB is 2^30 bytes."""
+    import resource
+
+    import torch
+
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes on macOS, KiB elsewhere
+    line = f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30:.2f} GiB of the process"
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        line += f", {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB of the GPU"
+    return line
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
