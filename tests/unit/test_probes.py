@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from itertools import combinations
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -19,6 +18,7 @@ from goodhart.ensemble import RewardEnsemble, load_with_policy
 from goodhart.examination import Examination, respond
 from goodhart.logprobs import sequence_logprobs
 from goodhart.models import activate, attach_adapter, load_policy, load_tokenizer
+from goodhart.sampling import Sampling
 from goodhart.tables import LOGPROBS, PREFERENCES, PROBLEMS
 from goodhart.verifiers import verifier
 from tiny_study import Study, sharpened
@@ -50,10 +50,9 @@ def problems(tiny: Study) -> pd.DataFrame:
     return read_table(tiny / "data/problems.parquet", PROBLEMS).query("split == 'evaluation'")
 
 
-def examination(problems: pd.DataFrame, **changes: Any) -> Examination:
+def examination(problems: pd.DataFrame, batch_size: int = 64, seed: int = 5) -> Examination:
     prompts, answers = problems["prompt"].tolist(), problems["answer"].tolist()
-    settings = {"max_new_tokens": 24, "batch_size": 64, "seed": 5, **changes}
-    return Examination(prompts, answers, verifier("gsm8k"), **settings)
+    return Examination(prompts, answers, verifier("gsm8k"), Sampling(24, batch_size, "loop", ()), seed)
 
 
 @torch.no_grad()

@@ -18,8 +18,9 @@ import torch
 from goodhart.encoding import Batch, collate, decode
 from goodhart.ensemble import RewardEnsemble, uncertainty
 from goodhart.logprobs import sequence_logprobs
-from goodhart.models import activate, merged, tidy_adapter
-from goodhart.rollout import mix, sample
+from goodhart.models import activate, merged, save_adapter
+from goodhart.rollout import sample
+from goodhart.sampling import Sampling, mix
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -62,8 +63,7 @@ class Settings:
     """What decides an online run, beside the seed."""
 
     prompts_per_step: int
-    max_new_tokens: int
-    sampling_batch: int
+    sampling: Sampling
     beta: float
     kl_percentile: float
     learning_rate: float
@@ -116,16 +116,8 @@ class OnlineRun:
         ids = [self.prompt_ids[i] for i in rows]
         activate(self.model, "policy")
         with merged(self.model):
-            rollout = sample(
-                self.model,
-                ids,
-                max_new_tokens=self.settings.max_new_tokens,
-                batch_size=self.settings.sampling_batch,
-                end=self.tokenizer.eos_token_id,
-                pad=self.tokenizer.pad_token_id,
-                seed=mix(self.seed, self.done),
-            )
-        texts = decode(self.tokenizer, rollout.responses)
+            rollout = sample(self.model, self.tokenizer, ids, self.settings.sampling, mix(self.seed, self.done))
+        texts = decode(self.tokenizer, rollout.responses, self.settings.sampling.stop)
         members, _ = self.ensemble.score([self.prompts[i] for i in rows], texts, rollout.finished)
         rewards = members.mean(dim=1)
         advantage = advantages(rewards)
@@ -174,11 +166,7 @@ class OnlineRun:
 
     def save(self, folder: Path) -> None:
         """Save the policy adapter, and nothing of the other adapters on its base."""
-        self.model.save_pretrained(folder, selected_adapters=["policy"])
-        for path in (folder / "policy").iterdir():  # PEFT puts an adapter of another name than 'default' in a subfolder
-            path.rename(folder / path.name)
-        (folder / "policy").rmdir()
-        tidy_adapter(folder)
+        save_adapter(self.model, "policy", folder)
 
     def _micro_batches(self, prompts: list[list[int]], responses: list[list[int]]) -> list[Batch]:
         size = self.settings.micro_batch

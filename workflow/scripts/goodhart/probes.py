@@ -66,8 +66,8 @@ def examine(
     proxy, doubt = rewards.mean(dim=1), uncertainty(rewards)
     prompts = encode_prompts(tokenizer, exam.prompts)
     ratios, entropy = [], []
-    for start in range(0, len(prompts), exam.batch_size):
-        part = slice(start, start + exam.batch_size)
+    for start in range(0, len(prompts), exam.sampling.batch_size):
+        part = slice(start, start + exam.sampling.batch_size)
         batch = collate(prompts[part], given.rollout.responses[part], tokenizer.pad_token_id, model.device)
         activate(model, "policy")
         logits = response_logits(model, batch)
