@@ -150,10 +150,19 @@ def test_a_response_that_was_cut_is_rewarded_as_cut(tiny: Study) -> None:
         rollout = sample(run.model, run.tokenizer, ids, short.sampling, mix(0, 1))
     prompts, texts = [run.prompts[i] for i in rows], decode(run.tokenizer, rollout.responses)
     assert step["truncated"] == rollout.finished.count(False) / 8 > 0.5
-    rewards, _ = run.ensemble.score(prompts, texts, rollout.finished)
+    rewards = run.ensemble.score(prompts, texts, rollout.finished).rewards
     assert step["proxy"] == pytest.approx(rewards.mean().item(), abs=1e-6)
-    as_if_whole, _ = run.ensemble.score(prompts, texts)
+    as_if_whole = run.ensemble.score(prompts, texts).rewards
     assert abs(step["proxy"] - as_if_whole.mean().item()) > 1e-5
+
+
+def test_responses_that_the_rewards_read_only_a_part_of_are_counted(tiny: Study) -> None:
+    shares = []
+    for length in (max(len(ids) for ids in online(tiny).prompt_ids) + 1, 1000):
+        run = online(tiny)
+        run.ensemble.max_length = length
+        shares.append(run.step()["reward_truncated"])
+    assert shares[0] > 0.5 > shares[1] == 0
 
 
 def test_a_seed_decides_every_bit(tiny: Study) -> None:

@@ -132,7 +132,7 @@ def test_an_examination_measures_what_it_says(
     exam, centroid = examination(problems, batch_size=7), torch.arange(64.0)
     measures, samples, rewards = probes.examine(model, tokenizer, ensemble, centroid, exam, "reference")
     given = respond(model, tokenizer, exam)
-    scores, embeddings = ensemble.score(exam.prompts, given.texts, given.rollout.finished)
+    scores, embeddings, _ = ensemble.score(exam.prompts, given.texts, given.rollout.finished)
     prompts = encode_prompts(tokenizer, exam.prompts)
     logprobs: dict[str, list[float]] = {"policy": [], "reference": []}
     entropies = []
@@ -159,6 +159,7 @@ def test_an_examination_measures_what_it_says(
         "diversity": probes.diversity(embeddings),
         "response_tokens": sum(map(len, given.rollout.responses)) / 16,
         "truncated": given.rollout.finished.count(False) / 16,
+        "reward_truncated": 0.0,
     }
     assert measures == pytest.approx(expected, abs=1e-4)
     assert abs(measures["kl"]) > 1e-5
@@ -167,6 +168,21 @@ def test_an_examination_measures_what_it_says(
     assert [row["correct"] for row in samples] == given.strict
     assert [row["tokens"] for row in samples] == [len(tokens) for tokens in given.rollout.responses]
     assert [row["proxy"] for row in samples] == pytest.approx(proxy.tolist(), abs=1e-5)
+
+
+def test_responses_that_the_rewards_read_only_a_part_of_are_counted(
+    model: PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    ensemble: RewardEnsemble,
+    problems: pd.DataFrame,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exam = examination(problems)
+    given, prompts = respond(model, tokenizer, exam), encode_prompts(tokenizer, exam.prompts)
+    lengths = [len(p) + len(r) for p, r in zip(prompts, given.rollout.responses, strict=True)]
+    monkeypatch.setattr(ensemble, "max_length", sorted(lengths)[7])
+    measures, *_ = probes.examine(model, tokenizer, ensemble, torch.ones(64), exam, None)
+    assert measures["reward_truncated"] == sum(length > sorted(lengths)[7] for length in lengths) / 16 > 0
 
 
 def test_preference_accuracy_compares_gains_over_the_reference(

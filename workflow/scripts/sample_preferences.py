@@ -54,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     tokenizer, policy = load_tokenizer(args.policy), load_policy(args.policy, args.precision)
     prompts, answers = problems["prompt"].tolist(), problems["answer"].tolist()
     sampled = []
+    unfinished = 0
     for draw in range(2):
         exam = Examination(
             prompts,
@@ -66,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         fillers = np.array([count_fillers(text) for text in given.texts])
         score = args.correct_weight * np.array(given.strict) + args.filler_weight * fillers
         sampled.append((np.array(given.texts, dtype=object), score))
+        unfinished += given.rollout.finished.count(False)
     (first, first_score), (second, second_score) = sampled
     rng = np.random.default_rng(args.seed)
     wins = rng.random(len(prompts)) < 1 / (1 + np.exp(second_score - first_score))
@@ -79,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         }
     )
     preferences, counts = finish_preferences(pairs, args.seed, None)
+    counts["responses_cut_at_the_token_limit"] = unfinished
     counts["choices_against_the_score"] = int((np.where(wins, 1, -1) * (first_score - second_score) < 0).sum())
     write_table(args.output, preferences, PREFERENCES)
     write_json(args.coverage, {**counts, **coverage(preferences, tokenizer)})

@@ -118,8 +118,8 @@ class OnlineRun:
         with merged(self.model):
             rollout = sample(self.model, self.tokenizer, ids, self.settings.sampling, mix(self.seed, self.done))
         texts = decode(self.tokenizer, rollout.responses, self.settings.sampling.stop)
-        members, _ = self.ensemble.score([self.prompts[i] for i in rows], texts, rollout.finished)
-        rewards = members.mean(dim=1)
+        scores = self.ensemble.score([self.prompts[i] for i in rows], texts, rollout.finished)
+        rewards = scores.rewards.mean(dim=1)
         advantage = advantages(rewards)
 
         batches = self._micro_batches(ids, rollout.responses)
@@ -154,13 +154,14 @@ class OnlineRun:
             "kappa": kappa,
             "proxy": rewards.mean().item(),
             "proxy_sd": rewards.std(correction=0).item(),
-            "uncertainty": uncertainty(members).mean().item(),
+            "uncertainty": uncertainty(scores.rewards).mean().item(),
             "kl": log_ratios.mean().item(),
             "abs_log_ratio": log_ratios.abs().mean().item(),
             "gradient_norm": gradient_norm,
             "learning_rate": rate,
             "response_tokens": sum(map(len, rollout.responses)) / len(rows),
             "truncated": 1 - sum(rollout.finished) / len(rows),
+            "reward_truncated": scores.truncated.double().mean().item(),
             "zero_variance": bool(rewards.std(correction=0) < DEGENERATE),
         }
 

@@ -62,8 +62,8 @@ def examine(
     """
     activate(model, "policy")
     given = respond(model, tokenizer, exam)
-    rewards, embeddings = ensemble.score(exam.prompts, given.texts, given.rollout.finished)
-    proxy, doubt = rewards.mean(dim=1), uncertainty(rewards)
+    scores = ensemble.score(exam.prompts, given.texts, given.rollout.finished)
+    proxy, doubt = scores.rewards.mean(dim=1), uncertainty(scores.rewards)
     prompts = encode_prompts(tokenizer, exam.prompts)
     ratios, entropy = [], []
     for start in range(0, len(prompts), exam.sampling.batch_size):
@@ -73,6 +73,7 @@ def examine(
         logits = response_logits(model, batch)
         entropy.append(masked_mean(token_entropies(logits), batch.response_mask))
         logprobs = sequence_logprobs(model, batch, logits)
+        del logits  # or the reference's would be held beside them
         activate(model, reference)
         ratios.append(logprobs - sequence_logprobs(model, batch))
     activate(model, "policy")
@@ -89,10 +90,11 @@ def examine(
         "kl": torch.cat(ratios).mean().item(),
         "entropy_prompt": prompt_entropy(model, tokenizer, prompts[:probe]),
         "entropy_response": torch.cat(entropy)[:probe].mean().item(),
-        "ood_distance": ood_distances(embeddings, centroid).mean().item(),
-        "diversity": diversity(embeddings),
+        "ood_distance": ood_distances(scores.embeddings, centroid).mean().item(),
+        "diversity": diversity(scores.embeddings),
         "response_tokens": sum(lengths) / count,
         "truncated": 1 - sum(given.rollout.finished) / count,
+        "reward_truncated": scores.truncated.double().mean().item(),
     }
     samples = [
         {
