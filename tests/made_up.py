@@ -25,7 +25,8 @@ QUALITY = {
     "calibration": [{"predicted": p, "observed": p, "n": n} for p, n in ((0.1, 5), (0.45, 95), (0.55, 95), (0.9, 5))],
     "proxy_mean": 0.5,
 }
-OTHERS = {"true_flexible": 0.5, "ood_distance": 0.1, "diversity": 0.1, "response_tokens": 9.0, "truncated": 0.0}
+OTHERS = {"true_flexible": 0.5, "ood_distance": 0.1, "diversity": 0.1, "response_tokens": 9.0}
+OTHERS |= {"truncated": 0.0, "reward_truncated": 0.0}
 
 
 def study(

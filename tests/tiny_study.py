@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-_SAMPLING = "--verifier gsm8k --max-new-tokens 24 --batch-size 16"
+_SAMPLING = "--verifier gsm8k --max-new-tokens 24 --batch-size 16 --engine auto"
 _POLICY = "--policy @policy --precision float32 --threads 1"
 _BACKBONE = "--backbone @policy --precision float32 --threads 1"
 _MEMBERS = "--members @reward/member-0/adapter @reward/member-1/adapter"

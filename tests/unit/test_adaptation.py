@@ -17,15 +17,15 @@ from goodhart.encoding import collate, decode, encode_prompts
 from goodhart.ensemble import load_with_policy
 from goodhart.logprobs import sequence_logprobs
 from goodhart.models import activate, attach_adapter, load_policy, load_tokenizer, merged
-from goodhart.rollout import mix, sample
+from goodhart.rollout import sample
+from goodhart.sampling import Sampling, mix
 from goodhart.tables import PROBLEMS
 from tiny_study import Study
 
 EPSILON = 2**-23
 SETTINGS = Settings(
     prompts_per_step=8,
-    max_new_tokens=24,
-    sampling_batch=8,
+    sampling=Sampling(24, 8, "loop", ()),
     beta=0.3,
     kl_percentile=90,
     learning_rate=5e-3,
@@ -105,7 +105,9 @@ def online(tiny: Study, settings: Settings = SETTINGS, seed: int = 0) -> OnlineR
         adapter = tiny / "offline/p20/seed-0/adapter"
         model = attach_adapter(model, adapter, name, trainable=name == "policy")
     members = [tiny / f"reward/member-{k}/adapter" for k in range(2)]
-    ensemble = load_with_policy(model, folder, folder, "float32", members, 16, 28)
+    ensemble = load_with_policy(
+        model, folder, folder, "float32", members, {"inference_batch_size": 16, "max_length": 28}
+    )
     problems = read_table(tiny / "data/problems.parquet", PROBLEMS).query("split == 'online'")
     prompts = problems["prompt"].tolist()
     return OnlineRun(model, tokenizer, ensemble, settings, prompts, encode_prompts(tokenizer, prompts), seed)
@@ -141,19 +143,28 @@ def test_an_update_changes_the_policy_adapter_and_nothing_else(tiny: Study) -> N
 
 def test_a_response_that_was_cut_is_rewarded_as_cut(tiny: Study) -> None:
     """Of two tokens hardly any response ends; the proxy is that of texts without an end token."""
-    short = replace(SETTINGS, max_new_tokens=2)
+    short = replace(SETTINGS, sampling=replace(SETTINGS.sampling, max_new_tokens=2))
     step, run = online(tiny, short).step(), online(tiny, short)
     rows = prompt_rows(30, 8, 0, seed=0)
     activate(run.model, "policy")
     with merged(run.model):
         ids = [run.prompt_ids[i] for i in rows]
-        rollout = sample(run.model, ids, max_new_tokens=2, batch_size=16, end=1, pad=0, seed=mix(0, 1))
+        rollout = sample(run.model, run.tokenizer, ids, short.sampling, mix(0, 1))
     prompts, texts = [run.prompts[i] for i in rows], decode(run.tokenizer, rollout.responses)
     assert step["truncated"] == rollout.finished.count(False) / 8 > 0.5
-    rewards, _ = run.ensemble.score(prompts, texts, rollout.finished)
+    rewards = run.ensemble.score(prompts, texts, rollout.finished).rewards
     assert step["proxy"] == pytest.approx(rewards.mean().item(), abs=1e-6)
-    as_if_whole, _ = run.ensemble.score(prompts, texts)
+    as_if_whole = run.ensemble.score(prompts, texts).rewards
     assert abs(step["proxy"] - as_if_whole.mean().item()) > 1e-5
+
+
+def test_responses_that_the_rewards_read_only_a_part_of_are_counted(tiny: Study) -> None:
+    shares = []
+    for length in (max(len(ids) for ids in online(tiny).prompt_ids) + 1, 1000):
+        run = online(tiny)
+        run.ensemble.max_length = length
+        shares.append(run.step()["reward_truncated"])
+    assert shares[0] > 0.5 > shares[1] == 0
 
 
 def test_a_seed_decides_every_bit(tiny: Study) -> None:
@@ -252,7 +263,7 @@ def test_rewards_without_spread_move_nothing(tiny: Study) -> None:
 
 def test_the_proxy_rises_when_it_is_followed(tiny: Study) -> None:
     """By more than two standard errors of the mean of 4 x 32 rewards, whatever policy the rounding of a CPU trained."""
-    sizes = {"prompts_per_step": 32, "sampling_batch": 32, "micro_batch": 32}
+    sizes = {"prompts_per_step": 32, "sampling": Sampling(24, 32, "loop", ()), "micro_batch": 32}
     run = online(tiny, replace(SETTINGS, **sizes, beta=1e-4, learning_rate=3e-2, clip_norm=1e9))
     steps = [run.step() for _ in range(24)]
     rise = sum(last["proxy"] - first["proxy"] for first, last in zip(steps[:4], steps[-4:], strict=True)) / 4

@@ -58,7 +58,7 @@ def encoded(tiny: Study, prompts: list[str], responses: list[str]) -> list[list[
 def test_a_member_scores_as_it_does_alone(
     tiny: Study, members: list[Path], texts: tuple[list[str], list[str]], batch_size: int
 ) -> None:
-    rewards, _ = separate(tiny, members, batch_size).score(*texts)
+    rewards = separate(tiny, members, batch_size).score(*texts).rewards
     assert rewards.shape == (13, 2)
     for k, member in enumerate(members):
         assert rewards[:, k].tolist() == pytest.approx(alone(tiny, member, encoded(tiny, *texts)), abs=1e-5)
@@ -77,16 +77,18 @@ def test_rewards_beside_the_policy_are_those_on_a_backbone_of_their_own(
     tiny: Study, members: list[Path], texts: tuple[list[str], list[str]]
 ) -> None:
     """On one base with two policy adapters, whichever is active, trainable or was merged in between."""
-    expected, embeddings = separate(tiny, members).score(*texts)
+    expected, embeddings, _ = separate(tiny, members).score(*texts)
     folder = tiny / "policy"
     policy = load_policy(folder, "float32")
     for name, level in (("policy", "p20"), ("reference", "p80")):
         policy = attach_adapter(policy, tiny / f"offline/{level}/seed-0/adapter", name, trainable=name == "policy")
-    shared = load_with_policy(policy, folder, folder, "float32", members, 4, LENGTH)
+    shared = load_with_policy(
+        policy, folder, folder, "float32", members, {"inference_batch_size": 4, "max_length": LENGTH}
+    )
     assert shared.model is policy
 
     def check() -> None:
-        rewards, found = shared.score(*texts)
+        rewards, found, _ = shared.score(*texts)
         assert torch.allclose(rewards, expected, atol=1e-5)
         assert torch.allclose(found, embeddings, atol=1e-5)
 
@@ -106,10 +108,17 @@ def test_a_backbone_of_its_own_shares_nothing_with_the_policy(
 ) -> None:
     shutil.copytree(tiny / "policy", tmp_path / "backbone")
     policy = attach_adapter(load_policy(tiny / "policy", "float32"), tiny / "offline/p20/seed-0/adapter", "policy")
-    apart = load_with_policy(policy, tiny / "policy", tmp_path / "backbone", "float32", members, 4, LENGTH)
+    apart = load_with_policy(
+        policy,
+        tiny / "policy",
+        tmp_path / "backbone",
+        "float32",
+        members,
+        {"inference_batch_size": 4, "max_length": LENGTH},
+    )
     assert apart.model is not policy
     assert list(policy.peft_config) == ["policy"]
-    assert torch.allclose(apart.score(*texts)[0], separate(tiny, members).score(*texts)[0], atol=1e-5)
+    assert torch.allclose(apart.score(*texts).rewards, separate(tiny, members).score(*texts).rewards, atol=1e-5)
 
 
 def test_a_response_that_was_cut_is_scored_without_an_end_token(
@@ -117,7 +126,7 @@ def test_a_response_that_was_cut_is_scored_without_an_end_token(
 ) -> None:
     finished = [row % 2 == 0 for row in range(13)]
     ids = [row if f else row[:-1] for row, f in zip(encoded(tiny, *texts), finished, strict=True)]
-    rewards, _ = separate(tiny, members).score(*texts, finished)
+    rewards = separate(tiny, members).score(*texts, finished).rewards
     assert rewards[:, 0].tolist() == pytest.approx(alone(tiny, members[0], ids), abs=1e-5)
 
 
@@ -125,15 +134,27 @@ def test_a_long_pair_is_scored_as_it_would_have_been_trained(tiny: Study, member
     """Cut at the end of the response."""
     prompt, response = "Q: 1 + 2 + 3 =\nA:\n", "1 + 2 = 3\n3 + 3 = 6\n#### 6"
     (ids,) = encoded(tiny, [prompt], [response])
-    rewards, _ = separate(tiny, members, length=18).score([prompt], [response])
+    rewards = separate(tiny, members, length=18).score([prompt], [response]).rewards
     assert len(ids) > 18
     assert rewards[0, 0].item() == pytest.approx(alone(tiny, members[0], [ids[:18]])[0], abs=1e-5)
+
+
+def test_a_pair_that_the_rewards_read_only_a_part_of_is_marked(
+    tiny: Study, members: list[Path], texts: tuple[list[str], list[str]]
+) -> None:
+    """A response that was cut is a token shorter, the end token that it lacks."""
+    lengths = [len(ids) for ids in encoded(tiny, *texts)]
+    middle = sorted(lengths)[6]
+    ensemble = separate(tiny, members, length=middle)
+    assert ensemble.score(*texts).truncated.tolist() == [length > middle for length in lengths]
+    assert ensemble.score(*texts, [False] * 13).truncated.tolist() == [length > middle + 1 for length in lengths]
+    assert min(lengths) < middle < max(lengths)
 
 
 def test_an_embedding_is_the_mean_over_response_tokens_of_the_last_but_one_states(
     tiny: Study, members: list[Path], texts: tuple[list[str], list[str]]
 ) -> None:
-    _, embeddings = separate(tiny, members).score(*texts)
+    embeddings = separate(tiny, members).score(*texts).embeddings
     tokenizer = load_tokenizer(tiny / "policy")
     model = AutoPeftModelForSequenceClassification.from_pretrained(members[0], num_labels=1).eval()
     for row, (prompt, ids) in enumerate(zip(texts[0], encoded(tiny, *texts), strict=True)):

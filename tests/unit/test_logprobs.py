@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
 from goodhart.encoding import collate
@@ -76,6 +78,36 @@ def test_token_logprobs_by_hand() -> None:
 
 def test_token_logprobs_of_bfloat16_logits_are_float32() -> None:
     assert token_logprobs(torch.randn(2, 5).bfloat16(), torch.tensor([0, 1])).dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rows_one_by_one_are_the_batch_bit_for_bit(dtype: torch.dtype) -> None:
+    """With gradients the batch is computed at once, without them a row at a time."""
+    torch.manual_seed(0)
+    logits, tokens = 5 * torch.randn(4, 7, 301, dtype=dtype), torch.randint(301, (4, 7))
+    with_gradients = logits.clone().requires_grad_()
+    assert torch.equal(token_logprobs(logits, tokens), token_logprobs(with_gradients, tokens))
+    assert torch.equal(token_entropies(logits), token_entropies(with_gradients))
+
+
+class Largest(TorchDispatchMode):
+    """The size of the largest tensor that an operation makes, views aside."""
+
+    size = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, torch.Tensor) and not made._is_view():
+            self.size = max(self.size, made.numel())
+        return made
+
+
+@pytest.mark.parametrize("function", [token_entropies, lambda logits: token_logprobs(logits, logits.argmax(-1))])
+def test_without_gradients_nothing_as_large_as_the_logits_is_made(function: Any) -> None:
+    logits = torch.randn(8, 16, 500).bfloat16()
+    with Largest() as largest:
+        function(logits)
+    assert largest.size <= logits.numel() / 8
 
 
 def test_entropies_that_are_known() -> None:

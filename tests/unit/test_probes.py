@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from itertools import combinations
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -19,6 +18,7 @@ from goodhart.ensemble import RewardEnsemble, load_with_policy
 from goodhart.examination import Examination, respond
 from goodhart.logprobs import sequence_logprobs
 from goodhart.models import activate, attach_adapter, load_policy, load_tokenizer
+from goodhart.sampling import Sampling
 from goodhart.tables import LOGPROBS, PREFERENCES, PROBLEMS
 from goodhart.verifiers import verifier
 from tiny_study import Study, sharpened
@@ -36,7 +36,9 @@ def ensemble(tiny: Study) -> RewardEnsemble:
     for name, level in (("policy", "p20"), ("reference", "p80")):
         model = attach_adapter(model, tiny / f"offline/{level}/seed-0/adapter", name)
     members = [tiny / f"reward/member-{k}/adapter" for k in range(2)]
-    return load_with_policy(model, tiny / "policy", tiny / "policy", "float32", members, 8, 60)
+    return load_with_policy(
+        model, tiny / "policy", tiny / "policy", "float32", members, {"inference_batch_size": 8, "max_length": 60}
+    )
 
 
 @pytest.fixture
@@ -50,10 +52,9 @@ def problems(tiny: Study) -> pd.DataFrame:
     return read_table(tiny / "data/problems.parquet", PROBLEMS).query("split == 'evaluation'")
 
 
-def examination(problems: pd.DataFrame, **changes: Any) -> Examination:
+def examination(problems: pd.DataFrame, batch_size: int = 64, seed: int = 5) -> Examination:
     prompts, answers = problems["prompt"].tolist(), problems["answer"].tolist()
-    settings = {"max_new_tokens": 24, "batch_size": 64, "seed": 5, **changes}
-    return Examination(prompts, answers, verifier("gsm8k"), **settings)
+    return Examination(prompts, answers, verifier("gsm8k"), Sampling(24, batch_size, "loop", ()), seed)
 
 
 @torch.no_grad()
@@ -96,7 +97,7 @@ def test_prompt_entropy_is_over_the_prompts_own_tokens(model: PeftModel, tokeniz
     for ids in prompts:
         logprobs = next_token_logprobs(model, ids)[:-1]
         means.append(-(logprobs.exp() * logprobs).sum(-1).mean().item())
-    assert probes.prompt_entropy(model, tokenizer, prompts) == pytest.approx(sum(means) / 3, abs=1e-5)
+    assert probes.prompt_entropy(model, tokenizer, prompts, 2) == pytest.approx(sum(means) / 3, abs=1e-5)
 
 
 def test_responses_are_the_exams_own(
@@ -122,7 +123,7 @@ def test_parts_make_a_whole(model: PeftModel, tokenizer: PreTrainedTokenizerBase
 def test_a_policy_that_is_the_reference_has_no_kl(
     model: PeftModel, tokenizer: PreTrainedTokenizerBase, ensemble: RewardEnsemble, problems: pd.DataFrame
 ) -> None:
-    measures, *_ = probes.examine(model, tokenizer, ensemble, torch.ones(64), examination(problems), "policy")
+    measures, *_ = probes.examine(model, tokenizer, ensemble, torch.ones(64), examination(problems), "policy", 8)
     assert measures["kl"] == 0
 
 
@@ -131,9 +132,9 @@ def test_an_examination_measures_what_it_says(
 ) -> None:
     """Every measure again from its definition, a row at a time."""
     exam, centroid = examination(problems, batch_size=7), torch.arange(64.0)
-    measures, samples, rewards = probes.examine(model, tokenizer, ensemble, centroid, exam, "reference")
+    measures, samples, rewards = probes.examine(model, tokenizer, ensemble, centroid, exam, "reference", 8)
     given = respond(model, tokenizer, exam)
-    scores, embeddings = ensemble.score(exam.prompts, given.texts, given.rollout.finished)
+    scores, embeddings, _ = ensemble.score(exam.prompts, given.texts, given.rollout.finished)
     prompts = encode_prompts(tokenizer, exam.prompts)
     logprobs: dict[str, list[float]] = {"policy": [], "reference": []}
     entropies = []
@@ -154,12 +155,13 @@ def test_an_examination_measures_what_it_says(
         "true_flexible": sum(given.flexible) / 16,
         "uncertainty": ((scores[:, 0] - scores[:, 1]).abs() / math.sqrt(2)).mean().item(),
         "kl": sum(p - r for p, r in zip(*logprobs.values(), strict=True)) / 16,
-        "entropy_prompt": probes.prompt_entropy(model, tokenizer, prompts[:4]),
+        "entropy_prompt": probes.prompt_entropy(model, tokenizer, prompts[:4], 8),
         "entropy_response": sum(entropies[:4]) / 4,
         "ood_distance": 1 - torch.cosine_similarity(embeddings, centroid[None]).mean().item(),
         "diversity": probes.diversity(embeddings),
         "response_tokens": sum(map(len, given.rollout.responses)) / 16,
         "truncated": given.rollout.finished.count(False) / 16,
+        "reward_truncated": 0.0,
     }
     assert measures == pytest.approx(expected, abs=1e-4)
     assert abs(measures["kl"]) > 1e-5
@@ -168,6 +170,21 @@ def test_an_examination_measures_what_it_says(
     assert [row["correct"] for row in samples] == given.strict
     assert [row["tokens"] for row in samples] == [len(tokens) for tokens in given.rollout.responses]
     assert [row["proxy"] for row in samples] == pytest.approx(proxy.tolist(), abs=1e-5)
+
+
+def test_responses_that_the_rewards_read_only_a_part_of_are_counted(
+    model: PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    ensemble: RewardEnsemble,
+    problems: pd.DataFrame,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exam = examination(problems)
+    given, prompts = respond(model, tokenizer, exam), encode_prompts(tokenizer, exam.prompts)
+    lengths = [len(p) + len(r) for p, r in zip(prompts, given.rollout.responses, strict=True)]
+    monkeypatch.setattr(ensemble, "max_length", sorted(lengths)[7])
+    measures, *_ = probes.examine(model, tokenizer, ensemble, torch.ones(64), exam, None, 8)
+    assert measures["reward_truncated"] == sum(length > sorted(lengths)[7] for length in lengths) / 16 > 0
 
 
 def test_preference_accuracy_compares_gains_over_the_reference(

@@ -9,7 +9,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from goodhart.encoding import encode_prompts
 from goodhart.models import load_policy, load_tokenizer
-from goodhart.rollout import Rollout, mix, sample
+from goodhart.rollout import Rollout, sample
+from goodhart.sampling import Sampling, mix
 from tiny_study import Study, sharpened
 
 SUMS = ("Q: 1 + 2 =", "Q: 4 - 1 - 7 =", "Q: 9 =", "Q:", "Q: 5 - 5 + 5 =", "Q: 0 + 0 =")
@@ -34,15 +35,8 @@ def draw(
     tokens: int = 24,
     batch_size: int = 20_000,
 ) -> Rollout:
-    return sample(
-        policy,
-        encode_prompts(tokenizer, questions),
-        max_new_tokens=tokens,
-        batch_size=batch_size,
-        end=tokenizer.eos_token_id,
-        pad=tokenizer.pad_token_id,
-        seed=seed,
-    )
+    how = Sampling(tokens, batch_size, "loop", ())
+    return sample(policy, tokenizer, encode_prompts(tokenizer, questions), how, seed)
 
 
 def test_a_sharp_policy_is_decoded_greedily(policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -127,3 +127,13 @@ def prompt_template(wildcards):
 def optional(flag, value):
     """A flag and its value, or nothing where the configuration says null."""
     return "" if value is None else f"{flag} {shlex.quote(str(value))}"
+
+
+def sampling(wildcards):
+    """The flags that say how responses are drawn; a function, as Snakemake would read {} in a stop string as a wildcard."""
+    chosen = config["sampling"]
+    stops = "".join(f" --stop={shlex.quote(string)}" for string in chosen["stop"])
+    return (
+        f"--max-new-tokens {chosen['max_new_tokens']} --batch-size {study.sampling_batch(config)}"
+        f" --engine {chosen['engine']}{stops}"
+    )

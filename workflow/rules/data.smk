@@ -144,14 +144,12 @@ if config["preferences"]["source"] == "sampled":
             verifier=config["task"]["verifier"],
             correct=config["preferences"]["sampled"]["correct_weight"],
             filler=config["preferences"]["sampled"]["filler_weight"],
-            tokens=config["sampling"]["max_new_tokens"],
-            batch=study.sampling_batch(config),
+            sampling=sampling,
             seed=config["preferences"]["seed"],
         shell:
             "python workflow/scripts/sample_preferences.py --problems {input.problems} --policy {input.policy}"
             " --precision {params.precision} --verifier {params.verifier} --correct-weight {params.correct}"
-            " --filler-weight {params.filler} --max-new-tokens {params.tokens}"
-            " --batch-size {params.batch} --seed {params.seed} --threads {params.threads}"
+            " --filler-weight {params.filler} {params.sampling} --seed {params.seed} --threads {params.threads}"
             " --output {output.preferences} --coverage {output.coverage} &> {log}"
 
 else:

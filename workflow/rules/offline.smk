@@ -64,8 +64,7 @@ rule probe_offline:
         threads=config["threads"],
         precision=config["precision"],
         verifier=config["task"]["verifier"],
-        tokens=config["sampling"]["max_new_tokens"],
-        batch=study.sampling_batch(config),
+        sampling=sampling,
         evaluation_seed=config["evaluation"]["seed"],
     shell:
         "$LAUNCH workflow/scripts/probe_offline.py --adapter {input.adapter} --metrics {input.metrics} --policy {input.policy}"
@@ -73,5 +72,5 @@ rule probe_offline:
         " --centroid {input.centroid} --baseline {input.baseline} --preferences {input.preferences}"
         " --logprobs {input.logprobs} --derived-offline {input.derived_offline}"
         " --derived-reward {input.derived_reward} --problems {input.problems} --verifier {params.verifier}"
-        " --max-new-tokens {params.tokens} --batch-size {params.batch}"
+        " {params.sampling}"
         " --evaluation-seed {params.evaluation_seed} --threads {params.threads} --output {output} &> {log}"

@@ -37,8 +37,7 @@ rule adapt_online:
         prompts=config["online"]["prompts_per_step"],
         percentile=config["online"]["kl_percentile"],
         every=config["online"]["evaluate_every"],
-        tokens=config["sampling"]["max_new_tokens"],
-        batch=study.sampling_batch(config),
+        sampling=sampling,
         evaluation_seed=config["evaluation"]["seed"],
     shell:
         "$LAUNCH workflow/scripts/adapt_online.py --adapter {input.adapter} --metrics {input.metrics} --kl-beta {input.kl_beta}"
@@ -46,7 +45,7 @@ rule adapt_online:
         " --members {input.members} --centroid {input.centroid} --problems {input.problems}"
         " --derived-online {input.derived_online} --derived-reward {input.derived_reward}"
         " --verifier {params.verifier} --steps {params.steps} --prompts-per-step {params.prompts}"
-        " --kl-percentile {params.percentile} --evaluate-every {params.every} --max-new-tokens {params.tokens}"
-        " --batch-size {params.batch} --evaluation-seed {params.evaluation_seed}"
+        " --kl-percentile {params.percentile} --evaluate-every {params.every} {params.sampling}"
+        " --evaluation-seed {params.evaluation_seed}"
         " --seed {wildcards.seed} --threads {params.threads} --trajectory {output.trajectory} --updates {output.steps}"
         " --samples {output.samples} --output {output.adapter} &> {log}"

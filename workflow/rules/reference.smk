@@ -97,13 +97,12 @@ rule sample_reference:
         threads=config["threads"],
         precision=config["precision"],
         verifier=config["task"]["verifier"],
-        tokens=config["sampling"]["max_new_tokens"],
-        batch=study.sampling_batch(config),
+        sampling=sampling,
         seed=config["evaluation"]["seed"],
     shell:
         "$LAUNCH workflow/scripts/sample_reference.py --problems {input.problems} --policy {input.policy}"
-        " --precision {params.precision} --verifier {params.verifier} --max-new-tokens {params.tokens}"
-        " --batch-size {params.batch} --seed {params.seed} --threads {params.threads}"
+        " --precision {params.precision} --verifier {params.verifier} {params.sampling}"
+        " --seed {params.seed} --threads {params.threads}"
         " --output {output} &> {log}"
 
 

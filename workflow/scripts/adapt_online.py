@@ -7,7 +7,7 @@ the rewards where these share the backbone. The true reward is measured at every
         --policy policy --backbone policy --precision float32 --members member-0/adapter member-1/adapter \
         --centroid centroid.safetensors --problems problems.parquet --derived-online derived/online.json \
         --derived-reward derived/reward.json --verifier gsm8k --steps 72 --prompts-per-step 64 --kl-percentile 90 \
-        --evaluate-every 8 --max-new-tokens 48 --batch-size 192 --evaluation-seed 1 --seed 0 \
+        --evaluate-every 8 --max-new-tokens 48 --batch-size 192 --engine auto --evaluation-seed 1 --seed 0 \
         --threads 1 --trajectory trajectory.parquet --updates steps.parquet --samples samples.parquet --output adapter
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from goodhart.artifacts import check_adapter, check_safetensors, publish, read_json, read_table, write_table
-from goodhart.commandline import PRECISIONS, parser, progress, run, use_threads
+from goodhart.commandline import PRECISIONS, add_sampling, parser, progress, run, use_threads
 from goodhart.records import SAMPLES, STEPS, TRAJECTORY
 from goodhart.tables import PROBLEMS
 from goodhart.verifiers import verifier
@@ -43,8 +43,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--prompts-per-step", type=int, required=True)
     args.add_argument("--kl-percentile", type=float, required=True, help="p_KL of Eq. 10")
     args.add_argument("--evaluate-every", type=int, required=True)
-    args.add_argument("--max-new-tokens", type=int, required=True)
-    args.add_argument("--batch-size", type=int, required=True, help="rows sampled or scored together")
+    add_sampling(args)
     args.add_argument("--evaluation-seed", type=int, required=True, help="the same for every policy of the study")
     args.add_argument("--seed", type=int, required=True)
     args.add_argument("--threads", type=int, required=True)
@@ -75,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from goodhart.examination import Examination
     from goodhart.models import attach_adapter, check_model, load_policy, load_tokenizer
     from goodhart.probes import examine
+    from goodhart.sampling import Sampling
 
     check_model(args.policy)
     torch.manual_seed(args.seed)
@@ -82,13 +82,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     tokenizer = load_tokenizer(args.policy)
     model = attach_adapter(load_policy(args.policy, args.precision), args.adapter, "policy", trainable=True)
     model = attach_adapter(model, args.adapter, "reference")
-    ensemble = load_with_policy(
-        model, args.policy, args.backbone, args.precision, args.members, args.batch_size, values(reward)["max_length"]
-    )
+    ensemble = load_with_policy(model, args.policy, args.backbone, args.precision, args.members, values(reward))
     settings = Settings(
         prompts_per_step=args.prompts_per_step,
-        max_new_tokens=args.max_new_tokens,
-        sampling_batch=args.batch_size,
+        sampling=Sampling.of(args),
         beta=kl["beta"],
         kl_percentile=args.kl_percentile,
         learning_rate=used["learning_rate"],
@@ -101,8 +98,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         evaluation["prompt"].tolist(),
         evaluation["answer"].tolist(),
         verify,
-        args.max_new_tokens,
-        args.batch_size,
+        Sampling.of(args),
         args.evaluation_seed,
     )
     cell = {
@@ -115,7 +111,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     samples: list[dict[str, Any]] = []
 
     def evaluate(step: int) -> None:
-        measures, rows, _ = examine(model, tokenizer, ensemble, centroid, exam, "reference")
+        measures, rows, _ = examine(
+            model, tokenizer, ensemble, centroid, exam, "reference", used["inference_batch_size"]
+        )
         trajectory.append({**cell, "step": step, **measures})
         if step in (0, args.steps):
             ids = evaluation["problem_id"]

@@ -61,15 +61,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         used["max_length"],
     )
     prompts = held_out["prompt"].tolist()
-    chosen, _ = ensemble.score(prompts, held_out["chosen"].tolist())
-    rejected, _ = ensemble.score(prompts, held_out["rejected"].tolist())
+    chosen, rejected = (ensemble.score(prompts, held_out[side].tolist()).rewards for side in ("chosen", "rejected"))
 
     train = train.sample(n=probe_size(len(train)), random_state=args.seed)
-    _, embeddings = ensemble.score(train["prompt"].tolist(), train["chosen"].tolist())
+    embeddings = ensemble.score(train["prompt"].tolist(), train["chosen"].tolist()).embeddings
 
-    rewards, _ = ensemble.score(
+    rewards = ensemble.score(
         responses["prompt"].tolist(), responses["response"].tolist(), responses["finished"].tolist()
-    )
+    ).rewards
     write_json(args.quality, {**quality(chosen, rejected), "centroid_responses": len(train)})
     with publish(args.centroid) as temporary:
         save_file({"centroid": embeddings.mean(dim=0)}, temporary)

@@ -7,7 +7,7 @@ reference policy's responses, as the ensemble judges it.
         --backbone policy --precision float32 --members member-0/adapter member-1/adapter \
         --centroid centroid.safetensors --baseline baseline.parquet --preferences preferences.parquet \
         --logprobs logprobs.parquet --derived-offline offline.json --derived-reward reward.json \
-        --problems problems.parquet --verifier gsm8k --max-new-tokens 48 --batch-size 192 \
+        --problems problems.parquet --verifier gsm8k --max-new-tokens 48 --batch-size 192 --engine auto \
         --evaluation-seed 1 --threads 1 --output probe.parquet
 """
 
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from goodhart.artifacts import check_adapter, check_safetensors, read_json, read_table, write_table
-from goodhart.commandline import PRECISIONS, parser, run, use_threads
+from goodhart.commandline import PRECISIONS, add_sampling, parser, run, use_threads
 from goodhart.records import PROBE
 from goodhart.tables import BASELINE, LOGPROBS, PREFERENCES, PROBLEMS
 from goodhart.verifiers import verifier
@@ -40,8 +40,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--derived-reward", type=Path, required=True)
     args.add_argument("--problems", type=Path, required=True)
     args.add_argument("--verifier", required=True)
-    args.add_argument("--max-new-tokens", type=int, required=True)
-    args.add_argument("--batch-size", type=int, required=True)
+    add_sampling(args)
     args.add_argument("--evaluation-seed", type=int, required=True, help="the same for every policy of the study")
     args.add_argument("--threads", type=int, required=True)
     args.add_argument("--output", type=Path, required=True)
@@ -68,25 +67,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     from goodhart.examination import Examination
     from goodhart.models import activate, attach_adapter, check_model, load_policy, load_tokenizer
     from goodhart.probes import examine, preference_accuracy, win_rate
+    from goodhart.sampling import Sampling
 
     check_model(args.policy)
     tokenizer = load_tokenizer(args.policy)
     model = attach_adapter(load_policy(args.policy, args.precision), args.adapter, "policy")
-    ensemble = load_with_policy(
-        model, args.policy, args.backbone, args.precision, args.members, args.batch_size, values(reward)["max_length"]
-    )
+    ensemble = load_with_policy(model, args.policy, args.backbone, args.precision, args.members, values(reward))
+    used = values(offline)
+    batch_size = used["inference_batch_size"]
     exam = Examination(
         problems["prompt"].tolist(),
         problems["answer"].tolist(),
         verify,
-        args.max_new_tokens,
-        args.batch_size,
+        Sampling.of(args),
         args.evaluation_seed,
     )
-    measures, _, rewards = examine(model, tokenizer, ensemble, load_centroid(args.centroid), exam, None)
+    measures, _, rewards = examine(model, tokenizer, ensemble, load_centroid(args.centroid), exam, None, batch_size)
     against = problems[["problem_id"]].merge(baseline, on="problem_id", how="left", validate="one_to_one")
     activate(model, "policy")
-    accuracy = preference_accuracy(model, tokenizer, pairs, values(offline)["max_length"], args.batch_size)
+    accuracy = preference_accuracy(model, tokenizer, pairs, used["max_length"], batch_size)
     row = {
         **{name: whose[name] for name in ("method", "level", "beta", "seed")},
         **measures,

@@ -4,7 +4,7 @@ The judge's score of a response is `correct_weight` if the answer is right plus 
 prefers the first of two with probability sigmoid(difference), as Bradley and Terry (Eq. 5) have it.
 
     python workflow/scripts/sample_preferences.py --problems problems.parquet --policy policy --precision float32 \
-        --verifier gsm8k --correct-weight 4 --filler-weight 1.6 --max-new-tokens 48 --batch-size 1000 \
+        --verifier gsm8k --correct-weight 4 --filler-weight 1.6 --max-new-tokens 48 --batch-size 1000 --engine auto \
         --seed 0 --threads 1 --output preferences.parquet --coverage coverage.json
 """
 
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from goodhart.artifacts import read_table, write_json, write_table
-from goodhart.commandline import PRECISIONS, parser, run, use_threads
+from goodhart.commandline import PRECISIONS, add_sampling, parser, run, use_threads
 from goodhart.tables import PREFERENCES, PROBLEMS
 from goodhart.verifiers import verifier
 
@@ -28,8 +28,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--verifier", required=True)
     args.add_argument("--correct-weight", type=float, required=True)
     args.add_argument("--filler-weight", type=float, required=True)
-    args.add_argument("--max-new-tokens", type=int, required=True)
-    args.add_argument("--batch-size", type=int, required=True)
+    add_sampling(args)
     args.add_argument("--seed", type=int, required=True)
     args.add_argument("--threads", type=int, required=True)
     args.add_argument("--output", type=Path, required=True)
@@ -49,24 +48,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     from goodhart.data import coverage, finish_preferences
     from goodhart.examination import Examination, respond
     from goodhart.models import check_model, load_policy, load_tokenizer
+    from goodhart.sampling import Sampling
 
     check_model(args.policy)
     tokenizer, policy = load_tokenizer(args.policy), load_policy(args.policy, args.precision)
     prompts, answers = problems["prompt"].tolist(), problems["answer"].tolist()
     sampled = []
+    unfinished = 0
     for draw in range(2):
         exam = Examination(
             prompts,
             answers,
             verify,
-            args.max_new_tokens,
-            args.batch_size,
+            Sampling.of(args),
             seed=2 * args.seed + draw,
         )
         given = respond(policy, tokenizer, exam)
         fillers = np.array([count_fillers(text) for text in given.texts])
         score = args.correct_weight * np.array(given.strict) + args.filler_weight * fillers
         sampled.append((np.array(given.texts, dtype=object), score))
+        unfinished += given.rollout.finished.count(False)
     (first, first_score), (second, second_score) = sampled
     rng = np.random.default_rng(args.seed)
     wins = rng.random(len(prompts)) < 1 / (1 + np.exp(second_score - first_score))
@@ -80,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         }
     )
     preferences, counts = finish_preferences(pairs, args.seed, None)
+    counts["responses_cut_at_the_token_limit"] = unfinished
     counts["choices_against_the_score"] = int((np.where(wins, 1, -1) * (first_score - second_score) < 0).sum())
     write_table(args.output, preferences, PREFERENCES)
     write_json(args.coverage, {**counts, **coverage(preferences, tokenizer)})

@@ -1,7 +1,7 @@
 r"""Let the reference policy answer the evaluation problems: the scale of the true reward and the baseline of win rates.
 
     python workflow/scripts/sample_reference.py --problems problems.parquet --policy policy --precision float32 \
-        --verifier gsm8k --max-new-tokens 48 --batch-size 192 --seed 1 --threads 1 \
+        --verifier gsm8k --max-new-tokens 48 --batch-size 192 --engine auto --seed 1 --threads 1 \
         --output responses.parquet
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from goodhart.artifacts import read_table, write_table
-from goodhart.commandline import PRECISIONS, parser, run, use_threads
+from goodhart.commandline import PRECISIONS, add_sampling, parser, run, use_threads
 from goodhart.tables import PROBLEMS, RESPONSES
 from goodhart.verifiers import verifier
 
@@ -23,8 +23,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--policy", type=Path, required=True)
     args.add_argument("--precision", choices=PRECISIONS, required=True)
     args.add_argument("--verifier", required=True)
-    args.add_argument("--max-new-tokens", type=int, required=True)
-    args.add_argument("--batch-size", type=int, required=True)
+    add_sampling(args)
     args.add_argument("--seed", type=int, required=True)
     args.add_argument("--threads", type=int, required=True)
     args.add_argument("--output", type=Path, required=True)
@@ -38,14 +37,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     use_threads(args.threads)
     from goodhart.examination import Examination, respond
     from goodhart.models import check_model, load_policy, load_tokenizer
+    from goodhart.sampling import Sampling
 
     check_model(args.policy)
     exam = Examination(
         problems["prompt"].tolist(),
         problems["answer"].tolist(),
         verify,
-        args.max_new_tokens,
-        args.batch_size,
+        Sampling.of(args),
         args.seed,
     )
     given = respond(load_policy(args.policy, args.precision), load_tokenizer(args.policy), exam)

@@ -17,12 +17,13 @@ import torch
 
 from goodhart import processes
 from goodhart.batches import in_batches, within_memory
-from goodhart.encoding import Batch, collate, decode
+from goodhart.encoding import collate_rows, decode
 from goodhart.ensemble import RewardEnsemble, uncertainty
 from goodhart.logprobs import sequence_logprobs
-from goodhart.models import activate, merged, tidy_adapter
+from goodhart.models import activate, merged, save_adapter
 from goodhart.processes import spread, sum_gradients
-from goodhart.rollout import mix, sample
+from goodhart.rollout import sample
+from goodhart.sampling import Sampling, mix
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -65,8 +66,7 @@ class Settings:
     """What decides an online run, beside the seed."""
 
     prompts_per_step: int
-    max_new_tokens: int
-    sampling_batch: int
+    sampling: Sampling
     beta: float
     kl_percentile: float
     learning_rate: float
@@ -120,18 +120,10 @@ class OnlineRun:
         ids = [self.prompt_ids[i] for i in rows]
         activate(self.model, "policy")
         with merged(self.model):
-            rollout = sample(
-                self.model,
-                ids,
-                max_new_tokens=self.settings.max_new_tokens,
-                batch_size=self.settings.sampling_batch,
-                end=self.tokenizer.eos_token_id,
-                pad=self.tokenizer.pad_token_id,
-                seed=mix(self.seed, self.done),
-            )
-        texts = decode(self.tokenizer, rollout.responses)
-        members, _ = self.ensemble.score([self.prompts[i] for i in rows], texts, rollout.finished)
-        rewards = members.mean(dim=1)
+            rollout = sample(self.model, self.tokenizer, ids, self.settings.sampling, mix(self.seed, self.done))
+        texts = decode(self.tokenizer, rollout.responses, self.settings.sampling.stop)
+        scores = self.ensemble.score([self.prompts[i] for i in rows], texts, rollout.finished)
+        rewards = scores.rewards.mean(dim=1)
         advantage = advantages(rewards)
 
         pairs = list(zip(ids, rollout.responses, strict=True))
@@ -153,27 +145,20 @@ class OnlineRun:
             "kappa": kappa,
             "proxy": rewards.mean().item(),
             "proxy_sd": rewards.std(correction=0).item(),
-            "uncertainty": uncertainty(members).mean().item(),
+            "uncertainty": uncertainty(scores.rewards).mean().item(),
             "kl": log_ratios.mean().item(),
             "abs_log_ratio": log_ratios.abs().mean().item(),
             "gradient_norm": gradient_norm,
             "learning_rate": rate,
             "response_tokens": sum(map(len, rollout.responses)) / len(rows),
             "truncated": 1 - sum(rollout.finished) / len(rows),
+            "reward_truncated": scores.truncated.double().mean().item(),
             "zero_variance": bool(rewards.std(correction=0) < DEGENERATE),
         }
 
     def save(self, folder: Path) -> None:
         """Save the policy adapter, and nothing of the other adapters on its base."""
-        self.model.save_pretrained(folder, selected_adapters=["policy"])
-        for path in (folder / "policy").iterdir():  # PEFT puts an adapter of another name than 'default' in a subfolder
-            path.rename(folder / path.name)
-        (folder / "policy").rmdir()
-        tidy_adapter(folder)
-
-    def _collate(self, pairs: Sequence[tuple[list[int], list[int]]]) -> Batch:
-        prompts, responses = zip(*pairs, strict=True)
-        return collate(prompts, responses, self.tokenizer.pad_token_id, self.model.device)
+        save_adapter(self.model, "policy", folder)
 
     @torch.no_grad()
     def _logprobs(self, adapter: str, pairs: Sequence[tuple[list[int], list[int]]]) -> torch.Tensor:
@@ -181,7 +166,7 @@ class OnlineRun:
         activate(self.model, adapter)
         return torch.tensor(
             in_batches(
-                lambda rows: sequence_logprobs(self.model, self._collate(rows)).tolist(),
+                lambda rows: self._sequence_logprobs(rows).tolist(),
                 pairs,
                 self.micro_batch,
                 f"log-probs of the {adapter}",
@@ -203,7 +188,7 @@ class OnlineRun:
 
             def backward(start: int) -> list[float]:
                 part = slice(start, start + size)
-                logprobs = sequence_logprobs(self.model, self._collate(pairs[part]))
+                logprobs = self._sequence_logprobs(pairs[part])
                 loss = online_loss(
                     logprobs, reference[part].to(logprobs.device), advantage[part].to(logprobs.device), kappa
                 )
@@ -217,3 +202,6 @@ class OnlineRun:
         terms, self.micro_batch = within_memory(attempt, self.micro_batch, "online update", smallest)
         sum_gradients(self.parameters)
         return terms
+
+    def _sequence_logprobs(self, pairs: Sequence[tuple[list[int], list[int]]]) -> torch.Tensor:
+        return sequence_logprobs(self.model, collate_rows(pairs, self.tokenizer.pad_token_id, self.model.device))

@@ -14,6 +14,7 @@ from goodhart import processes
 from goodhart.errors import InputError
 
 T = TypeVar("T")
+ENGINES = ("auto", "loop", "continuous", "vllm")  # of sampling; auto is continuous on a GPU and the loop on a CPU
 PRECISIONS = ("float32", "bfloat16", "nf4")  # of base weights; nf4 is QLoRA
 
 
@@ -51,6 +52,14 @@ def peak_memory() -> str:
 def parser(description: str | None) -> argparse.ArgumentParser:
     """An argument parser that shows a script's module docstring as it is written."""
     return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def add_sampling(args: argparse.ArgumentParser) -> None:
+    """The flags that say how responses are drawn; `sampling.Sampling.of` reads them."""
+    args.add_argument("--max-new-tokens", type=int, required=True)
+    args.add_argument("--batch-size", type=int, required=True, help="rows sampled or scored together")
+    args.add_argument("--engine", choices=ENGINES, required=True, help="auto: continuous on a GPU, loop on a CPU")
+    args.add_argument("--stop", action="append", default=[], help="a string that ends a response; may be repeated")
 
 
 def progress(items: Collection[T], description: str, every: float = 10.0) -> Iterator[T]:

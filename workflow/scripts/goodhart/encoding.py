@@ -78,9 +78,12 @@ def encode_pairs(tokenizer: PreTrainedTokenizerBase, pairs: pd.DataFrame, max_le
     ]
 
 
-def decode(tokenizer: PreTrainedTokenizerBase, responses: Sequence[Sequence[int]]) -> list[str]:
-    """Responses as text, without special tokens."""
-    return tokenizer.batch_decode([list(row) for row in responses], skip_special_tokens=True)
+def decode(
+    tokenizer: PreTrainedTokenizerBase, responses: Sequence[Sequence[int]], stop: Sequence[str] = ()
+) -> list[str]:
+    """Responses as text, without special tokens, and cut before the first of the `stop` strings."""
+    texts = tokenizer.batch_decode([list(row) for row in responses], skip_special_tokens=True)
+    return [text[: min((text.find(s) for s in stop if s in text), default=None)] for text in texts]
 
 
 def collate(
@@ -96,3 +99,10 @@ def collate(
         ids[row, start:end] = torch.tensor([*prompt, *response])
         mask[row, start:end] = 1
     return Batch(ids.to(device), mask.to(device), mask[:, left:].to(device))
+
+
+def collate_rows(
+    rows: Sequence[tuple[Sequence[int], Sequence[int]]], pad: int, device: torch.device | str = "cpu"
+) -> Batch:
+    """`collate` of (prompt, response) rows."""
+    return collate([prompt for prompt, _ in rows], [response for _, response in rows], pad, device)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file
@@ -18,6 +18,18 @@ from goodhart.models import activate, load_reward_backbone, load_tokenizer, same
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class Scores(NamedTuple):
+    """What the ensemble says of rows: rewards (rows, K) and embeddings (rows, hidden), float32 on the CPU.
+
+    An embedding is the mean over response tokens of `hidden_states[-2]` of member 0, the space of Eq. 12; `truncated`
+    (rows,) is true where prompt and response are longer than the rewards' `max_length`, which read only a part.
+    """
+
+    rewards: torch.Tensor
+    embeddings: torch.Tensor
+    truncated: torch.Tensor
 
 
 class RewardEnsemble:
@@ -47,23 +59,18 @@ class RewardEnsemble:
         self.heads = torch.cat(heads).float().to(next(backbone.parameters()).device)
 
     @torch.no_grad()
-    def score(
-        self, prompts: Sequence[str], responses: Sequence[str], finished: Sequence[bool] | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def score(self, prompts: Sequence[str], responses: Sequence[str], finished: Sequence[bool] | None = None) -> Scores:
         """Rewards of every member, and member 0's embedding, of each (prompt, response).
 
         Args:
             finished: whether a response ended by itself; one cut by the token limit gets no end token.
-
-        Returns:
-            rewards (rows, K), and embeddings (rows, hidden): the mean over response tokens of `hidden_states[-2]`
-            of member 0, the space of Eq. 12; both float32 on the CPU.
         """
         responses_ids = encode_responses(self.tokenizer, responses)
         if finished is not None:
             responses_ids = [ids if f else ids[:-1] for ids, f in zip(responses_ids, finished, strict=True)]
         prompt_ids = encode_prompts(self.tokenizer, prompts)
-        order = sorted(range(len(prompts)), key=lambda i: len(prompt_ids[i]) + len(responses_ids[i]))
+        lengths = [len(prompt) + len(response) for prompt, response in zip(prompt_ids, responses_ids, strict=True)]
+        order = sorted(range(len(prompts)), key=lengths.__getitem__)
 
         def score(rows: Sequence[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
             scored = self._score_batch(
@@ -78,7 +85,7 @@ class RewardEnsemble:
         scored = in_batches(score, order, self.batch_size, "ensemble scoring")
         for i, (reward, embedding) in zip(order, scored, strict=True):
             rewards[i], embeddings[i] = reward, embedding
-        return rewards, embeddings
+        return Scores(rewards, embeddings, torch.tensor(lengths) > self.max_length)
 
     def _score_batch(self, prompts: list[list[int]], responses: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         batch = collate(prompts, responses, self.tokenizer.pad_token_id, self.heads.device)
@@ -115,13 +122,16 @@ def load_with_policy(
     backbone_folder: Path,
     precision: str,
     members: Sequence[Path],
-    batch_size: int,
-    max_length: int,
+    used: Mapping[str, Any],
 ) -> RewardEnsemble:
-    """The ensemble beside a policy: on the policy's own base where the study uses one backbone, else on another."""
+    """The ensemble beside a policy: on the policy's own base where the study uses one backbone, else on another.
+
+    `used` are the derived values of the reward stage.
+    """
     shared = same_model(policy_folder, backbone_folder)
     backbone = policy if shared else load_reward_backbone(backbone_folder, precision)
-    return RewardEnsemble(backbone, load_tokenizer(backbone_folder), members, batch_size, max_length)
+    tokenizer = load_tokenizer(backbone_folder)
+    return RewardEnsemble(backbone, tokenizer, members, used["inference_batch_size"], used["max_length"])
 
 
 def load_centroid(path: Path) -> torch.Tensor:

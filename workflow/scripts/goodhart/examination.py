@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from goodhart.encoding import decode, encode_prompts
 from goodhart.models import merged
 from goodhart.rollout import Rollout, sample
+from goodhart.sampling import Sampling
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -22,8 +23,7 @@ class Examination:
     prompts: Sequence[str]
     answers: Sequence[str]
     verify: Callable[[str, str, str], bool]
-    max_new_tokens: int
-    batch_size: int
+    sampling: Sampling
     seed: int
 
 
@@ -40,16 +40,8 @@ class Responses:
 def respond(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, exam: Examination) -> Responses:
     """Sample one response a problem from the active policy, and check the answers."""
     with merged(model):
-        rollout = sample(
-            model,
-            encode_prompts(tokenizer, exam.prompts),
-            max_new_tokens=exam.max_new_tokens,
-            batch_size=exam.batch_size,
-            end=tokenizer.eos_token_id,
-            pad=tokenizer.pad_token_id,
-            seed=exam.seed,
-        )
-    texts = decode(tokenizer, rollout.responses)
+        rollout = sample(model, tokenizer, encode_prompts(tokenizer, exam.prompts), exam.sampling, exam.seed)
+    texts = decode(tokenizer, rollout.responses, exam.sampling.stop)
     strict, flexible = (
         [exam.verify(text, answer, style) for text, answer in zip(texts, exam.answers, strict=True)]
         for style in ("strict", "flexible")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -28,7 +29,7 @@ def response_logits(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
 def token_logprobs(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     """log p(token) at each position, in float32; logits (…, vocabulary), tokens (…)."""
     chosen = logits.gather(-1, tokens.unsqueeze(-1)).squeeze(-1).float()
-    return chosen - torch.logsumexp(logits.float(), dim=-1)
+    return chosen - _by_row(lambda row: torch.logsumexp(row.float(), dim=-1), logits)
 
 
 def sequence_logprobs(model: PreTrainedModel, batch: Batch, logits: torch.Tensor | None = None) -> torch.Tensor:
@@ -40,8 +41,23 @@ def sequence_logprobs(model: PreTrainedModel, batch: Batch, logits: torch.Tensor
 
 def token_entropies(logits: torch.Tensor) -> torch.Tensor:
     """H = -sum_v p log p of each position's next-token distribution, in nats (Eq. 11's inner sum)."""
-    logprobs = torch.log_softmax(logits.float(), dim=-1)
-    return -(logprobs.exp() * logprobs).sum(-1)
+
+    def entropy(row: torch.Tensor) -> torch.Tensor:
+        logprobs = torch.log_softmax(row.float(), dim=-1)
+        return -(logprobs.exp() * logprobs).sum(-1)
+
+    return _by_row(entropy, logits)
+
+
+def _by_row(function: Callable[[torch.Tensor], torch.Tensor], logits: torch.Tensor) -> torch.Tensor:
+    """`function` of one row's logits after another's, where no gradients keep what it makes on the way.
+
+    Of a whole batch it would hold a float32 copy and more, each as large as the logits: with a vocabulary of 152,000
+    and responses of 400 tokens, 0.24 GB a row.
+    """
+    if logits.requires_grad or logits.dim() < 3:
+        return function(logits)
+    return torch.stack([function(row) for row in logits])
 
 
 def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -30,6 +30,7 @@ TABLE1 = {
     "True end": "true_end",
     "KL end": "kl_end",
     "Truncated end": "truncated_end",
+    "Cut by the rewards, end": "reward_truncated_end",
     "Entropy (Eq. 11)": "entropy_prompt_offline",
     "Entropy, responses": "entropy_response_offline",
     "Entropy collapse (Eq. 11)": "entropy_prompt_collapse",
@@ -136,6 +137,7 @@ def run_rows(gaps: pd.DataFrame, probes: pd.DataFrame, updates: pd.DataFrame, sc
                 "win_rate": offline["win_rate"],
                 "preference_accuracy": offline["preference_accuracy"],
                 "truncated_end": last["truncated"],
+                "reward_truncated_end": last["reward_truncated"],
                 "zero_variance_batches": degenerate[key],
                 **flags_at_start(run["proxy"].to_numpy(), run["true"].to_numpy()),
             }

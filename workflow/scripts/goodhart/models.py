@@ -180,6 +180,16 @@ def activate(model: PeftModel, name: str | None, trainable: bool = False) -> Non
     model.base_model.set_adapter(name, inference_mode=not trainable)
 
 
+def save_adapter(model: PeftModel, name: str, folder: Path) -> None:
+    """Save one adapter, and nothing of the others on its base, into a folder that is there."""
+    model.save_pretrained(folder, selected_adapters=[name])
+    if (folder / name).is_dir():  # PEFT puts an adapter of another name than 'default' in a subfolder
+        for path in (folder / name).iterdir():
+            path.rename(folder / path.name)
+        (folder / name).rmdir()
+    tidy_adapter(folder)
+
+
 def tidy_adapter(folder: Path) -> None:
     """Make a saved adapter a result: the same bytes in every process, and no empty model card.
 

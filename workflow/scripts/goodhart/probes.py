@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from goodhart.encoding import collate, encode_pairs, encode_prompts
+from goodhart.batches import in_batches
+from goodhart.encoding import collate, collate_rows, encode_pairs, encode_prompts
 from goodhart.ensemble import RewardEnsemble, uncertainty
 from goodhart.examination import Examination, respond
 from goodhart.logprobs import masked_mean, response_logits, sequence_logprobs, token_entropies
@@ -53,8 +54,9 @@ def examine(
     centroid: torch.Tensor,
     exam: Examination,
     reference: str | None,
+    batch_size: int,
 ) -> tuple[dict[str, Any], list[dict[str, Any]], torch.Tensor]:
-    """Measure adapter `policy` of `model` against adapter `reference` (None: the bare base).
+    """Measure adapter `policy` of `model` against adapter `reference` (None: the bare base), `batch_size` rows a pass.
 
     Returns:
         the measures (columns of `records.PROBE`), one row a problem (columns of `records.SAMPLES`), and the ensemble's
@@ -62,19 +64,23 @@ def examine(
     """
     activate(model, "policy")
     given = respond(model, tokenizer, exam)
-    rewards, embeddings = ensemble.score(exam.prompts, given.texts, given.rollout.finished)
-    proxy, doubt = rewards.mean(dim=1), uncertainty(rewards)
+    scores = ensemble.score(exam.prompts, given.texts, given.rollout.finished)
+    proxy, doubt = scores.rewards.mean(dim=1), uncertainty(scores.rewards)
     prompts = encode_prompts(tokenizer, exam.prompts)
-    ratios, entropy = [], []
-    for start in range(0, len(prompts), exam.batch_size):
-        part = slice(start, start + exam.batch_size)
-        batch = collate(prompts[part], given.rollout.responses[part], tokenizer.pad_token_id, model.device)
+
+    def compare(rows: Sequence[tuple[list[int], list[int]]]) -> list[tuple[float, float]]:
+        """Entropy of each response under the policy, and the log-ratio of policy and reference."""
+        batch = collate_rows(rows, tokenizer.pad_token_id, model.device)
         activate(model, "policy")
         logits = response_logits(model, batch)
-        entropy.append(masked_mean(token_entropies(logits), batch.response_mask))
+        entropies = masked_mean(token_entropies(logits), batch.response_mask)
         logprobs = sequence_logprobs(model, batch, logits)
+        del logits  # or the reference's would be held beside them
         activate(model, reference)
-        ratios.append(logprobs - sequence_logprobs(model, batch))
+        return list(zip(entropies.tolist(), (logprobs - sequence_logprobs(model, batch)).tolist(), strict=True))
+
+    pairs = list(zip(prompts, given.rollout.responses, strict=True))
+    entropies, ratios = torch.tensor(in_batches(compare, pairs, batch_size, "comparison with the reference")).T
     activate(model, "policy")
     probe = probe_size(len(prompts))
     lengths = [len(tokens) for tokens in given.rollout.responses]
@@ -86,13 +92,14 @@ def examine(
         "true": sum(given.strict) / count,
         "true_flexible": sum(given.flexible) / count,
         "uncertainty": doubt.mean().item(),
-        "kl": torch.cat(ratios).mean().item(),
-        "entropy_prompt": prompt_entropy(model, tokenizer, prompts[:probe]),
-        "entropy_response": torch.cat(entropy)[:probe].mean().item(),
-        "ood_distance": ood_distances(embeddings, centroid).mean().item(),
-        "diversity": diversity(embeddings),
+        "kl": ratios.mean().item(),
+        "entropy_prompt": prompt_entropy(model, tokenizer, prompts[:probe], batch_size),
+        "entropy_response": entropies[:probe].mean().item(),
+        "ood_distance": ood_distances(scores.embeddings, centroid).mean().item(),
+        "diversity": diversity(scores.embeddings),
         "response_tokens": sum(lengths) / count,
         "truncated": 1 - sum(given.rollout.finished) / count,
+        "reward_truncated": scores.truncated.double().mean().item(),
     }
     samples = [
         {
@@ -112,14 +119,19 @@ def examine(
 
 
 @torch.no_grad()
-def prompt_entropy(model: PeftModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[list[int]]) -> float:
+def prompt_entropy(
+    model: PeftModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[list[int]], batch_size: int
+) -> float:
     """Eq. 11 as printed: mean over prompts of the mean entropy over the prompt's own tokens, in nats.
 
     The first token, which nothing precedes, is the context of the second and has no term of its own.
     """
-    heads, tails = [ids[:1] for ids in prompts], [ids[1:] for ids in prompts]
-    batch = collate(heads, tails, tokenizer.pad_token_id, model.device)
-    return masked_mean(token_entropies(response_logits(model, batch)), batch.response_mask).mean().item()
+
+    def entropies(rows: Sequence[list[int]]) -> list[float]:
+        batch = collate([ids[:1] for ids in rows], [ids[1:] for ids in rows], tokenizer.pad_token_id, model.device)
+        return masked_mean(token_entropies(response_logits(model, batch)), batch.response_mask).tolist()
+
+    return torch.tensor(in_batches(entropies, prompts, batch_size, "entropy of prompts")).mean().item()
 
 
 @torch.no_grad()
@@ -130,15 +142,14 @@ def preference_accuracy(
 
     `pairs` has the columns of `tables.PREFERENCES` and `tables.LOGPROBS`; a tie counts one half.
     """
-    encoded = encode_pairs(tokenizer, pairs, max_length)
+
+    def logprobs(rows: Sequence[tuple[list[int], list[int]]]) -> list[float]:
+        return sequence_logprobs(model, collate_rows(rows, tokenizer.pad_token_id, model.device)).tolist()
+
+    encoded = [pair for pair in encode_pairs(tokenizer, pairs, max_length) if pair]
     gains = {}
     for side in ("chosen", "rejected"):
-        logprobs = []
-        for start in range(0, len(encoded), batch_size):
-            rows = [pair for pair in encoded[start : start + batch_size] if pair]
-            batch = collate(
-                [row.prompt for row in rows], [getattr(row, side) for row in rows], tokenizer.pad_token_id, model.device
-            )
-            logprobs.append(sequence_logprobs(model, batch).double().cpu())
-        gains[side] = torch.cat(logprobs) - torch.tensor(pairs[f"{side}_logprob"].to_numpy())
+        rows = [(pair.prompt, getattr(pair, side)) for pair in encoded]
+        now = in_batches(logprobs, rows, batch_size, "log-probs of held-out pairs")
+        gains[side] = torch.tensor(now, dtype=torch.double) - torch.tensor(pairs[f"{side}_logprob"].to_numpy())
     return win_rate(gains["chosen"], gains["rejected"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -47,6 +48,13 @@ def spread(
 
     _join()
     return [value for _, value in sorted(gather_object(share), key=lambda pair: pair[0])]
+
+
+def divide(work: Callable[[Sequence[S]], list[T]], rows: Sequence[S]) -> list[T]:
+    """`work` of all rows at once, or in a job of several processes of one run of rows in each; one result a row."""
+    ends = [len(rows) * part // count() for part in range(count() + 1)]
+    parts = [rows[start:end] for start, end in pairwise(ends)]
+    return [result for results in spread(lambda part: work(part) if part else [], parts) for result in results]
 
 
 def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:

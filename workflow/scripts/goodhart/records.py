@@ -8,7 +8,8 @@ RUN = {"method": TEXT, "level": TEXT, "beta": FLOAT, "seed": INT}
 CELL = {**RUN, "kl_level": TEXT, "kl_beta": FLOAT}
 
 # What is measured of one policy over the evaluation problems. proxy: mean ensemble reward; true: strict accuracy;
-# uncertainty: Eq. 13; kl: nats a sequence; entropies: nats a token; distances: cosine.
+# uncertainty: Eq. 13; kl: nats a sequence; entropies: nats a token; distances: cosine; truncated: share of responses
+# that the token limit cut; reward_truncated: share that the rewards read only a part of.
 MEASURES = {
     "n": INT,
     "proxy": FLOAT,
@@ -23,6 +24,7 @@ MEASURES = {
     "diversity": FLOAT,
     "response_tokens": FLOAT,
     "truncated": FLOAT,
+    "reward_truncated": FLOAT,
 }
 
 # One row an offline checkpoint; kl is to the reference policy pi0.
@@ -57,6 +59,7 @@ STEPS = table(
                 "learning_rate",
                 "response_tokens",
                 "truncated",
+                "reward_truncated",
             ),
             FLOAT,
         ),
