@@ -203,6 +203,8 @@ def words(study: Study, name: str, outputs: Path, **flags: str) -> list[str]:
         ("load_problems", {"template": "no place"}, "{question}"),
         ("load_preferences", {"chosen-column": "best"}, "'best'"),
         ("load_preferences", {"chosen-score-column": "score.best"}, "'best'"),
+        ("load_preferences/scored", {"score-column": "question"}, "row 0 has the score 'Q: 0 ="),
+        ("load_preferences", {"form": "scored"}, "needs response_column"),
         ("load_problems", {"answer-column": "solution"}, "'solution'"),
         ("resolve_model", {"model": "/no/such/folder"}, "/no/such/folder does not exist"),
         ("resolve_model", {"model": "some/model"}, "some/model at revision main cannot be resolved"),

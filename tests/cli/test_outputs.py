@@ -364,6 +364,21 @@ def test_loaded_preferences_are_canonical(tiny: Study, tmp_path: Path) -> None:
     assert preferences["chosen_source"].isna().all()
 
 
+def test_loaded_ratings_become_the_best_against_the_worst(tiny: Study, tmp_path: Path) -> None:
+    """240 ratings less 2 of the first prompt, which has one left; the second prompt has one rating for all."""
+    tiny.run("load_preferences/scored", tmp_path)
+    preferences = read_table(tmp_path / "preferences.parquet", PREFERENCES)
+    coverage = read_json(tmp_path / "coverage.json")
+    assert (coverage["rows_in_source"], coverage["pairs"], coverage["prompts"]) == (238, 78, 78)
+    assert (coverage["prompts_with_one_response_dropped"], coverage["prompts_with_tied_scores_dropped"]) == (1, 1)
+    assert coverage["responses_by_source_model"] == {"a": 2 * 78}
+    numbers = range(2, 80)
+    assert preferences["prompt"].tolist() == [f"Q: {i} =\nA:\n" for i in numbers]
+    assert preferences["chosen"].tolist() == [f"#### {i}" for i in numbers]
+    assert preferences["rejected"].tolist() == [f"#### {i + 2}" for i in numbers]
+    assert preferences[["chosen_score", "rejected_score"]].drop_duplicates().to_numpy().tolist() == [[5, 3]]
+
+
 def test_loaded_problems_are_canonical(tiny: Study, tmp_path: Path) -> None:
     tiny.run("load_problems", tmp_path)
     problems = read_table(tmp_path / "problems.parquet", PROBLEMS)

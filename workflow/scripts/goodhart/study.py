@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from goodhart.errors import InputError
+from goodhart.pairing import COLUMNS, columns_of
+from goodhart.verifiers import verifier
 
 SAME = "same"  # an arm whose online beta is the offline one: Eq. 10 literally
 
@@ -96,6 +98,15 @@ def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     for level in config["levels"]:
         if (other := seen.setdefault(parse_level(level), level)) != level:
             raise InputError(f"config: levels: {other} and {level} are the same level; keep one.")
+    try:
+        verifier(config["task"]["verifier"])
+    except InputError as error:
+        raise InputError(f"config: task.verifier: {error}") from error
+    given = config["preferences"]["dataset"]
+    try:
+        columns_of(given["form"], {name: given[f"{name}_column"] for name in COLUMNS})
+    except InputError as error:
+        raise InputError(f"config: preferences.dataset.form: {error}") from error
     if not arms(config):
         raise InputError("config: arms: every arm is null; keep at least one.")
     embedded = config["task"]["source"] == "arithmetic"
