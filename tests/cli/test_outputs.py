@@ -22,7 +22,7 @@ from goodhart.errors import InputError
 from goodhart.records import PROBE, SAMPLES, STEPS, TRAJECTORY
 from goodhart.summaries import GAPS, OVEROPTIMISATION, RUNS
 from goodhart.tables import BASELINE, CORPUS, LOGPROBS, PREFERENCES, PROBLEMS, RESPONSES
-from goodhart.verifiers import is_correct
+from goodhart.verifiers import VERIFIERS, is_correct
 from tiny_study import Study
 
 RUN = "online/p80/kl-p20/seed-1"
@@ -154,6 +154,20 @@ def test_the_references_answers_are_judged_by_the_verifier(tiny: Study) -> None:
         ]
         assert gold[column].tolist() == judged
     assert (gold["tokens"][~gold["finished"]] == 24).all()
+
+
+def test_another_verifier_judges_the_same_responses(tiny: Study, tmp_path: Path) -> None:
+    """The policy knows no boxes, so that strictly it is never right; what it wrote is the same."""
+    arguments = tiny.arguments("sample_reference", tmp_path)
+    arguments[arguments.index("--verifier") + 1] = "math"
+    main("sample_reference", arguments)
+    judged = read_table(tmp_path / "reference/responses.parquet", RESPONSES)
+    before = read_table(tiny / "reference/responses.parquet", RESPONSES)
+    assert judged["response"].tolist() == before["response"].tolist()
+    assert not judged["correct"].any()
+    gold = judged.merge(read_table(tiny / "data/problems.parquet", PROBLEMS), on="problem_id")
+    expected = [VERIFIERS["math"](row.response, row.answer, "flexible") for row in gold.itertuples()]
+    assert judged["correct_flexible"].tolist() == expected
 
 
 @pytest.mark.parametrize("level", ["p20", "p80"])
