@@ -127,9 +127,12 @@ LEAVES: dict[str, str] = {
     " --items >checklist.json",
     "show_samples": "--samples @online/p20/kl-p20/seed-0/samples.parquet --examples 2 --seed 0 --output >samples.html",
     "resolve_model": "--model @policy --output >resolved",
-    "load_preferences": "--source @source/pairs.jsonl --prompt-column question --chosen-column good"
+    "load_preferences": "--source @source/pairs.jsonl --form pairs --prompt-column question --chosen-column good"
     " --rejected-column bad --chosen-score-column score.good --rejected-score-column score.bad --pairs 60 --seed 0"
     " --policy @policy --output >preferences.parquet --coverage >coverage.json",
+    "load_preferences/scored": "--source @source/ratings.csv --form scored --prompt-column question"
+    " --response-column text --score-column rating --response-source-column model --seed 0 --policy @policy"
+    " --output >preferences.parquet --coverage >coverage.json",
     "load_problems": "--online @source/problems.csv --evaluation @source/problems.parquet --prompt-column question"
     " --answer-column answer --template 'Q: {question} =\nA:\n' --online-problems 5 --seed 0"
     " --output >problems.parquet",
@@ -140,7 +143,7 @@ STEPS = CHAIN | LEAVES
 
 
 def write_sources(folder: Path) -> None:
-    """Data as a user might bring it: 80 pairs, the first three of which are odd, and 20 problems."""
+    """Data as a user might bring it: 80 pairs, the first three of which are odd, as many ratings, and 20 problems."""
     folder.mkdir()
     pairs = [
         {"question": f"Q: {i} =\nA:\n", "good": f"#### {i}", "bad": "#### 0", "score": {"good": 2.0, "bad": 1.0}}
@@ -148,6 +151,12 @@ def write_sources(folder: Path) -> None:
     ]
     pairs[1]["score"] = pairs[2]["score"] = {"good": 1.0, "bad": 1.0}  # and pair 0 is "#### 0" twice
     (folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    ratings = [
+        (f"Q: {i} =\nA:\n", f"#### {i + error}", 5 - error, "ab"[error % 2]) for i in range(80) for error in range(3)
+    ]
+    ratings = ratings[2:]  # one response to the first question
+    ratings[1:4] = [(*rating[:2], 4, rating[3]) for rating in ratings[1:4]]  # and one rating for all to the second
+    pd.DataFrame(ratings, columns=["question", "text", "rating", "model"]).to_csv(folder / "ratings.csv", index=False)
     problems = pd.DataFrame({"question": [f"{i} + 1" for i in range(20)], "answer": range(1, 21)})
     problems.to_csv(folder / "problems.csv", index=False)
     problems.astype({"answer": str}).to_parquet(folder / "problems.parquet")

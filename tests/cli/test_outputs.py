@@ -22,7 +22,7 @@ from goodhart.errors import InputError
 from goodhart.records import PROBE, SAMPLES, STEPS, TRAJECTORY
 from goodhart.summaries import GAPS, OVEROPTIMISATION, RUNS
 from goodhart.tables import BASELINE, CORPUS, LOGPROBS, PREFERENCES, PROBLEMS, RESPONSES
-from goodhart.verifiers import is_correct
+from goodhart.verifiers import VERIFIERS, is_correct
 from tiny_study import Study
 
 RUN = "online/p80/kl-p20/seed-1"
@@ -154,6 +154,20 @@ def test_the_references_answers_are_judged_by_the_verifier(tiny: Study) -> None:
         ]
         assert gold[column].tolist() == judged
     assert (gold["tokens"][~gold["finished"]] == 24).all()
+
+
+def test_another_verifier_judges_the_same_responses(tiny: Study, tmp_path: Path) -> None:
+    """The policy knows no boxes, so that strictly it is never right; what it wrote is the same."""
+    arguments = tiny.arguments("sample_reference", tmp_path)
+    arguments[arguments.index("--verifier") + 1] = "math"
+    main("sample_reference", arguments)
+    judged = read_table(tmp_path / "reference/responses.parquet", RESPONSES)
+    before = read_table(tiny / "reference/responses.parquet", RESPONSES)
+    assert judged["response"].tolist() == before["response"].tolist()
+    assert not judged["correct"].any()
+    gold = judged.merge(read_table(tiny / "data/problems.parquet", PROBLEMS), on="problem_id")
+    expected = [VERIFIERS["math"](row.response, row.answer, "flexible") for row in gold.itertuples()]
+    assert judged["correct_flexible"].tolist() == expected
 
 
 @pytest.mark.parametrize("level", ["p20", "p80"])
@@ -362,6 +376,21 @@ def test_loaded_preferences_are_canonical(tiny: Study, tmp_path: Path) -> None:
     assert preferences["chosen"].tolist() == ["#### " + prompt[3:-6] for prompt in preferences["prompt"]]
     assert preferences["rejected"].unique().tolist() == ["#### 0"]
     assert preferences["chosen_source"].isna().all()
+
+
+def test_loaded_ratings_become_the_best_against_the_worst(tiny: Study, tmp_path: Path) -> None:
+    """240 ratings less 2 of the first prompt, which has one left; the second prompt has one rating for all."""
+    tiny.run("load_preferences/scored", tmp_path)
+    preferences = read_table(tmp_path / "preferences.parquet", PREFERENCES)
+    coverage = read_json(tmp_path / "coverage.json")
+    assert (coverage["rows_in_source"], coverage["pairs"], coverage["prompts"]) == (238, 78, 78)
+    assert (coverage["prompts_with_one_response_dropped"], coverage["prompts_with_tied_scores_dropped"]) == (1, 1)
+    assert coverage["responses_by_source_model"] == {"a": 2 * 78}
+    numbers = range(2, 80)
+    assert preferences["prompt"].tolist() == [f"Q: {i} =\nA:\n" for i in numbers]
+    assert preferences["chosen"].tolist() == [f"#### {i}" for i in numbers]
+    assert preferences["rejected"].tolist() == [f"#### {i + 2}" for i in numbers]
+    assert preferences[["chosen_score", "rejected_score"]].drop_duplicates().to_numpy().tolist() == [[5, 3]]
 
 
 def test_loaded_problems_are_canonical(tiny: Study, tmp_path: Path) -> None:

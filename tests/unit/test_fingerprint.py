@@ -74,6 +74,8 @@ def test_a_module_behind_from_package_import_counts(tmp_path: Path) -> None:
         ("adaptation", {"adapt_online"}),
         ("offline", {"train_offline"}),
         ("pretraining", {"pretrain_policy"}),
+        ("pairing", {"load_preferences"}),
+        ("mathematics", {"adapt_online", "probe_offline", "sample_preferences", "sample_reference"}),
         pytest.param("plotting", {"draw_figures"}, marks=pytest.mark.skipif(not PLOTTING, reason="no figures yet")),
     ],
 )

@@ -13,6 +13,7 @@ import yaml
 
 from goodhart import study
 from goodhart.errors import InputError
+from goodhart.levels import parse_level
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "config" / "config.yaml").read_text()
@@ -145,6 +146,9 @@ def test_a_key_that_is_missing_is_an_error_that_names_it(key: str) -> None:
         ("gpus", -1),
         ("task.source", "reasoning"),
         ("task.verifier", "gsm8"),
+        ("task.verifier", 8),
+        ("preferences.dataset.form", "pair"),
+        ("preferences.dataset.form", "scored"),
         ("task.online_problems", 0),
         ("task.evaluation_problems", 1),
         ("task.arithmetic.terms", [1]),
@@ -210,13 +214,13 @@ def test_sampled_preferences_need_the_embedded_task() -> None:
     ],
 )
 def test_a_level_is_a_percentile_or_a_beta(level: str, meaning: tuple[str, float]) -> None:
-    assert study.parse_level(level) == meaning
+    assert parse_level(level) == meaning
 
 
 @pytest.mark.parametrize("level", ["", "p", "20", "p100", "p0", "b0", "b-1", "p20%", "P20", "b1e-3", "p20\n", "p.5"])
 def test_anything_else_is_no_level(level: str) -> None:
     with pytest.raises(InputError, match="is neither a percentile"):
-        study.parse_level(level)
+        parse_level(level)
 
 
 def test_the_default_study_has_15_runs() -> None:

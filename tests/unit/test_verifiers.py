@@ -174,8 +174,8 @@ def test_bad_input_is_one_sentence() -> None:
         extract_answer("#### 1", "lenient")
     with pytest.raises(InputError, match="no number"):
         is_correct("#### 1", "unknown")
-    with pytest.raises(InputError, match="math"):
-        verifier("math")
+    with pytest.raises(InputError, match="maths"):
+        verifier("maths")
 
 
 def test_registry() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from goodhart.artifacts import read_table, write_json
 from goodhart.commandline import parser, run
-from goodhart.study import parse_level
+from goodhart.levels import parse_level
 from goodhart.tables import LOGPROBS
 
 

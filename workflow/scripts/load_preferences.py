@@ -1,6 +1,9 @@
 r"""Load preference pairs from a local file or a hub dataset, split 80/10/10 by prompt (section 4.1).
 
-    python workflow/scripts/load_preferences.py --source ultrafeedback/train.jsonl --prompt-column prompt \
+The form says what a row is and which columns are named: with `pairs` two responses, the better one known; with `scored`
+one response and its score, of which the best and the worst of each prompt make a pair.
+
+    python workflow/scripts/load_preferences.py --source ultrafeedback/train.jsonl --form pairs --prompt-column prompt \
         --chosen-column chosen --rejected-column rejected --pairs 32 --seed 0 --policy policy \
         --output preferences.parquet --coverage coverage.json
 """
@@ -13,19 +16,24 @@ from pathlib import Path
 
 from goodhart.artifacts import write_json, write_table
 from goodhart.commandline import parser, run
+from goodhart.pairing import COLUMNS, FORMS, columns_of
 from goodhart.tables import PREFERENCES
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser(__doc__)
     args.add_argument("--source", required=True, help="file or dataset[:split]")
+    args.add_argument("--form", choices=sorted(FORMS), required=True)
     args.add_argument("--prompt-column", required=True)
-    args.add_argument("--chosen-column", required=True)
-    args.add_argument("--rejected-column", required=True)
+    args.add_argument("--chosen-column", help="this and the next five: of form pairs")
+    args.add_argument("--rejected-column")
     args.add_argument("--chosen-score-column", help="a dot reaches into a nested column: metadata.score_chosen")
     args.add_argument("--rejected-score-column")
     args.add_argument("--chosen-source-column", help="the model that wrote the response")
     args.add_argument("--rejected-source-column")
+    args.add_argument("--response-column", help="this and the next two: of form scored")
+    args.add_argument("--score-column")
+    args.add_argument("--response-source-column")
     args.add_argument("--pairs", type=int, help="at most so many, drawn by the seed; default: all")
     args.add_argument("--seed", type=int, required=True)
     args.add_argument("--policy", type=Path, required=True, help="model folder whose tokeniser counts tokens")
@@ -36,12 +44,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
+    columns = columns_of(args.form, {name: getattr(args, f"{name}_column") for name in COLUMNS})
     from goodhart.data import coverage, finish_preferences, message_text, pick_columns, read_source
 
-    names = ["prompt", "chosen", "rejected", "chosen_score", "rejected_score", "chosen_source", "rejected_source"]
-    columns = {name: value for name in names if (value := getattr(args, f"{name}_column")) is not None}
     source, _, hub_split = args.source.partition(":")
-    pairs = pick_columns(read_source(source, hub_split or None), columns, source)
+    pairs, dropped = FORMS[args.form].pair(pick_columns(read_source(source, hub_split or None), columns, source))
     for name in ("prompt", "chosen", "rejected"):
         pairs[name] = [message_text(value) for value in pairs[name]]
     preferences, counts = finish_preferences(pairs, args.seed, args.pairs)
@@ -51,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_model(args.policy)
     tokenizer = load_tokenizer(args.policy)
     write_table(args.output, preferences, PREFERENCES)
-    write_json(args.coverage, {**counts, **coverage(preferences, tokenizer)})
+    write_json(args.coverage, {**counts, **dropped, **coverage(preferences, tokenizer)})
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from goodhart.errors import InputError
+from goodhart.levels import parse_level
+from goodhart.pairing import COLUMNS, columns_of
+from goodhart.verifiers import verifier
 
 SAME = "same"  # an arm whose online beta is the offline one: Eq. 10 literally
 
@@ -18,16 +20,6 @@ class Cell(NamedTuple):
     level: str
     kl_level: str
     seed: int
-
-
-def parse_level(level: str) -> tuple[str, float]:
-    """('percentile', 20.0) of "p20", ('beta', 0.1) of "b0.10"."""
-    match = re.fullmatch(r"p(\d+(?:\.\d+)?)|b(\d+(?:\.\d+)?)", level)
-    if match and match[1] is not None and 0 < float(match[1]) < 100:
-        return "percentile", float(match[1])
-    if match and match[2] is not None and float(match[2]) > 0:
-        return "beta", float(match[2])
-    raise InputError(f"level {level!r} is neither a percentile such as p20 nor a positive beta such as b0.10.")
 
 
 def arms(config: Mapping[str, Any]) -> dict[str, str]:
@@ -97,6 +89,15 @@ def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     for level in config["levels"]:
         if (other := seen.setdefault(parse_level(level), level)) != level:
             raise InputError(f"config: levels: {other} and {level} are the same level; keep one.")
+    try:
+        verifier(config["task"]["verifier"])
+    except InputError as error:
+        raise InputError(f"config: task.verifier: {error}") from error
+    given = config["preferences"]["dataset"]
+    try:
+        columns_of(given["form"], {name: given[f"{name}_column"] for name in COLUMNS})
+    except InputError as error:
+        raise InputError(f"config: preferences.dataset.form: {error}") from error
     if not arms(config):
         raise InputError("config: arms: every arm is null; keep at least one.")
     embedded = config["task"]["source"] == "arithmetic"

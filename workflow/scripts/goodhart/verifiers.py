@@ -1,15 +1,18 @@
 """Is the answer right? The true reward: find the answer in a response and compare it with the gold answer.
 
-Two ways of finding it. `strict`, the paper's (section 4.1): the number right after the last `####` that follows any
-`</think>`; it is the true reward. `flexible`: the last number anywhere in the text; it tells a wrong answer from a
-right one in the wrong place. Numbers are compared as exact decimals, so 18.0 is 18. A response without an answer is
-wrong, never an error, and any text is read in linear time: the policy under training may write anything.
+Each verifier finds the answer in two ways. Here is that of numbers, `gsm8k`. `strict`, the paper's (section 4.1): the
+number right after the last `####` that follows any `</think>`; it is the true reward. `flexible`: the last number
+anywhere in the text; it tells a wrong answer from a right one in the wrong place. Numbers are compared as exact
+decimals, so 18.0 is 18. A response without an answer is wrong, never an error, and any text is read in linear time: the
+policy under training may write anything.
 """
 
 import re
 from collections.abc import Callable
 from decimal import Decimal
+from importlib.util import find_spec
 
+from goodhart import mathematics
 from goodhart.errors import InputError
 
 _TO_ASCII = str.maketrans({"\N{MINUS SIGN}": "-"})
@@ -49,11 +52,14 @@ def is_correct(text: str, gold: str, style: str = "strict") -> bool:
 
 
 # One verifier a task: (response, gold answer, style) -> correct.
-VERIFIERS: dict[str, Callable[[str, str, str], bool]] = {"gsm8k": is_correct}
+VERIFIERS: dict[str, Callable[[str, str, str], bool]] = {"gsm8k": is_correct, "math": mathematics.is_correct}
+NEEDS = {"math": "math_verify"}  # the package a verifier imports, which this project's extra of that name installs
 
 
 def verifier(name: str) -> Callable[[str, str, str], bool]:
-    """The verifier of a task; an unknown name is an InputError."""
+    """The verifier of a task; an unknown name, or one whose package is not installed, is an InputError."""
     if name not in VERIFIERS:
         raise InputError(f"unknown verifier {name!r}: choose from {', '.join(sorted(VERIFIERS))}.")
+    if name in NEEDS and find_spec(NEEDS[name]) is None:
+        raise InputError(f"verifier {name!r} needs the package {NEEDS[name]}; install this project's extra {name!r}.")
     return VERIFIERS[name]
