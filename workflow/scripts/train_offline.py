@@ -14,6 +14,7 @@ from pathlib import Path
 from goodhart.artifacts import publish, read_json, read_table, write_json
 from goodhart.commandline import PRECISIONS, parser, run, use_threads
 from goodhart.errors import InputError
+from goodhart.manifest import record_base
 from goodhart.tables import LOGPROBS, PREFERENCES
 
 
@@ -88,6 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         history = train(trainer)
         trainer.model.save_pretrained(folder)
         tidy_adapter(folder)
+        record_base(folder, args.policy)
     write_json(
         args.metrics,
         {

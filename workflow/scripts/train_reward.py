@@ -16,6 +16,7 @@ from pathlib import Path
 from goodhart.artifacts import publish, read_json, read_table, write_json
 from goodhart.commandline import PRECISIONS, parser, run, use_threads
 from goodhart.errors import InputError
+from goodhart.manifest import record_base
 from goodhart.tables import PREFERENCES
 
 
@@ -72,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         history = train(trainer)
         trainer.model.save_pretrained(folder)
         tidy_adapter(folder)
+        record_base(folder, args.backbone)
     write_json(
         args.metrics,
         {
