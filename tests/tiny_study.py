@@ -126,7 +126,7 @@ LEAVES: dict[str, str] = {
     " --coverage @data/coverage.json --evaluation-seed 1 --findings >findings.html --checklist >checklist.html"
     " --items >checklist.json",
     "show_samples": "--samples @online/p20/kl-p20/seed-0/samples.parquet --examples 2 --seed 0 --output >samples.html",
-    "resolve_model": "--model @policy --output >resolved",
+    "resolve_model": "--model @policy --class policy --prompts plain --output >resolved",
     "load_preferences": "--source @source/pairs.jsonl --form pairs --prompt-column question --chosen-column good"
     " --rejected-column bad --chosen-score-column score.good --rejected-score-column score.bad --pairs 60 --seed 0"
     " --policy @policy --output >preferences.parquet --coverage >coverage.json",
@@ -135,7 +135,7 @@ LEAVES: dict[str, str] = {
     " --output >preferences.parquet --coverage >coverage.json",
     "load_problems": "--online @source/problems.csv --evaluation @source/problems.parquet --prompt-column question"
     " --answer-column answer --template 'Q: {question} =\nA:\n' --online-problems 5 --seed 0"
-    " --output >problems.parquet",
+    " --output >problems.parquet --record >problems.json",
 }
 
 

@@ -149,6 +149,24 @@ def test_pairs_without_the_split_a_script_needs_are_refused(
     assert split in refusal(tiny, FIRST[script], tmp_path / "out", {table: tmp_path / "pairs.parquet"})
 
 
+@pytest.mark.parametrize(
+    ("script", "adapter"),
+    [
+        ("adapt_online", "offline/p20/seed-0/adapter"),
+        ("adapt_online", "reward/member-1/adapter"),
+        ("probe_offline", "offline/p20/seed-0/adapter"),
+        ("probe_offline", "reward/member-1/adapter"),
+        ("evaluate_rewards", "reward/member-1/adapter"),
+    ],
+)
+def test_an_adapter_of_another_base_is_refused(tiny: Study, tmp_path: Path, script: str, adapter: str) -> None:
+    shutil.copytree(tiny / adapter, tmp_path / "adapter")
+    record = json.loads((tmp_path / "adapter/manifest.json").read_text())
+    (tmp_path / "adapter/manifest.json").write_text(json.dumps({**record, "sha256": "of another"}))
+    message = refusal(tiny, FIRST[script], tmp_path / "out", {adapter: tmp_path / "adapter"})
+    assert f"{tmp_path / 'adapter'} is an adapter of another base" in message
+
+
 def edited(path: Path, folder: Path, **changes: object) -> Path:
     """A copy of a `derived` file with some values in use replaced."""
     record = json.loads(path.read_text())
@@ -207,7 +225,8 @@ def words(study: Study, name: str, outputs: Path, **flags: str) -> list[str]:
         ("load_preferences", {"form": "scored"}, "needs response_column"),
         ("load_problems", {"answer-column": "solution"}, "'solution'"),
         ("resolve_model", {"model": "/no/such/folder"}, "/no/such/folder does not exist"),
-        ("resolve_model", {"model": "some/model"}, "some/model at revision main cannot be resolved"),
+        ("resolve_model", {"model": "some/model"}, "some/model is not in the cache"),
+        ("resolve_model", {"prompts": "chat"}, "has no chat template; set policy.prompts: plain"),
         ("resolve_model", {"model": "no_package:model.gguf"}, "no_package is not installed"),
         ("resolve_model", {"model": "nothing.gguf"}, "nothing.gguf does not exist"),
         ("show_samples", {"examples": "0"}, "--examples"),

@@ -241,6 +241,7 @@ def test_an_offline_adapter_and_its_record(tiny: Study) -> None:
     assert {path.name for path in (folder / "adapter").iterdir()} <= {
         "adapter_config.json",
         "adapter_model.safetensors",
+        "manifest.json",
         "README.md",
     }
     metrics = read_json(folder / "metrics.json")
@@ -376,6 +377,7 @@ def test_loaded_preferences_are_canonical(tiny: Study, tmp_path: Path) -> None:
     assert preferences["chosen"].tolist() == ["#### " + prompt[3:-6] for prompt in preferences["prompt"]]
     assert preferences["rejected"].unique().tolist() == ["#### 0"]
     assert preferences["chosen_source"].isna().all()
+    assert coverage["data"]["source"] == "pairs.jsonl"
 
 
 def test_loaded_ratings_become_the_best_against_the_worst(tiny: Study, tmp_path: Path) -> None:
@@ -400,12 +402,20 @@ def test_loaded_problems_are_canonical(tiny: Study, tmp_path: Path) -> None:
     row = problems.iloc[-1]
     assert (row["problem_id"], row["split"]) == ("evaluation-19", "evaluation")
     assert (row["prompt"], row["answer"]) == ("Q: 19 + 1 =\nA:\n", "20")
+    record = read_json(tmp_path / "problems.json")
+    assert (record["online"]["source"], record["online"]["rows_in_source"], record["online"]["problems"]) == (
+        "problems.csv",
+        20,
+        5,
+    )
+    assert record["online_problems_also_evaluated"] == 5
 
 
 def test_a_resolved_local_model_takes_the_place_of_the_policy(tiny: Study, tmp_path: Path) -> None:
     tiny.run("resolve_model", tmp_path)
     manifest = read_json(tmp_path / "resolved/manifest.json")
     assert manifest["model"] == str(tiny / "policy")
+    assert manifest["prompts"] == "plain"
     assert manifest["sha256"] == read_json(tiny / "policy/manifest.json")["sha256"]
     tiny.run("sample_reference", tmp_path, {"policy": tmp_path / "resolved"})
     found = (tmp_path / "reference/responses.parquet").read_bytes()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -189,25 +188,3 @@ def test_a_safetensors_file_of_any_other_length_is_refused(tmp_path: Path) -> No
 def test_what_is_no_safetensors_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a").write_bytes(content)
     assert "is not a safetensors file" in refusal(artifacts.check_safetensors, tmp_path / "a")
-
-
-def adapter(folder: Path) -> Path:
-    folder.mkdir()
-    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 4}))
-    save_file({"a": np.ones(4, np.float32)}, folder / "adapter_model.safetensors")
-    return folder
-
-
-def test_a_whole_adapter_is_returned(tmp_path: Path) -> None:
-    assert artifacts.check_adapter(adapter(tmp_path / "adapter")) == tmp_path / "adapter"
-
-
-@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
-@pytest.mark.parametrize("size", [None, 0, 20], ids=["missing", "empty", "truncated"])
-def test_an_adapter_that_is_not_whole_is_refused(tmp_path: Path, name: str, size: int | None) -> None:
-    path = adapter(tmp_path / "adapter") / name
-    if size is None:
-        path.unlink()
-    else:
-        path.write_bytes(path.read_bytes()[:size])
-    assert str(path) in refusal(artifacts.check_adapter, tmp_path / "adapter")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -43,15 +44,18 @@ def pairs(count: int, **columns: Any) -> pd.DataFrame:
 
 @pytest.mark.parametrize("suffix", [".csv", ".json", ".jsonl", ".parquet"])
 def test_every_format_gives_the_same_rows(tmp_path: Path, suffix: str) -> None:
-    frame = data.read_source(write(tmp_path / f"rows{suffix}", ROWS))
+    frame, record = data.read_source(write(tmp_path / f"rows{suffix}", ROWS))
+    content = (tmp_path / f"rows{suffix}").read_bytes()
+    assert record == {"source": f"rows{suffix}", "sha256": hashlib.sha256(content).hexdigest()}
     assert frame.to_dict("records") == ROWS
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".json", ".jsonl", ".parquet"])
 def test_text_is_never_taken_for_anything_else(tmp_path: Path, suffix: str) -> None:
     rows = [{"prompt": text, "chosen": text} for text in ("None", "NA", "12", "007", "2024-01-02", "1e5", " x ")]
-    frame = data.read_source(write(tmp_path / f"rows{suffix}", rows))
-    assert [data.message_text(value) for value in frame["prompt"]] == [row["prompt"] for row in rows]
+    frame, _ = data.read_source(write(tmp_path / f"rows{suffix}", [{**row, "rejected": ""} for row in rows]))
+    pd.testing.assert_frame_equal(data.pair_texts(frame, "rows"), frame)
+    assert frame["prompt"].tolist() == [row["prompt"] for row in rows]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".json", ".jsonl", ".parquet"])
@@ -75,7 +79,7 @@ def test_a_file_that_does_not_exist_or_has_no_rows_is_named(tmp_path: Path) -> N
 @pytest.mark.parametrize("suffix", [".json", ".jsonl", ".parquet"])
 def test_a_dot_reaches_into_a_nested_column(tmp_path: Path, suffix: str) -> None:
     rows = [{"prompt": text, "metadata": {"score": {"chosen": score}}} for text, score in (("a", 9.0), ("b", 7.5))]
-    frame = data.read_source(write(tmp_path / f"rows{suffix}", rows))
+    frame, _ = data.read_source(write(tmp_path / f"rows{suffix}", rows))
     picked = data.pick_columns(frame, {"prompt": "prompt", "chosen_score": "metadata.score.chosen"}, "rows")
     assert picked.to_dict("list") == {"prompt": ["a", "b"], "chosen_score": [9.0, 7.5]}
 
@@ -90,18 +94,23 @@ def test_a_column_that_is_missing_is_named(column: str, said: str) -> None:
         data.pick_columns(frame, {"answer": column}, "somewhere")
 
 
-def test_the_last_turn_of_a_conversation_is_its_text(tmp_path: Path) -> None:
-    turns = [{"role": "user", "content": "Hello?"}, {"role": "assistant", "content": "Hello!"}]
-    assert data.message_text("as it is") == "as it is"
-    assert data.message_text(turns) == "Hello!"
-    frame = data.read_source(write(tmp_path / "rows.parquet", [{"chosen": turns}]))
-    assert data.message_text(frame["chosen"][0]) == "Hello!"
+@pytest.mark.parametrize("suffix", [".json", ".jsonl", ".parquet"])
+def test_conversations_of_a_file_become_texts(tmp_path: Path, suffix: str) -> None:
+    asked, answers = (
+        {"role": "user", "content": "Hello?"},
+        ({"role": "assistant", "content": x} for x in ("Hi!", "No.")),
+    )
+    chosen, rejected = ([asked, answer] for answer in answers)
+    frame, _ = data.read_source(write(tmp_path / f"rows{suffix}", [{"chosen": chosen, "rejected": rejected, "id": 3}]))
+    row = {"prompt": "Hello?", "chosen": "Hi!", "rejected": "No.", "id": 3}
+    assert data.pair_texts(frame, "rows").to_dict("records") == [row]
 
 
-@pytest.mark.parametrize("value", [None, float("nan"), 3, [], [{"role": "user"}], {"a": 1}])
-def test_what_is_neither_text_nor_messages_is_refused(value: Any) -> None:
-    with pytest.raises(InputError, match="expected a text or a list of messages"):
-        data.message_text(value)
+def test_the_row_that_cannot_be_used_is_named() -> None:
+    frame = pairs(3)
+    frame.loc[2, "chosen"] = None
+    with pytest.raises(InputError, match="row 2: expected a text or a list of messages"):
+        data.pair_texts(frame, "somewhere")
 
 
 def test_splits_go_by_prompt_and_are_near_80_10_10() -> None:
@@ -171,7 +180,7 @@ def test_real_preferences() -> None:
     source = str(REAL / "ultrafeedback" / "train.jsonl")
     columns = {name: name for name in ("prompt", "chosen", "rejected")}
     columns |= {f"{side}_score": f"metadata.score_{side}" for side in ("chosen", "rejected")}
-    frame = data.pick_columns(data.read_source(source), columns, source)
+    frame = data.pick_columns(data.read_source(source)[0], columns, source)
     kept, counts = data.finish_preferences(frame, seed=0, limit=None)
     assert counts["rows_in_source"] == 1_000 == len(kept) + counts["identical_pairs_dropped"]
     assert counts["pairs_with_tied_scores"] == (kept["chosen_score"] == kept["rejected_score"]).sum()
@@ -184,7 +193,7 @@ def test_real_preferences() -> None:
 def test_real_problems() -> None:
     """All 1,319 gold answers of GSM8K's test split are read, and accept themselves."""
     source = str(REAL / "gsm8k" / "test.jsonl")
-    answers = data.pick_columns(data.read_source(source), {"answer": "answer"}, source)["answer"]
+    answers = data.pick_columns(data.read_source(source)[0], {"answer": "answer"}, source)["answer"]
     assert len(answers) == 1_319
     assert all(is_correct(answer, answer) for answer in answers)
     assert not np.any([is_correct("#### 123456789", answer) for answer in answers])

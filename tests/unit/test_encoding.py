@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import pandas as pd
 import pytest
@@ -11,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from goodhart.artifacts import read_table
 from goodhart.encoding import Pair, collate, decode, encode_pairs, encode_prompts, encode_responses
+from goodhart.errors import InputError
 from goodhart.models import load_tokenizer
 from goodhart.tables import CORPUS
 from tiny_study import Study
@@ -36,6 +38,26 @@ def test_a_chat_template_is_rendered_for_an_answer_without_thinking(tokenizer: P
     chatty = copy.deepcopy(tokenizer)
     chatty.chat_template = CHAT
     assert encode_prompts(chatty, ["1 + 2", "3"]) == encode_prompts(tokenizer, ["Q: 1 + 2 =\nA:\n", "Q: 3 =\nA:\n"])
+
+
+def test_a_conversation_is_rendered_whole_by_a_template_and_refused_without(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    turns = [{"role": role, "content": text} for role, text in (("user", "1"), ("assistant", "2"), ("user", "3"))]
+    chatty = copy.deepcopy(tokenizer)
+    chatty.chat_template = CHAT
+    plain = "Q: 1 =\nQ: 2 =\nQ: 3 =\nA:\n"
+    assert encode_prompts(chatty, [json.dumps(turns)]) == encode_prompts(tokenizer, [plain])
+    with pytest.raises(InputError, match="a conversation of 3 turns, which needs a chat template"):
+        encode_prompts(tokenizer, ["1", json.dumps(turns)])
+    assert encode_prompts(tokenizer, [json.dumps(turns[:1])]) == encode_prompts(tokenizer, ["1"])
+
+
+def test_a_prompt_that_a_template_refuses_is_said_in_a_sentence(tokenizer: PreTrainedTokenizerBase) -> None:
+    strict = copy.deepcopy(tokenizer)
+    strict.chat_template = "{{ raise_exception('System role not supported') }}"
+    with pytest.raises(InputError, match="System role not supported"):
+        encode_prompts(strict, ["1"])
 
 
 def test_a_response_ends_with_the_end_token_once(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
 
 from goodhart import models
 from goodhart.encoding import Batch, collate
@@ -193,6 +194,34 @@ def test_a_broken_adapter_is_refused(tiny: Study, tmp_path: Path, broken: str) -
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(InputError, match=broken):
         models.attach_adapter(models.load_policy(tiny / "policy", "float32"), tmp_path / "adapter", "policy")
+
+
+def test_an_adapter_of_another_base_is_refused(tiny: Study, tmp_path: Path) -> None:
+    """Recorded for other weights, or with no record and of another width; one that fits needs no record."""
+    policy = models.load_policy(tiny / "policy", "float32")
+    shutil.copytree(tiny / "offline/p20/seed-0/adapter", tmp_path / "adapter")
+    record = tmp_path / "adapter/manifest.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "sha256": "of another"}))
+    with pytest.raises(InputError, match="adapter of another base"):
+        models.attach_adapter(policy, tmp_path / "adapter", "policy")
+    record.unlink()
+    weights = tmp_path / "adapter/adapter_model.safetensors"
+    unrecorded = logits(models.attach_adapter(policy, tmp_path / "adapter", "policy"))
+    assert torch.equal(unrecorded, logits(models.attach_adapter(policy, tiny / "offline/p20/seed-0/adapter", "same")))
+    state = load_file(weights)
+    save_file({k: v[:, :32].contiguous() if ".lora_A." in k else v for k, v in state.items()}, weights)
+    with pytest.raises(InputError, match="adapter of another base"):
+        models.attach_adapter(models.load_policy(tiny / "policy", "float32"), tmp_path / "adapter", "policy")
+
+
+def test_a_model_asked_in_two_ways_is_one_model(tiny: Study, tmp_path: Path) -> None:
+    manifest = json.loads((tiny / "policy/manifest.json").read_text())
+    for prompts in ("chat", "plain"):
+        (tmp_path / prompts).mkdir()
+        (tmp_path / prompts / "manifest.json").write_text(
+            json.dumps({**manifest, "model": str(tiny / "policy"), "prompts": prompts})
+        )
+    assert models.same_model(tmp_path / "chat", tmp_path / "plain")
 
 
 def test_a_tokeniser_pads_on_the_left_and_has_an_end(tiny: Study, tmp_path: Path) -> None:

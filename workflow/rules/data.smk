@@ -36,7 +36,8 @@ else:
             online=local_files(config["task"]["dataset"]["online"]),
             evaluation=local_files(config["task"]["dataset"]["evaluation"]),
         output:
-            f"{RESULTS}/data/problems.parquet",
+            problems=f"{RESULTS}/data/problems.parquet",
+            record=f"{RESULTS}/data/problems.json",
         log:
             f"{LOGS}/load_problems.log",
         benchmark:
@@ -48,7 +49,8 @@ else:
             code=code("load_problems"),
             online=config["task"]["dataset"]["online"],
             evaluation=config["task"]["dataset"]["evaluation"],
-            name=optional("--dataset-name", config["task"]["dataset"]["name"]),
+            name=optional("--name", config["task"]["dataset"]["name"]),
+            revision=optional("--revision", config["task"]["dataset"]["revision"]),
             prompt=config["task"]["dataset"]["prompt_column"],
             answer=config["task"]["dataset"]["answer_column"],
             template=prompt_template,
@@ -57,8 +59,8 @@ else:
             seed=config["task"]["seed"],
         shell:
             "python workflow/scripts/load_problems.py --online {params.online:q} --evaluation {params.evaluation:q} {params.name}"
-            " --prompt-column {params.prompt:q} --answer-column {params.answer:q} --template {params.template:q}"
-            " {params.limits} --seed {params.seed} --output {output} &> {log}"
+            " {params.revision} --prompt-column {params.prompt:q} --answer-column {params.answer:q} --template {params.template:q}"
+            " {params.limits} --seed {params.seed} --output {output.problems} --record {output.record} &> {log}"
 
 
 if config["policy"]["model"] is None:
@@ -114,8 +116,10 @@ else:
             code=code("resolve_model"),
             model=config["policy"]["model"],
             revision=optional("--revision", config["policy"]["revision"]),
+            prompts=config["policy"]["prompts"],
         shell:
-            "python workflow/scripts/resolve_model.py --model {params.model:q} {params.revision} --output {output} &> {log}"
+            "python workflow/scripts/resolve_model.py --model {params.model:q} {params.revision} --class policy"
+            " --prompts {params.prompts} --output {output} &> {log}"
 
 
 if config["preferences"]["source"] == "sampled":

@@ -19,8 +19,10 @@ if config["reward"]["model"]:
             code=code("resolve_model"),
             model=config["reward"]["model"],
             revision=optional("--revision", config["reward"]["revision"]),
+            prompts=config["reward"]["prompts"],
         shell:
-            "python workflow/scripts/resolve_model.py --model {params.model:q} {params.revision} --output {output} &> {log}"
+            "python workflow/scripts/resolve_model.py --model {params.model:q} {params.revision} --class reward"
+            " --prompts {params.prompts} --output {output} &> {log}"
 
 
 rule train_reward:

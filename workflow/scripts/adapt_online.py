@@ -18,8 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from goodhart.artifacts import check_adapter, check_safetensors, publish, read_json, read_table, write_table
+from goodhart.artifacts import check_safetensors, publish, read_json, read_table, write_table
 from goodhart.commandline import PRECISIONS, add_sampling, parser, progress, run, use_threads
+from goodhart.manifest import check_adapters, record_base
 from goodhart.records import SAMPLES, STEPS, TRAJECTORY
 from goodhart.tables import PROBLEMS
 from goodhart.verifiers import verifier
@@ -56,8 +57,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    for adapter in (args.adapter, *args.members):
-        check_adapter(adapter)
+    check_adapters(args.policy, [args.adapter])
+    check_adapters(args.backbone, args.members)
     check_safetensors(args.centroid)
     whose = read_json(args.metrics, ["method", "level", "beta", "seed"])
     kl = read_json(args.kl_beta, ["level", "beta"])
@@ -131,6 +132,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_table(args.samples, samples, SAMPLES)
     with publish(args.output) as folder:
         loop.save(folder)
+        record_base(folder, args.policy)
     write_table(args.trajectory, trajectory, TRAJECTORY)
 
 

@@ -15,8 +15,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from goodhart.artifacts import check_adapter, publish, read_json, read_table, write_json, write_table
+from goodhart.artifacts import publish, read_json, read_table, write_json, write_table
 from goodhart.commandline import PRECISIONS, parser, run, use_threads
+from goodhart.manifest import check_adapters
 from goodhart.tables import BASELINE, PREFERENCES, RESPONSES
 
 
@@ -41,8 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     held_out, train = (read_table(args.preferences, PREFERENCES, split) for split in ("test", "train"))
     responses = read_table(args.responses, RESPONSES)
     derived = read_json(args.derived, ["values"])
-    for member in args.members:
-        check_adapter(member)
+    check_adapters(args.backbone, args.members)
     use_threads(args.threads)
     from safetensors.torch import save_file
 

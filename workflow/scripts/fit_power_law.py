@@ -62,7 +62,7 @@ def read_points(path: Path) -> pd.DataFrame:
     if path.suffix not in READERS or not path.is_file():
         kinds = ", ".join(sorted(READERS))
         raise InputError(f"--augc: there is no file {path} of a kind that can be read ({kinds}); correct the path.")
-    points = read_source(str(path)).rename(columns=lambda name: str(name).strip())
+    points = read_source(str(path))[0].rename(columns=lambda name: str(name).strip())
     twice = [name for name in points.columns[points.columns.duplicated()] if name in COLUMNS]
     if twice:
         raise InputError(f"{path} has several columns {twice[0]!r}; keep one.")

@@ -23,8 +23,10 @@ from goodhart.tables import PREFERENCES
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser(__doc__)
     args.add_argument("--source", required=True, help="file or dataset[:split]")
+    args.add_argument("--name", help="configuration of a hub dataset")
+    args.add_argument("--revision", help="branch, tag or commit of a hub dataset; default: main")
     args.add_argument("--form", choices=sorted(FORMS), required=True)
-    args.add_argument("--prompt-column", required=True)
+    args.add_argument("--prompt-column", help="default, of form pairs: what chosen and rejected share is the prompt")
     args.add_argument("--chosen-column", help="this and the next five: of form pairs")
     args.add_argument("--rejected-column")
     args.add_argument("--chosen-score-column", help="a dot reaches into a nested column: metadata.score_chosen")
@@ -45,20 +47,19 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     columns = columns_of(args.form, {name: getattr(args, f"{name}_column") for name in COLUMNS})
-    from goodhart.data import coverage, finish_preferences, message_text, pick_columns, read_source
+    from goodhart.data import coverage, finish_preferences, pair_texts, pick_columns, read_source
 
-    source, _, hub_split = args.source.partition(":")
-    pairs, dropped = FORMS[args.form].pair(pick_columns(read_source(source, hub_split or None), columns, source))
-    for name in ("prompt", "chosen", "rejected"):
-        pairs[name] = [message_text(value) for value in pairs[name]]
+    rows, record = read_source(args.source, args.name, args.revision)
+    raw, dropped = FORMS[args.form].pair(pick_columns(rows, columns, args.source))
+    pairs = pair_texts(raw, args.source)
     preferences, counts = finish_preferences(pairs, args.seed, args.pairs)
 
     from goodhart.models import check_model, load_tokenizer
 
     check_model(args.policy)
-    tokenizer = load_tokenizer(args.policy)
+    covered = coverage(preferences, load_tokenizer(args.policy))
     write_table(args.output, preferences, PREFERENCES)
-    write_json(args.coverage, {**counts, **dropped, **coverage(preferences, tokenizer)})
+    write_json(args.coverage, {"data": record, **counts, **dropped, **covered})
 
 
 if __name__ == "__main__":

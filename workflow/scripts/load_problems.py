@@ -2,7 +2,7 @@ r"""Load a task with verifiable answers: local files or hub datasets, as the can
 
     python workflow/scripts/load_problems.py --online gsm8k/train.jsonl --evaluation gsm8k/test.jsonl \
         --prompt-column question --answer-column answer --template '{question}' --online-problems 4 \
-        --evaluation-problems 8 --seed 0 --output problems.parquet
+        --evaluation-problems 8 --seed 0 --output problems.parquet --record problems.json
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from goodhart.artifacts import write_table
+from goodhart.artifacts import write_json, write_table
 from goodhart.commandline import parser, run
 from goodhart.errors import InputError
 from goodhart.tables import PROBLEMS
@@ -21,7 +21,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser(__doc__)
     args.add_argument("--online", required=True, help="file or dataset[:split] of the problems of the online stage")
     args.add_argument("--evaluation", required=True, help="file or dataset[:split] of the problems of the true reward")
-    args.add_argument("--dataset-name", help="configuration of a hub dataset, as 'main' of openai/gsm8k")
+    args.add_argument("--name", help="configuration of a hub dataset, as 'main' of openai/gsm8k")
+    args.add_argument("--revision", help="branch, tag or commit of a hub dataset; default: main")
     args.add_argument("--prompt-column", required=True)
     args.add_argument("--answer-column", required=True)
     args.add_argument("--template", required=True, help="prompt with a place for {question}")
@@ -29,6 +30,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--evaluation-problems", type=int, help="at most so many, drawn by the seed; default: all")
     args.add_argument("--seed", type=int, required=True)
     args.add_argument("--output", type=Path, required=True)
+    args.add_argument("--record", type=Path, required=True, help="problems.json: what the problems are")
     return args.parse_args(argv)
 
 
@@ -40,25 +42,26 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from goodhart.data import pick_columns, read_source
 
-    parts = []
+    parts, record = {}, {}
     for split in ("online", "evaluation"):
-        source, _, hub_split = getattr(args, split).partition(":")
-        frame = read_source(source, hub_split or None, args.dataset_name)
+        source, limit = getattr(args, split), getattr(args, f"{split}_problems")
+        frame, pinned = read_source(source, args.name, args.revision)
         frame = pick_columns(frame, {"question": args.prompt_column, "answer": args.answer_column}, source)
-        limit = getattr(args, f"{split}_problems")
-        if limit is not None and limit < len(frame):
+        rows = len(frame)
+        if limit is not None and limit < rows:
             frame = frame.sample(n=limit, random_state=args.seed).sort_index()
-        parts.append(
-            pd.DataFrame(
-                {
-                    "problem_id": [f"{split}-{row}" for row in frame.index],
-                    "split": split,
-                    "prompt": [args.template.replace("{question}", str(text)) for text in frame["question"]],
-                    "answer": frame["answer"].astype(str),
-                }
-            )
+        parts[split] = pd.DataFrame(
+            {
+                "problem_id": [f"{split}-{row}" for row in frame.index],
+                "split": split,
+                "prompt": [args.template.replace("{question}", str(text)) for text in frame["question"]],
+                "answer": frame["answer"].astype(str),
+            }
         )
-    write_table(args.output, pd.concat(parts), PROBLEMS)
+        record[split] = {**pinned, "rows_in_source": rows, "problems": len(frame)}
+    shared = parts["online"]["prompt"].isin(parts["evaluation"]["prompt"])
+    write_table(args.output, pd.concat(parts.values()), PROBLEMS)
+    write_json(args.record, {**record, "online_problems_also_evaluated": int(shared.sum())})
 
 
 if __name__ == "__main__":

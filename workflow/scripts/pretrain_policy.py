@@ -61,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with publish(args.output) as folder:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        write_json(folder / "manifest.json", {"model": ".", "revision": None, **describe_model(folder)})
+        manifest = {"model": ".", "revision": None, "prompts": "plain", **describe_model(folder)}
+        write_json(folder / "manifest.json", manifest)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from goodhart.artifacts import check_adapter, check_safetensors, read_json, read_table, write_table
+from goodhart.artifacts import check_safetensors, read_json, read_table, write_table
 from goodhart.commandline import PRECISIONS, add_sampling, parser, run, use_threads
+from goodhart.manifest import check_adapters
 from goodhart.records import PROBE
 from goodhart.tables import BASELINE, LOGPROBS, PREFERENCES, PROBLEMS
 from goodhart.verifiers import verifier
@@ -49,8 +50,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    for adapter in (args.adapter, *args.members):
-        check_adapter(adapter)
+    check_adapters(args.policy, [args.adapter])
+    check_adapters(args.backbone, args.members)
     check_safetensors(args.centroid)
     whose = read_json(args.metrics, ["method", "level", "beta", "seed"])
     offline, reward = (read_json(path, ["values"]) for path in (args.derived_offline, args.derived_reward))

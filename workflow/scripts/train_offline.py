@@ -15,6 +15,7 @@ from typing import Any
 from goodhart.artifacts import publish, read_json, read_table, write_json
 from goodhart.commandline import PRECISIONS, parser, run, use_threads
 from goodhart.errors import InputError
+from goodhart.manifest import record_base
 from goodhart.tables import LOGPROBS, PREFERENCES
 
 
@@ -85,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         model, record = train(build, derived, args.precision, len(dataset), args.epochs, args.seed, folder)
         model.save_pretrained(folder)
         tidy_adapter(folder)
+        record_base(folder, args.policy)
     write_json(
         args.metrics,
         {

@@ -17,6 +17,7 @@ from typing import Any
 from goodhart.artifacts import publish, read_json, read_table, write_json
 from goodhart.commandline import PRECISIONS, parser, run, use_threads
 from goodhart.errors import InputError
+from goodhart.manifest import record_base
 from goodhart.tables import PREFERENCES
 
 
@@ -74,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         model, record = train(build, derived, args.precision, len(rows), args.epochs, seed, folder)
         model.save_pretrained(folder)
         tidy_adapter(folder)
+        record_base(folder, args.backbone)
     write_json(
         args.metrics,
         {

@@ -124,13 +124,6 @@ def _check(content: pa.Table, table: Table, where: str) -> None:
         raise InputError(f"{where}: the {table.name} table has several rows for one {', '.join(table.key)}.")
 
 
-def check_adapter(folder: Path) -> Path:
-    """Return `folder` if it holds a whole PEFT adapter, else raise `InputError`."""
-    read_json(folder / "adapter_config.json", ["peft_type", "r"])
-    check_safetensors(folder / "adapter_model.safetensors")
-    return folder
-
-
 def check_safetensors(path: Path) -> None:
     """Raise `InputError` unless the size of a safetensors file is what its header announces."""
     size = _existing(path).stat().st_size

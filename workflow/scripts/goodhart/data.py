@@ -11,7 +11,10 @@ from warnings import catch_warnings, simplefilter
 import numpy as np
 import pandas as pd
 
+from goodhart.conversations import SHARED, split_pair
 from goodhart.errors import InputError
+from goodhart.hub import snapshot
+from goodhart.manifest import sha256
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -19,30 +22,62 @@ if TYPE_CHECKING:
 SPLITS = (("train", 0.8), ("validation", 0.9), ("test", 1.0))  # section 4.1: 80/10/10, as cumulative shares
 READERS = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json"}
 
+DATA_FILES = ("README.md", "*.parquet", "*.json", "*.jsonl", "*.csv", "*.arrow", "*.gz", "*.zst")  # of a hub dataset
+Rows = tuple[pd.DataFrame, dict[str, Any]]  # and the record that pins them
 
-def read_source(source: str, split: str | None = None, name: str | None = None) -> pd.DataFrame:
-    """Rows of a local JSON, JSONL, CSV or Parquet file, or of a hub dataset (`name` is its configuration)."""
+
+def read_source(source: str, name: str | None = None, revision: str | None = None) -> Rows:
+    """Rows of a local JSON, JSONL, CSV or Parquet file, or of a hub dataset, and what they are.
+
+    Args:
+        source: a file, or `dataset:split` of the hub.
+        name: configuration of a hub dataset.
+        revision: its branch, tag or commit; None: main.
+
+    Returns:
+        the rows, and a record that pins them: a file and its sha256, or a dataset and its commit.
+    """
     path = Path(source)
+    if path.is_dir():
+        raise InputError(f"data source {source} is a folder; name a file in it.")
     if path.suffix in READERS:
-        if not path.is_file():
-            raise InputError(f"data file {source} does not exist; correct the path in the config.")
-        try:
-            frame = _read_file(path)
-        except (ValueError, OSError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
-            raise InputError(f"data file {source} cannot be read: {str(error).splitlines()[0]}") from error
+        frame, record = _read_local(path)
     else:
-        import datasets
-
-        try:
-            frame = datasets.load_dataset(source, name, split=split).to_pandas()
-        except Exception as error:  # the hub's many ways to fail, from no network to no such split
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise InputError(
-                f"dataset {source} cannot be loaded ({reason}); check its name and the network, or name a local file."
-            ) from error
+        frame, record = _read_hub(*source.partition(":")[::2], name, revision)
     if frame.empty:
         raise InputError(f"data source {source} has no rows.")
-    return frame
+    return frame, record
+
+
+def _read_local(path: Path) -> Rows:
+    if not path.is_file():
+        raise InputError(f"data file {path} does not exist; correct the path in the config.")
+    try:
+        frame = _read_file(path)
+    except (ValueError, OSError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
+        raise InputError(f"data file {path} cannot be read: {str(error).splitlines()[0]}") from error
+    return frame, {"source": path.name, "sha256": sha256(path)}
+
+
+def _read_hub(dataset: str, split: str, name: str | None, revision: str | None) -> Rows:
+    """Rows of a split. The folder of the commit is loaded, not the name on the hub, for which `datasets` would take
+    another revision from its cache where there is no network."""
+    folder = snapshot(dataset, revision, "dataset", DATA_FILES)
+    import datasets
+
+    datasets.disable_progress_bars()
+    try:
+        loaded = datasets.load_dataset(str(folder), name, split=split or None)
+    except Exception as error:  # no such configuration, no such split, no data, data of another form
+        reason = " ".join(str(error).split()).replace(str(folder), dataset)
+        raise InputError(
+            f"dataset {dataset} cannot be read ({reason:.300}); correct its split or configuration."
+        ) from error
+    if isinstance(loaded, dict):
+        raise InputError(
+            f"dataset {dataset} has the splits {', '.join(loaded)}; name one as {dataset}:{next(iter(loaded))}."
+        )
+    return loaded.to_pandas(), {"source": dataset, "configuration": name, "split": split, "revision": folder.name}
 
 
 def _read_file(path: Path) -> pd.DataFrame:
@@ -71,14 +106,17 @@ def pick_columns(frame: pd.DataFrame, columns: Mapping[str, str], source: str) -
     return pd.DataFrame(picked)
 
 
-def message_text(value: Any) -> str:
-    """A prompt or response as text: a string as it is, a conversation's last turn otherwise."""
-    if isinstance(value, str):
-        return value
-    try:
-        return str(value[-1]["content"])
-    except (TypeError, KeyError, IndexError) as error:
-        raise InputError(f"expected a text or a list of messages with 'content', found {value!r:.80}.") from error
+def pair_texts(frame: pd.DataFrame, source: str) -> pd.DataFrame:
+    """The rows with prompt, chosen and rejected as texts; without a prompt column, chosen and rejected share it."""
+    rows = []
+    prompts = frame["prompt"] if "prompt" in frame else [SHARED] * len(frame)
+    for row, pair in enumerate(zip(prompts, frame["chosen"], frame["rejected"], strict=True)):
+        try:
+            rows.append(split_pair(*pair))
+        except InputError as error:
+            raise InputError(f"{source}, row {row}: {error}") from error
+    texts = pd.DataFrame(rows, columns=["prompt", "chosen", "rejected"], index=frame.index)
+    return texts.join(frame.drop(columns=["prompt", "chosen", "rejected"], errors="ignore"))
 
 
 def split_of(prompt: str, seed: int) -> str:

@@ -1,6 +1,6 @@
 """From text to token ids, once and in one way for every stage.
 
-A prompt is rendered with the model's chat template (thinking off) where it has one, and taken as it is where it has
+A prompt is rendered with the chat template (thinking off) where the tokeniser has one, and taken as it is where it has
 none. A response is encoded on its own and closed with the end token, so that a trained response is tokenised exactly
 as a sampled one is.
 """
@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from jinja2 import TemplateError
+
+from goodhart.conversations import Turns, read_prompt
+from goodhart.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,15 +49,29 @@ class Pair:
 
 def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[list[int]]:
     """Token ids of prompts, ready for a response to follow."""
+    turns = [_as_turns(prompt) for prompt in prompts]
     if tokenizer.chat_template is None:
-        return tokenizer(list(prompts))["input_ids"]
-    rendered = [
-        tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True, enable_thinking=False
-        )
-        for prompt in prompts
-    ]
+        if longer := next((messages for messages in turns if len(messages) > 1), None):
+            raise InputError(
+                f"a prompt is a conversation of {len(longer)} turns, which needs a chat template; set prompts: chat, "
+                "or take prompts of one turn."
+            )
+        return tokenizer([messages[0]["content"] for messages in turns])["input_ids"]
+    try:
+        rendered = [
+            tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, enable_thinking=False)
+            for messages in turns
+        ]
+    except TemplateError as error:  # such as one that knows no system's turn
+        raise InputError(
+            f"the chat template refuses a prompt ({error}); use other prompts or another model."
+        ) from error
     return tokenizer(rendered, add_special_tokens=False)["input_ids"]
+
+
+def _as_turns(prompt: str) -> Turns:
+    read = read_prompt(prompt)
+    return [{"role": "user", "content": read}] if isinstance(read, str) else read
 
 
 def encode_responses(tokenizer: PreTrainedTokenizerBase, responses: Sequence[str]) -> list[list[int]]:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from safetensors.torch import load_file
 
-from goodhart.artifacts import check_adapter
 from goodhart.batches import in_batches
 from goodhart.encoding import Batch, collate, encode_prompts, encode_responses
 from goodhart.errors import InputError
+from goodhart.manifest import check_adapter
 from goodhart.models import activate, load_reward_backbone, load_tokenizer, same_model
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def _attach_member(backbone: PreTrainedModel | PeftModel, folder: Path, name: st
     """Add one member's LoRA weights to the backbone; returns the backbone and the member's head (1, hidden)."""
     from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
 
-    check_adapter(folder)
+    check_adapter(folder, backbone.manifest)
     state = load_file(folder / "adapter_model.safetensors")
     heads = [key for key in state if key.endswith("score.weight")]
     if len(heads) != 1:

@@ -1,39 +1,71 @@
-"""What a study records of a base model: where its weights are, which revision, and the sizes Appendix C needs."""
+"""What a study records of a base model: where its weights are, which revision, and the sizes Appendix C needs.
+
+And whose base an adapter was made for: the same record, kept beside its weights.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import struct
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
 
+from goodhart.artifacts import check_safetensors, read_json, write_json
 from goodhart.errors import InputError
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")  # "all attention projection matrices", section 4.1
 
 
-def describe_model(folder: Path) -> dict[str, Any]:
+def describe_model(folder: Path, where: str | None = None, hashed: bool = True) -> dict[str, Any]:
     """Sizes of a local safetensors model, read from the headers alone, and a hash of its weights.
+
+    Args:
+        where: what to call the model in an error.
+        hashed: whether its weights can change; a commit of the hub cannot, and needs no hash.
 
     Returns:
         hidden_size; parameters (all weights, a tied embedding once); projections: [in, out] of every attention
         projection, the matrices LoRA adapts (section 4.1); sha256 over the weight files in order of their names.
     """
-    config = json.loads((folder / "config.json").read_text())
-    files = sorted(folder.glob("*.safetensors"))
+    where = where or str(folder)
+    config = read_json(folder / "config.json", ["hidden_size"])
+    files = weight_files(folder, where)
     shapes: dict[str, list[int]] = {}
+    for path in files:
+        shapes |= _shapes(path)
+    sizes = describe_shapes(config["hidden_size"], shapes, where)
+    return {**sizes, "sha256": sha256(*files)} if hashed else sizes
+
+
+def weight_files(folder: Path, where: str | None = None) -> list[Path]:
+    """The whole safetensors files that are loaded from a folder: model.safetensors, or what its index names."""
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.is_file():
+        files = [single]
+    elif index.is_file():
+        files = sorted({folder / name for name in read_json(index, ["weight_map"])["weight_map"].values()})
+    else:
+        raise InputError(
+            f"{where or folder} holds no model.safetensors and no index of one; only that format is loaded, since "
+            "pickled weights (.bin, .pt) can run code: save the model with save_pretrained first."
+        )
+    for path in files:
+        check_safetensors(path)
+    return files
+
+
+def sha256(*files: Path) -> str:
+    """Hex digest of the bytes of files, one after the other."""
     digest = hashlib.sha256()
     for path in files:
         with path.open("rb") as handle:
-            (length,) = struct.unpack("<Q", handle.read(8))
-            header = json.loads(handle.read(length))
-            handle.seek(0)
             while block := handle.read(1 << 24):
                 digest.update(block)
-        shapes |= {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
-    return {**describe_shapes(config["hidden_size"], shapes, str(folder)), "sha256": digest.hexdigest()}
+    return digest.hexdigest()
 
 
 def describe_shapes(hidden_size: int, shapes: dict[str, list[int]], where: str) -> dict[str, Any]:
@@ -50,3 +82,68 @@ def describe_shapes(hidden_size: int, shapes: dict[str, list[int]], where: str) 
         "parameters": sum(prod(shape) for shape in shapes.values()),
         "projections": projections,
     }
+
+
+def identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Which weights a manifest stands for, wherever they lie: a commit of the hub, else a hash."""
+    pinned = manifest["revision"] is not None
+    return {
+        "model": manifest["model"] if pinned else None,
+        "revision": manifest["revision"],
+        "sha256": None if pinned else manifest.get("sha256"),
+    }
+
+
+def record_base(adapter: Path, model: Path) -> None:
+    """Write beside an adapter's weights which base they were trained on, that of the model folder `model`.
+
+    PEFT is told the name and commit of a base of the hub too: it was loaded from a folder of this machine's cache.
+    """
+    base = identity(read_json(model / "manifest.json", ["model", "revision"]))
+    if base["revision"] is not None:
+        config = read_json(adapter / "adapter_config.json")
+        named = {"base_model_name_or_path": base["model"], "revision": base["revision"]}
+        write_json(adapter / "adapter_config.json", {**config, **named})
+    write_json(adapter / "manifest.json", base)
+
+
+def check_adapters(model: Path, adapters: Sequence[Path]) -> None:
+    """`check_adapter` for adapters on the base of one model folder."""
+    base = read_json(model / "manifest.json", ["model", "revision", "projections"])
+    for adapter in adapters:
+        check_adapter(adapter, base)
+
+
+def check_adapter(folder: Path, base: Mapping[str, Any]) -> None:
+    """Raise `InputError` unless `folder` holds a whole PEFT adapter for the base of a manifest.
+
+    An adapter that was not trained here has no record of its base: the shapes of its weights must fit then.
+    """
+    read_json(folder / "adapter_config.json", ["peft_type", "r"])
+    weights = folder / "adapter_model.safetensors"
+    check_safetensors(weights)
+    record = folder / "manifest.json"
+    if record.is_file():
+        fits = read_json(record, ["model", "revision", "sha256"]) == identity(base)
+    else:
+        adapted = Counter(_adapted(_shapes(weights)))
+        fits = adapted <= Counter((inputs, outputs) for inputs, outputs in base["projections"])
+    if not fits:
+        raise InputError(f"{folder} is an adapter of another base than this model; name its own, or train it anew.")
+
+
+def _adapted(shapes: Mapping[str, list[int]]) -> list[tuple[int, int]]:
+    """(in, out) of every attention projection that LoRA weights adapt; A is stored as (rank, in), B as (out, rank)."""
+    return [
+        (shape[1], shapes[name.replace(".lora_A.", ".lora_B.")][0])
+        for name, shape in shapes.items()
+        if name.endswith(".lora_A.weight") and name.split(".")[-3] in ATTENTION
+    ]
+
+
+def _shapes(path: Path) -> dict[str, list[int]]:
+    """Shapes by name, from the header of a safetensors file."""
+    with path.open("rb") as handle:
+        (length,) = struct.unpack("<Q", handle.read(8))
+        header = json.loads(handle.read(length))
+    return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}

@@ -15,13 +15,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from goodhart import processes
-from goodhart.artifacts import check_adapter, check_safetensors, read_json, write_json
+from goodhart.artifacts import read_json, write_json
 from goodhart.errors import InputError
-from goodhart.manifest import ATTENTION
+from goodhart.hub import MODEL_FILES, OTHER_FILES, snapshot
+from goodhart.manifest import ATTENTION, check_adapter, weight_files
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+LIBRARY_CODE = {"trust_remote_code": False, "use_safetensors": True}  # a model brings weights, and never code
 
 
 class Float32Head(torch.nn.Linear):
@@ -38,15 +42,11 @@ def device() -> torch.device:
 
 
 def check_model(folder: Path) -> dict[str, Any]:
-    """Read a model folder's manifest and, where its weights are local, check that they are whole."""
-    manifest = read_json(folder / "manifest.json", ["model", "revision", "hidden_size", "parameters", "projections"])
-    source = folder if manifest["model"] == "." else Path(manifest["model"])
+    """Read a model folder's manifest and check that its weights are here and, where they are local, whole."""
+    manifest = _manifest(folder)
+    source = _source(folder, manifest)
     if manifest["revision"] is None:
-        weights = sorted(source.glob("*.safetensors"))
-        if not weights:
-            raise InputError(f"{source} holds no *.safetensors file; name a folder with a model in that format.")
-        for path in weights:
-            check_safetensors(path)
+        weight_files(source)
         for name in ("config.json", "tokenizer_config.json"):
             read_json(source / name)
         if (source / "tokenizer.json").is_file():
@@ -58,25 +58,38 @@ def same_model(one: Path, other: Path) -> bool:
     """Whether two model folders stand for the same weights, so that one copy in memory serves both."""
     if one.resolve() == other.resolve():
         return True
-    first, second = (read_json(folder / "manifest.json", ["model"]) for folder in (one, other))
+    first, second = (
+        {**_manifest(folder), "prompts": None} for folder in (one, other)
+    )  # how it is asked, not what it is
     return first == second and first["model"] != "."
 
 
-def _source(folder: Path) -> dict[str, Any]:
-    manifest = read_json(folder / "manifest.json", ["model", "revision"])
-    name = str(folder) if manifest["model"] == "." else manifest["model"]
-    return {"pretrained_model_name_or_path": name, "revision": manifest["revision"] or "main"}
+def _manifest(folder: Path) -> dict[str, Any]:
+    keys = ["model", "revision", "prompts", "hidden_size", "parameters", "projections"]
+    return read_json(folder / "manifest.json", keys)
+
+
+def _source(folder: Path, manifest: dict[str, Any]) -> Path:
+    """The folder with the weights; those of the hub were fetched by resolve_model, and no network is asked again."""
+    if manifest["revision"] is not None:
+        return snapshot(manifest["model"], manifest["revision"], "model", MODEL_FILES, OTHER_FILES, cached=True)
+    return folder if manifest["model"] == "." else Path(manifest["model"])
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokeniser of a model folder, with an end token and another one to pad with.
+
+    It has a chat template only where the study asks this model with it.
 
     A classifier reads its score off the last token that is not padding: were the two the same, rewards would be
     trained on the token before the end.
     """
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(**_source(folder))
+    manifest = _manifest(folder)
+    tokenizer = AutoTokenizer.from_pretrained(_source(folder, manifest), trust_remote_code=False)
+    if manifest["prompts"] == "plain":
+        tokenizer.chat_template = None
     if tokenizer.eos_token_id is None:
         raise InputError(f"the tokenizer of {folder} has no end-of-sequence token; set eos_token in its config.")
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
@@ -94,8 +107,9 @@ def load_policy(folder: Path, precision: str) -> PreTrainedModel:
     """The causal model of a model folder, frozen, in evaluation mode."""
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(**_source(folder), **_weights(precision))
-    return _frozen(model, load_tokenizer(folder))
+    manifest = _manifest(folder)
+    model = AutoModelForCausalLM.from_pretrained(_source(folder, manifest), **LIBRARY_CODE, **_weights(precision))
+    return _frozen(model, load_tokenizer(folder), manifest)
 
 
 def load_reward_backbone(folder: Path, precision: str) -> PreTrainedModel:
@@ -103,11 +117,14 @@ def load_reward_backbone(folder: Path, precision: str) -> PreTrainedModel:
     from transformers import AutoModelForSequenceClassification
 
     logging.getLogger("transformers.modeling_utils").setLevel(logging.ERROR)  # a fresh head is what we ask for
-    model = AutoModelForSequenceClassification.from_pretrained(**_source(folder), **_weights(precision), num_labels=1)
+    manifest = _manifest(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        _source(folder, manifest), **LIBRARY_CODE, **_weights(precision), num_labels=1
+    )
     head = Float32Head(model.score.in_features, 1, bias=False, device="meta")
     head.load_state_dict(model.score.float().state_dict(), assign=True)
     model.score = head
-    return _frozen(model, load_tokenizer(folder))
+    return _frozen(model, load_tokenizer(folder), manifest)
 
 
 def _weights(precision: str) -> dict[str, Any]:
@@ -129,7 +146,8 @@ def _weights(precision: str) -> dict[str, Any]:
     return {"dtype": compute, "quantization_config": quantization, **place}
 
 
-def _frozen(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+def _frozen(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, manifest: dict[str, Any]) -> PreTrainedModel:
+    model.manifest = manifest  # adapters are checked against it
     model.config.pad_token_id = tokenizer.pad_token_id
     if model.device.type == "cpu":
         for module in model.modules():
@@ -158,11 +176,11 @@ def attach_adapter(model: PreTrainedModel | PeftModel, folder: Path, name: str, 
     """Add the adapter of `folder` to a base under `name` and make it the active one.
 
     On a base that already carries adapters it joins them; the base itself is never copied. Dropout stays off: the
-    policy that is updated is the policy that was sampled.
+    policy that is updated is the policy that was sampled. An adapter of another base is refused.
     """
     from peft import PeftModel
 
-    check_adapter(folder)
+    check_adapter(folder, model.manifest)
     if isinstance(model, PeftModel):
         model.load_adapter(str(folder), adapter_name=name, is_trainable=trainable)
     else:

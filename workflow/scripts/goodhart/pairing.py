@@ -72,7 +72,7 @@ def _number(row: int, score: Any) -> float:
 
 
 FORMS: dict[str, Form] = {
-    "pairs": Form(("prompt", *_PAIR[:2]), _PAIR[2:], as_they_are),
+    "pairs": Form(_PAIR[:2], ("prompt", *_PAIR[2:]), as_they_are),
     "scored": Form(("prompt", *_SCORED[:2]), _SCORED[2:], best_against_worst),
 }
 

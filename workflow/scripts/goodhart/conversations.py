@@ -1,0 +1,97 @@
+"""Prompts and responses out of what datasets hold: texts, or conversations as lists of messages.
+
+A prompt of one user's turn is its text. Any other, with a system's turn or earlier ones, stays whole: as canonical JSON
+in the tables, rendered by the chat template when it is encoded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from goodhart.errors import InputError
+
+Turns = list[dict[str, str]]
+KEYS = ("role", "content")
+SHARED = object()  # in place of a prompt
+_OPENING = '[{"role": '
+
+
+def split_pair(prompt: Any, chosen: Any, rejected: Any) -> tuple[str, str, str]:
+    """Prompt, chosen and rejected response as texts for the tables, from texts or lists of messages.
+
+    A response that is a whole conversation is its last turn. With `SHARED`, the prompt is what chosen and
+    rejected share, as TRL has it: all turns but the last, or the common beginning of two texts, cut between words.
+    """
+    if isinstance(chosen, str) and isinstance(rejected, str):
+        if prompt is not SHARED:
+            return _prompt(prompt), chosen, rejected
+        shared = _shared_words(chosen, rejected)
+        if not shared.strip():
+            raise InputError("chosen and rejected share no prompt; name the prompt_column.")
+        return _prompt(shared), chosen[len(shared) :], rejected[len(shared) :]
+    (before, good), (other, bad) = _response(chosen), _response(rejected)
+    if prompt is not SHARED:
+        if len(before) > 1 and before != _turns(prompt):
+            raise InputError("chosen has earlier turns that are not the prompt's; set prompt_column: null to use them.")
+        return _prompt(prompt), good, bad
+    if not before or before != other:
+        raise InputError(
+            "chosen and rejected differ in more than their last turn, or share none; name a prompt_column."
+        )
+    return _prompt(before), good, bad
+
+
+def read_prompt(prompt: str) -> str | Turns:
+    """A prompt of the tables: a text, or the turns of a conversation."""
+    if not prompt.startswith(_OPENING):
+        return prompt
+    try:
+        return _turns(json.loads(prompt))
+    except (ValueError, InputError):
+        return prompt
+
+
+def _prompt(value: Any) -> str:
+    if isinstance(value, str):
+        # A text that reads as a conversation is kept apart from one by being its only turn.
+        return value if read_prompt(value) == value else _dump([{"role": "user", "content": value}])
+    turns = _turns(value)
+    if turns[-1]["role"] != "user":
+        raise InputError(f"a prompt ends with a turn of {turns[-1]['role']!r}; it must end with one of 'user'.")
+    return _prompt(turns[0]["content"]) if len(turns) == 1 else _dump(turns)
+
+
+def _response(value: Any) -> tuple[Turns, str]:
+    """The turns before a response, and the response."""
+    if isinstance(value, str):
+        return [], value
+    turns = _turns(value)
+    if turns[-1]["role"] == "user":
+        raise InputError("a response ends with a turn of 'user'; it must end with one of 'assistant'.")
+    return turns[:-1], turns[-1]["content"]
+
+
+def _turns(value: Any) -> Turns:
+    if isinstance(value, str):
+        return [{"role": "user", "content": value}]
+    turns = list(value) if isinstance(value, Iterable) and not isinstance(value, Mapping) else []
+    if turns and all(isinstance(t, Mapping) and isinstance(t.get(key), str) for t in turns for key in KEYS):
+        return [{key: turn[key] for key in KEYS} for turn in turns]
+    raise InputError(f"expected a text or a list of messages with 'role' and 'content', found {value!r:.80}.")
+
+
+def _dump(turns: Turns) -> str:
+    return json.dumps(turns, ensure_ascii=False)
+
+
+def _shared_words(one: str, other: str) -> str:
+    """What two texts begin with, up to the word in which they part; a space before it is the word's."""
+    differing = (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
+    end = next(differing, min(len(one), len(other)))
+    if all(text[end : end + 1].isspace() for text in (one, other)):
+        return one[:end]
+    while end and not one[end - 1].isspace():
+        end -= 1
+    return one[:end].removesuffix(" ")
