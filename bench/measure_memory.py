@@ -8,8 +8,10 @@ stage's figure is what its base model holds and the most that was allocated besi
 
 from __future__ import annotations
 
+import argparse
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -18,9 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 
+from goodhart.commandline import parser, use_threads
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from goodhart.memory_plan import Stage, Study
 
 MEMBERS = 3
 RANK = 16
@@ -43,9 +48,9 @@ class Bench:
 
 
 BENCHES = {
-    "quick": Bench((256, 4, 4, 2, 64, 768), 6000, 32, 64, rows=4, scored=8),
-    "small": Bench((512, 12, 8, 4, 64, 1536), 32000, 64, 128, rows=4, scored=8),
-    "wide": Bench((768, 10, 6, 2, 128, 3072), 48000, 96, 96, rows=2, scored=4),
+    "quick": Bench((256, 4, 4, 2, 64, 768), 6000, 32, 40, rows=4, scored=8),
+    "small": Bench((512, 12, 8, 4, 64, 1536), 32000, 96, 48, rows=4, scored=8),
+    "wide": Bench((768, 10, 6, 2, 128, 3072), 48000, 128, 48, rows=2, scored=4),
 }
 
 
@@ -297,3 +302,63 @@ class Stages:
             encode_prompts(self.tokenizer, self.prompts[:rows]),
             encode_responses(self.tokenizer, self.responses[:rows]),
         )
+
+
+def planned(stages: Stages, recompute: bool = False) -> Study:
+    """The study that a bench stands for."""
+    from goodhart.architecture import architecture
+    from goodhart.memory_items import Numbers
+    from goodhart.memory_plan import Study, probe_size, training
+
+    bench, model = stages.bench, architecture(stages.policy)
+    derived = training(stages.derived(recompute), bench.scored)
+    return Study(
+        policy=model,
+        backbone=model,
+        shared=True,
+        members=MEMBERS,
+        numbers=Numbers(stages.precision, "cpu"),
+        offline=derived,
+        reward=derived,
+        online=derived,
+        batch_size=bench.scored,
+        prompt_tokens=bench.prompt,
+        max_new_tokens=bench.response,
+        prompts_per_step=bench.scored,
+        probe_prompts=probe_size(bench.scored),
+    )
+
+
+def predicted(stages: Stages, recompute: bool = False) -> dict[str, Stage]:
+    """What the plan says of every stage of a bench."""
+    from goodhart.memory_plan import plan
+
+    return {stage.name: stage for stage in plan(planned(stages, recompute))}
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    args = parser(__doc__)
+    args.add_argument("--shape", choices=sorted(BENCHES), required=True)
+    args.add_argument("--precision", choices=("float32", "nf4"), required=True)
+    return args.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    use_threads(1)
+    runs = [(name, False) for name in ("score_reference", "sample_reference", "train_reward", "evaluate_rewards")]
+    runs += [("train_offline", False), ("probe_offline", False), ("adapt_online", False)]
+    runs += [("train_reward", True), ("train_offline", True)]
+    with tempfile.TemporaryDirectory() as folder:
+        stages = Stages(Path(folder), BENCHES[args.shape], args.precision)
+        print("| stage | predicted, MiB | measured | ratio |\n|---|---:|---:|---:|")
+        for name, recompute in runs:
+            given = {"recompute": True} if recompute else {}
+            measured = getattr(stages, name)(**given) / 2**20
+            said = predicted(stages, recompute)[name].peak / 2**20
+            label = f"{name}, recomputing" if recompute else name
+            print(f"| {label} | {said:.1f} | {measured:.1f} | {said / measured:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -50,7 +50,7 @@ def architecture(where: Path) -> Architecture:
         layers=layers,
         query=query,
         key=key,
-        mlp=config.intermediate_size,
+        mlp=max(m.out_features for n, m in linear.items() if n.rpartition(".")[2] not in ATTENTION),
         vocabulary=config.vocab_size,
         linear=sum(weights.values()),
         other=model.num_parameters() - sum(weights.values()) - (0 if tied else head.weight.numel()),

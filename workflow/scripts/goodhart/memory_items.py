@@ -11,7 +11,6 @@ from dataclasses import dataclass
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes a weight: 4 bits, an 8-bit scale for 64 of them, a float32 for 256 scales
 # TRL's DPO never holds all logits: its head goes over at most so many tokens by so many words at a time.
 TILE_TOKENS, TILE_WORDS = 4096, 32768
-CHECKPOINTED = 5e7  # parameters from which on training recomputes activations (goodhart.training)
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,7 @@ class Training:
     lora_rank: int
     lora_dropout: float
     scoring_batch: int  # rows of a pass without gradients
+    recompute: bool  # whether training recomputes activations
 
 
 def lora_bytes(model: Architecture, rank: int) -> int:
@@ -116,18 +116,26 @@ def scoring(model: Architecture, numbers: Numbers, rows: int, length: int, respo
     return {"hidden states of member 0": states + pooled, **forward(model, numbers, rows, length)}
 
 
-def generation(model: Architecture, numbers: Numbers, rows: int, prompt: int, new: int) -> dict[str, float]:
-    """Sampling: the key-value cache at its longest, a layer of the prompt's pass, and one position's logits."""
-    cache = 2 * model.layers * model.key * numbers.compute * rows * (prompt + new)
+def generation(model: Architecture, numbers: Numbers, rows: int, prompt: int, new: int) -> dict[str, dict[str, float]]:
+    """The moments of sampling: the pass over the prompts, and the last token, when the key-value cache is longest."""
+    token = 2 * model.layers * model.key * numbers.compute * rows
+    one_layer = token / model.layers  # is copied as it grows
+    last = rows * model.vocabulary * (numbers.compute + 3 * 4)
     return {
-        "key-value cache": cache * (1 + 1 / model.layers),  # a layer's part is copied as it grows
-        **forward(model, numbers, rows, prompt),
-        "logits of one position": rows * model.vocabulary * (numbers.compute + 3 * 4),
+        "prompts": {"key-value cache": token * prompt, **forward(model, numbers, rows, prompt)},
+        "last token": {
+            "key-value cache": (token + one_layer) * (prompt + new),
+            "logits of one position": last,
+            **unpacking(model, numbers),
+        },
     }
 
 
 def logits(model: Architecture, numbers: Numbers, tokens: int, use: str) -> dict[str, float]:
-    """The logits of so many response positions, and what is made of them in float32 (goodhart.logprobs)."""
+    """The logits of so many response positions, and what is made of them in float32 (goodhart.logprobs).
+
+    Without gradients the layers' work is over by then.
+    """
     c = numbers.compute
     upcast = 4 if c < 4 else 0
     each = {
@@ -157,10 +165,10 @@ def saved(model: Architecture, numbers: Numbers, rank: int, dropout: float, auto
     inputs = 3 * model.hidden + model.query
     if dropout:
         kept = inputs * (lora + (1 if numbers.device == "cuda" else 4))
-    elif lora == c:
-        kept = model.hidden * c  # one tensor for queries, keys and values; the fourth is attention's output
+    elif c < 4 and not (autocast and numbers.precision == "nf4"):
+        kept = inputs * lora  # each matrix casts its input for itself
     else:
-        kept = inputs * lora
+        kept = model.hidden * c  # one tensor for queries, keys and values; the fourth is attention's output
     norms = 4 * (2 * model.hidden + model.query + model.key)
     return norms + kept + 4 * rank * lora + (4 * model.query + 3 * model.mlp) * c
 
@@ -177,7 +185,7 @@ def update(
     layer = saved(model, numbers, stage.lora_rank, stage.lora_dropout, autocast)
     copies = {"adapter in the compute type": 2 * stage.lora_rank * model.adapted} if autocast else {}
     work = forward(model, numbers, rows, length)
-    if model.parameters > CHECKPOINTED:
+    if stage.recompute:
         kept = activations(model, numbers, rows, length, model.hidden * numbers.compute)
         one = {"activations of one layer": rows * length * layer}
     else:

@@ -29,6 +29,7 @@ from goodhart.memory_items import (
     unpacking,
     update,
 )
+from goodhart.training import CHECKPOINTED
 
 GIB = 2**30
 CUDA = 0.75 * GIB  # assumed: the context, the kernels of the libraries and the work space of cuBLAS
@@ -92,30 +93,25 @@ def plan(study: Study) -> list[Stage]:
     total = s.prompt_tokens + s.max_new_tokens
     scored = min(total, s.reward.max_length)
 
-    def sampling(rows: int, copies: Mapping[str, float]) -> dict[str, float]:
-        return {**generation(s.policy, numbers, rows, s.prompt_tokens, s.max_new_tokens), **copies}
-
+    drawn = generation(s.policy, numbers, s.batch_size, s.prompt_tokens, s.max_new_tokens)
+    responses = s.online.scoring_batch * s.max_new_tokens
     examination = {
-        "sampling": sampling(s.batch_size, merge),
+        **{f"sampling, {moment}": {**items, **merge} for moment, items in drawn.items()},
         "scoring": scoring(s.backbone, numbers, s.reward.scoring_batch, scored, s.max_new_tokens),
-        "log-probs and entropy": {
-            **forward(s.policy, numbers, s.online.scoring_batch, total),
-            **logits(s.policy, numbers, s.online.scoring_batch * s.max_new_tokens, "entropy"),
-        },
+        "forward pass": forward(s.policy, numbers, s.online.scoring_batch, total),
+        "log-probs and entropy": logits(s.policy, numbers, responses, "entropy"),
     }
     if s.probe_prompts:
-        examination["entropy of the prompts"] = {
-            **forward(s.policy, numbers, s.probe_prompts, s.prompt_tokens),
-            **logits(s.policy, numbers, s.probe_prompts * s.prompt_tokens, "entropy"),
-        }
-    pair_tokens = max(1, s.offline.max_length - s.prompt_tokens)
+        tokens = s.probe_prompts * s.prompt_tokens
+        examination["entropy of the prompts"] = logits(s.policy, numbers, tokens, "entropy")
+    pair_tokens = s.offline.scoring_batch * max(1, s.offline.max_length - s.prompt_tokens)
     pairs = {
-        **forward(s.policy, numbers, s.offline.scoring_batch, s.offline.max_length),
-        **logits(s.policy, numbers, s.offline.scoring_batch * pair_tokens, "log-probs"),
+        "forward pass over pairs": forward(s.policy, numbers, s.offline.scoring_batch, s.offline.max_length),
+        "log-probs of pairs": logits(s.policy, numbers, pair_tokens, "log-probs"),
     }
     return [
-        Stage("score_reference", policy, {"log-probs": pairs}),
-        Stage("sample_reference", policy, {"sampling": sampling(s.batch_size, {})}),
+        Stage("score_reference", policy, pairs),
+        Stage("sample_reference", policy, drawn),
         Stage(
             "train_reward",
             {**backbone, "score head": 4 * 4 * s.backbone.hidden, **trained(s.backbone, s.reward.lora_rank)},
@@ -127,7 +123,7 @@ def plan(study: Study) -> list[Stage]:
             {**policy, **trained(s.policy, s.offline.lora_rank)},
             update(s.policy, numbers, s.offline, tiles(s.policy, numbers, s.offline)),
         ),
-        Stage("probe_offline", {**policy, "policy adapter": one, **rewards}, {**examination, "held-out pairs": pairs}),
+        Stage("probe_offline", {**policy, "policy adapter": one, **rewards}, {**examination, **pairs}),
         Stage(
             "adapt_online",
             {**policy, **trained(s.policy, s.offline.lora_rank), "reference adapter": one, **rewards},
@@ -157,7 +153,12 @@ def training(derived: Mapping[str, Any], batch_size: int) -> Training:
     used = values(derived)
     scored = derived["values"].get("inference_batch_size", {"value": batch_size})
     return Training(
-        used["batch_size"], used["max_length"], used["lora_rank"], used["lora_dropout"], int(scored["value"])
+        batch_size=used["batch_size"],
+        max_length=used["max_length"],
+        lora_rank=used["lora_rank"],
+        lora_dropout=used["lora_dropout"],
+        scoring_batch=int(scored["value"]),
+        recompute=derived["inputs"]["parameters"] > CHECKPOINTED,
     )
 
 
