@@ -51,3 +51,9 @@ rule figures:
     """The figures, from the tables alone where these exist."""
     input:
         rules.draw_figures.output,
+
+
+rule memory:
+    """What every stage will hold in memory, before any of them is run."""
+    input:
+        rules.plan_memory.output,

@@ -49,6 +49,43 @@ rule collect_derived:
         " online={input.online} --output {output} &> {log}"
 
 
+rule plan_memory:
+    """What every stage will hold in memory at its peak, and whether it fits; on request only."""
+    input:
+        policy=POLICY,
+        backbone=BACKBONE,
+        derived=f"{RESULTS}/derived.json",
+    output:
+        json=f"{RESULTS}/memory.json",
+        markdown=f"{RESULTS}/memory.md",
+    log:
+        f"{LOGS}/plan_memory.log",
+    benchmark:
+        f"{BENCHMARKS}/plan_memory.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    params:
+        code=code("plan_memory"),
+        precision=config["precision"],
+        device="cuda" if config["gpus"] else "cpu",
+        memory=config["memory_gb"],
+        members=config["reward"]["members"],
+        tokens=config["sampling"]["max_new_tokens"],
+        batch=study.sampling_batch(config),
+        prompt=config["sampling"]["prompt_tokens"],
+        prompts=config["online"]["prompts_per_step"],
+        problems=optional(
+            "--evaluation-problems", config["task"]["evaluation_problems"]
+        ),
+    shell:
+        "python workflow/scripts/plan_memory.py --policy {input.policy} --backbone {input.backbone}"
+        " --derived {input.derived} --precision {params.precision} --device {params.device} --memory-gb {params.memory}"
+        " --members {params.members} --max-new-tokens {params.tokens} --batch-size {params.batch}"
+        " --prompt-tokens {params.prompt} --prompts-per-step {params.prompts} {params.problems} --json {output.json}"
+        " --markdown {output.markdown} &> {log}"
+
+
 rule score_reference:
     """Log-probs of all preference responses under the reference policy: one pass for every level and seed."""
     input:

@@ -1,0 +1,364 @@
+r"""Measure what the memory plan predicts: every stage run for real on a CPU, on random models large enough to count.
+
+Every allocation of torch's CPU allocator is seen through the profiler, the temporaries inside a kernel among them. A
+stage's figure is what its base model holds and the most that was allocated beside it, in MiB.
+
+    python bench/measure_memory.py --shape small --precision nf4
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from string import ascii_lowercase
+from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
+
+from goodhart.commandline import parser, use_threads
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from goodhart.memory_plan import Stage, Study
+
+MEMBERS = 3
+RANK = 16
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A random Qwen3 and the batches it is run with; the longest prompt and the responses in tokens."""
+
+    shape: tuple[int, ...]  # hidden, layers, heads, kv heads, head_dim, mlp
+    vocabulary: int
+    prompt: int
+    response: int
+    rows: int  # of a training step: pairs, or responses of the online update
+    scored: int  # rows sampled or scored together
+
+    @property
+    def length(self) -> int:
+        return self.prompt + self.response
+
+
+BENCHES = {
+    "quick": Bench((256, 4, 4, 2, 64, 768), 6000, 32, 40, rows=4, scored=8),
+    "small": Bench((512, 12, 8, 4, 64, 1536), 32000, 96, 48, rows=4, scored=8),
+    "wide": Bench((768, 10, 6, 2, 128, 3072), 48000, 128, 48, rows=2, scored=4),
+}
+
+
+def peak_bytes(action: Callable[[], object]) -> int:
+    """The most that torch's CPU allocator held during `action` above what it held before, in bytes."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        action()
+    pending, allocations = list(recorded.profiler.kineto_results.experimental_event_tree()), []
+    while pending:
+        event = pending.pop()
+        pending += event.children
+        if event.tag.name == "Allocation":
+            allocations.append((event.start_time_ns, event.extra_fields.ptr, event.extra_fields.alloc_size))
+    held: dict[int, int] = {}
+    total = most = 0
+    for _, address, size in sorted(allocations):
+        if size > 0:
+            held[address] = size
+            total += size
+            most = max(most, total)
+        else:  # what was there before is freed unseen, or an earlier stage's leavings would count against this one
+            total -= held.pop(address, 0)
+    return most
+
+
+def held_bytes(model: PreTrainedModel) -> int:
+    """Bytes of a loaded model: parameters and buffers, tied ones once, and the constants of 4-bit weights."""
+    tensors = [*model.parameters(), *model.buffers()]
+    for parameter in model.parameters():
+        state = getattr(parameter, "quant_state", None)
+        if state is not None:
+            tensors += [state.absmax, state.state2.absmax, state.offset]
+    return sum({tensor.data_ptr(): tensor.nbytes for tensor in tensors}.values())
+
+
+class Stages:
+    """Every stage of the workflow that holds a model, on one `Bench`, as its script runs it."""
+
+    def __init__(self, folder: Path, bench: Bench, precision: str) -> None:
+        import torch
+
+        from goodhart.artifacts import write_json
+        from goodhart.manifest import describe_model
+        from goodhart.models import load_tokenizer
+        from goodhart.pretraining import Shape, build_model, build_tokenizer
+
+        self.folder, self.bench, self.precision = folder, bench, precision
+        torch.manual_seed(0)
+        letters = zip(product(ascii_lowercase, repeat=4), range(bench.vocabulary - 2), strict=False)
+        self.words = [" " + "".join(word) for word, _ in letters]
+        self.policy = folder / "policy"
+        tokenizer = build_tokenizer(["".join(self.words)])
+        build_model(tokenizer, Shape(*bench.shape)).save_pretrained(self.policy)
+        tokenizer.save_pretrained(self.policy)
+        self.manifest = {"model": ".", "revision": None, **describe_model(self.policy)}
+        write_json(self.policy / "manifest.json", self.manifest)
+        self.tokenizer = load_tokenizer(self.policy)
+        self.adapter = self._adapter("offline", "CAUSAL_LM")
+        self.members = [self._adapter(f"member-{k}", "SEQ_CLS") for k in range(MEMBERS)]
+        rows = max(bench.scored, 2 * bench.rows)
+        # Prompts differ in length, as they do: rows of one length would need no padding, hence no mask.
+        self.prompts = [self._text(bench.prompt - row % 3, row) for row in range(rows)]
+        self.responses = [self._text(bench.response - 1, row + 1) for row in range(rows)]
+
+    def derived(self, recompute: bool) -> dict[str, Any]:
+        """What derive_hyperparameters says of this model, the batch and the length in use being the bench's."""
+        from goodhart.derivations import derive
+
+        record = derive(
+            hidden_size=self.manifest["hidden_size"],
+            parameters=self.manifest["parameters"],
+            projections=self.manifest["projections"],
+            n=10_000,
+            memory_gb=16,
+            token_counts=[self.bench.length],
+            epochs=1,
+            multiplier=1,
+            overrides={"batch_size": self.bench.rows, "max_length": self.bench.length, "lora_rank": RANK},
+        )
+        record["inputs"]["parameters"] = 1e9 if recompute else 1e6  # training recomputes activations above 5e7
+        return record
+
+    def score_reference(self) -> int:
+        import torch
+
+        from goodhart.encoding import collate
+        from goodhart.logprobs import sequence_logprobs
+
+        def run(model: Any) -> None:
+            batch = collate(*self._tokens(self.bench.scored), self.tokenizer.pad_token_id)
+            with torch.no_grad():
+                sequence_logprobs(model, batch)
+
+        return self._with_policy(run)
+
+    def train_reward(self, recompute: bool = False) -> int:
+        from transformers import set_seed
+        from trl import RewardConfig, RewardTrainer
+
+        from goodhart.models import load_reward_backbone, lora_config
+        from goodhart.training import arguments, tokenized, train
+
+        prompts, responses = self._tokens(2 * self.bench.rows)
+        rows = [{"chosen_ids": p + r, "rejected_ids": p + r[::-1]} for p, r in zip(prompts, responses, strict=True)]
+        model = load_reward_backbone(self.policy, self.precision)
+
+        def run() -> None:
+            set_seed(0)
+            given = arguments(self.derived(recompute), self.precision, len(rows), 1, 0, self.folder / "out")
+            trainer = RewardTrainer(
+                model=model,
+                args=RewardConfig(**given),
+                train_dataset=tokenized(rows),
+                processing_class=self.tokenizer,
+                peft_config=lora_config(RANK, 2 * RANK, 0.1, "SEQ_CLS"),
+            )
+            train(trainer)
+
+        return held_bytes(model) + peak_bytes(run)
+
+    def train_offline(self, recompute: bool = False) -> int:
+        from transformers import set_seed
+
+        from goodhart.models import lora_config
+        from goodhart.offline import CachedReferenceDPOTrainer, config
+        from goodhart.training import arguments, tokenized, train
+
+        rows = [
+            {
+                "prompt_ids": p,
+                "chosen_ids": r,
+                "rejected_ids": r[::-1],
+                "ref_chosen_logps": 0.0,
+                "ref_rejected_logps": 0.0,
+            }
+            for p, r in zip(*self._tokens(2 * self.bench.rows), strict=True)
+        ]
+
+        def run(model: Any) -> None:
+            set_seed(0)
+            given = arguments(self.derived(recompute), self.precision, len(rows), 1, 0, self.folder / "out")
+            trainer = CachedReferenceDPOTrainer(
+                model=model,
+                args=config("dpo", 0.1, given),
+                train_dataset=tokenized(rows),
+                processing_class=self.tokenizer,
+                peft_config=lora_config(RANK, 2 * RANK, 0.1, "CAUSAL_LM"),
+            )
+            train(trainer)
+
+        return self._with_policy(run)
+
+    def evaluate_rewards(self) -> int:
+        from goodhart.ensemble import RewardEnsemble
+        from goodhart.models import load_reward_backbone
+
+        model = load_reward_backbone(self.policy, self.precision)
+
+        def run() -> None:
+            ensemble = RewardEnsemble(model, self.tokenizer, self.members, self.bench.scored, self.bench.length)
+            ensemble.score(self.prompts[: self.bench.scored], self.responses[: self.bench.scored])
+
+        return held_bytes(model) + peak_bytes(run)
+
+    def sample_reference(self) -> int:
+        from goodhart.examination import respond
+
+        return self._with_policy(lambda model: respond(model, self.tokenizer, self._exam()))
+
+    def probe_offline(self) -> int:
+        import torch
+
+        from goodhart.models import attach_adapter
+        from goodhart.probes import examine
+
+        def run(model: Any) -> None:
+            model = attach_adapter(model, self.adapter, "policy")
+            centroid = torch.ones(self.bench.shape[0])
+            examine(model, self.tokenizer, self._ensemble(model), centroid, self._exam(), None)
+
+        return self._with_policy(run)
+
+    def adapt_online(self) -> int:
+        from goodhart.adaptation import OnlineRun, Settings
+        from goodhart.encoding import encode_prompts
+        from goodhart.models import attach_adapter
+
+        def run(model: Any) -> None:
+            model = attach_adapter(model, self.adapter, "policy", trainable=True)
+            model = attach_adapter(model, self.adapter, "reference")
+            settings = Settings(
+                prompts_per_step=self.bench.scored,
+                max_new_tokens=self.bench.response,
+                sampling_batch=self.bench.scored,
+                beta=0.1,
+                kl_percentile=90,
+                learning_rate=1e-3,
+                clip_norm=1.0,
+                weight_decay=0.0,
+                warmup_steps=1,
+                micro_batch=self.bench.rows,
+            )
+            ids = encode_prompts(self.tokenizer, self.prompts)
+            online = OnlineRun(model, self.tokenizer, self._ensemble(model), settings, self.prompts, ids, seed=0)
+            for _ in range(2):
+                online.step()
+
+        return self._with_policy(run)
+
+    def _with_policy(self, run: Callable[[Any], object]) -> int:
+        from goodhart.models import load_policy
+
+        model = load_policy(self.policy, self.precision)
+        return held_bytes(model) + peak_bytes(lambda: run(model))
+
+    def _ensemble(self, model: Any) -> Any:
+        from goodhart.ensemble import load_with_policy
+
+        return load_with_policy(
+            model, self.policy, self.policy, self.precision, self.members, self.bench.scored, self.bench.length
+        )
+
+    def _exam(self) -> Any:
+        from goodhart.examination import Examination
+        from goodhart.verifiers import verifier
+
+        bench, prompts = self.bench, self.prompts[: self.bench.scored]
+        return Examination(prompts, ["1"] * len(prompts), verifier("gsm8k"), bench.response, bench.scored, 0)
+
+    def _adapter(self, name: str, task: str) -> Path:
+        from peft import get_peft_model
+
+        from goodhart.models import load_policy, load_reward_backbone, lora_config
+
+        load = load_policy if task == "CAUSAL_LM" else load_reward_backbone
+        model = get_peft_model(load(self.policy, "float32"), lora_config(RANK, 2 * RANK, 0.0, task))
+        model.save_pretrained(self.folder / name)
+        return self.folder / name
+
+    def _text(self, words: int, row: int) -> str:
+        return "".join(self.words[(row * words + i) % len(self.words)] for i in range(words))
+
+    def _tokens(self, rows: int) -> tuple[list[list[int]], list[list[int]]]:
+        from goodhart.encoding import encode_prompts, encode_responses
+
+        return (
+            encode_prompts(self.tokenizer, self.prompts[:rows]),
+            encode_responses(self.tokenizer, self.responses[:rows]),
+        )
+
+
+def planned(stages: Stages, recompute: bool = False) -> Study:
+    """The study that a bench stands for."""
+    from goodhart.architecture import architecture
+    from goodhart.memory_items import Numbers
+    from goodhart.memory_plan import Study, probe_size, training
+
+    bench, model = stages.bench, architecture(stages.policy)
+    derived = training(stages.derived(recompute), bench.scored)
+    return Study(
+        policy=model,
+        backbone=model,
+        shared=True,
+        members=MEMBERS,
+        numbers=Numbers(stages.precision, "cpu"),
+        offline=derived,
+        reward=derived,
+        online=derived,
+        batch_size=bench.scored,
+        prompt_tokens=bench.prompt,
+        max_new_tokens=bench.response,
+        prompts_per_step=bench.scored,
+        probe_prompts=probe_size(bench.scored),
+    )
+
+
+def predicted(stages: Stages, recompute: bool = False) -> dict[str, Stage]:
+    """What the plan says of every stage of a bench."""
+    from goodhart.memory_plan import plan
+
+    return {stage.name: stage for stage in plan(planned(stages, recompute))}
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    args = parser(__doc__)
+    args.add_argument("--shape", choices=sorted(BENCHES), required=True)
+    args.add_argument("--precision", choices=("float32", "nf4"), required=True)
+    return args.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    use_threads(1)
+    runs = [(name, False) for name in ("score_reference", "sample_reference", "train_reward", "evaluate_rewards")]
+    runs += [("train_offline", False), ("probe_offline", False), ("adapt_online", False)]
+    runs += [("train_reward", True), ("train_offline", True)]
+    with tempfile.TemporaryDirectory() as folder:
+        stages = Stages(Path(folder), BENCHES[args.shape], args.precision)
+        print("| stage | predicted, MiB | measured | ratio |\n|---|---:|---:|---:|")
+        for name, recompute in runs:
+            given = {"recompute": True} if recompute else {}
+            measured = getattr(stages, name)(**given) / 2**20
+            said = predicted(stages, recompute)[name].peak / 2**20
+            label = f"{name}, recomputing" if recompute else name
+            print(f"| {label} | {said:.1f} | {measured:.1f} | {said / measured:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

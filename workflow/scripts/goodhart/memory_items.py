@@ -1,0 +1,202 @@
+"""What lies in memory while a model works, item by item: bytes from the shape of the model and of the batch alone.
+
+Each function names what allocates it; docs/memory.md says how near it comes to what is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes a weight: 4 bits, an 8-bit scale for 64 of them, a float32 for 256 scales
+# TRL's DPO never holds all logits: its head goes over at most so many tokens by so many words at a time.
+TILE_TOKENS, TILE_WORDS = 4096, 32768
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The shape of a causal model; numbers of weights where nothing else is said."""
+
+    hidden: int
+    layers: int
+    query: int  # width of all query heads
+    key: int  # width of all key heads, which is that of the values
+    mlp: int
+    vocabulary: int
+    linear: int  # in linear layers but the head: what NF4 packs
+    other: int  # embeddings and norms
+    head: int  # the head's own; 0 where it is tied to the embeddings
+    largest: int  # of the largest linear layer
+    adapted: int  # inputs + outputs over all projections that LoRA adapts
+
+    @property
+    def parameters(self) -> int:
+        return self.linear + self.other + self.head
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """How numbers are stored and where: the precision of the base weights, on a GPU or on a CPU."""
+
+    precision: str
+    device: str
+
+    @property
+    def compute(self) -> int:
+        """Bytes of an activation and of a weight that is not packed."""
+        return 2 if self.precision != "float32" and self.device == "cuda" else 4
+
+    def weights(self, packed: int, plain: int) -> dict[str, float]:
+        if self.precision != "nf4":
+            return {"base weights": (packed + plain) * self.compute}
+        return {"base weights in NF4": packed * NF4, "embeddings, head and norms": plain * self.compute}
+
+
+@dataclass(frozen=True)
+class Training:
+    """A stage's derived values that decide its memory."""
+
+    batch_size: int
+    max_length: int
+    lora_rank: int
+    lora_dropout: float
+    scoring_batch: int  # rows of a pass without gradients
+    recompute: bool  # whether training recomputes activations
+
+
+def lora_bytes(model: Architecture, rank: int) -> int:
+    """A LoRA adapter in float32."""
+    return 4 * rank * model.adapted
+
+
+def trained(model: Architecture, rank: int) -> dict[str, float]:
+    """An adapter that trains: its weights, their gradients and AdamW's two moments, all float32."""
+    one = lora_bytes(model, rank)
+    return {"trained adapter": one, "its gradients": one, "its AdamW moments": 2 * one}
+
+
+def merged_copies(model: Architecture, numbers: Numbers) -> dict[str, float]:
+    """`models.merged` keeps the float32 weights that it folds the adapter into; others are sampled unmerged."""
+    if numbers.precision != "float32":
+        return {}
+    return {"copies of merged projections": 4 * projection_weights(model)}
+
+
+def projection_weights(model: Architecture) -> int:
+    """Weights of all attention projections."""
+    return model.layers * model.hidden * 2 * (model.query + model.key)
+
+
+def layer_work(model: Architecture, numbers: Numbers, rows: int, length: int) -> float:
+    """What one decoder layer needs for itself: the MLP's three wide tensors, or attention's heads, and the mask."""
+    mlp = 3 * model.mlp + 3 * model.hidden
+    attention = 2 * model.hidden + 6 * model.query
+    return rows * length * max(mlp, attention) * numbers.compute + mask(numbers, rows, length)
+
+
+def mask(numbers: Numbers, rows: int, length: int) -> float:
+    """The causal mask of a padded batch, as truth values and as the numbers that attention adds."""
+    return rows * length**2 * (1 + numbers.compute)
+
+
+def unpacking(model: Architecture, numbers: Numbers) -> dict[str, float]:
+    """bitsandbytes unpacks one 4-bit matrix at a time; the largest decides."""
+    return {"one unpacked matrix": model.largest * (numbers.compute + 4 / 64)} if numbers.precision == "nf4" else {}
+
+
+def forward(model: Architecture, numbers: Numbers, rows: int, length: int) -> dict[str, float]:
+    """A pass without gradients."""
+    return {"work of a layer": layer_work(model, numbers, rows, length), **unpacking(model, numbers)}
+
+
+def scoring(model: Architecture, numbers: Numbers, rows: int, length: int, response: int) -> dict[str, float]:
+    """A pass of the ensemble: member 0 keeps the hidden states of every layer, of which Eq. 12 wants one."""
+    states = rows * length * (model.layers + 1) * model.hidden * numbers.compute
+    pooled = 2 * 4 * rows * min(length, response) * model.hidden
+    return {"hidden states of member 0": states + pooled, **forward(model, numbers, rows, length)}
+
+
+def generation(model: Architecture, numbers: Numbers, rows: int, prompt: int, new: int) -> dict[str, dict[str, float]]:
+    """The moments of sampling: the pass over the prompts, and the last token, when the key-value cache is longest."""
+    token = 2 * model.layers * model.key * numbers.compute * rows
+    one_layer = token / model.layers  # is copied as it grows
+    last = rows * model.vocabulary * (numbers.compute + 3 * 4)
+    return {
+        "prompts": {"key-value cache": token * prompt, **forward(model, numbers, rows, prompt)},
+        "last token": {
+            "key-value cache": (token + one_layer) * (prompt + new),
+            "logits of one position": last,
+            **unpacking(model, numbers),
+        },
+    }
+
+
+def logits(model: Architecture, numbers: Numbers, tokens: int, use: str) -> dict[str, float]:
+    """The logits of so many response positions, and what is made of them in float32 (goodhart.logprobs).
+
+    Without gradients the layers' work is over by then.
+    """
+    c = numbers.compute
+    upcast = 4 if c < 4 else 0
+    each = {
+        "log-probs": c + upcast + 4,  # the exponentials inside logsumexp
+        "entropy": c + 3 * 4,  # log p, p and their product
+        "gradient": c + upcast + 3 * 4,
+    }[use]
+    return {"logits": tokens * model.vocabulary * each}
+
+
+def activations(model: Architecture, numbers: Numbers, rows: int, length: int, layer: float) -> dict[str, float]:
+    """What autograd keeps of a pass of `rows` sequences: `layer` bytes a token of each layer, its mask, and the end."""
+    tokens = rows * length
+    kept = model.layers * (tokens * layer + rows * length**2 * numbers.compute)
+    return {"activations": kept + tokens * model.hidden * (4 + numbers.compute)}
+
+
+def saved(model: Architecture, numbers: Numbers, rank: int, dropout: float, autocast: bool) -> float:
+    """Bytes a token that autograd keeps of one decoder layer whose base is frozen.
+
+    Norms keep their inputs in float32; attention its queries, the keys and values repeated for every query head, and
+    its output; the gated MLP three wide tensors. A frozen matrix keeps no input, LoRA's down-projection does: in
+    float32 unless autocast made it the compute type, and with dropout a mask and a copy of its own for each matrix.
+    """
+    c = numbers.compute
+    lora = c if autocast else 4
+    inputs = 3 * model.hidden + model.query
+    if dropout:
+        kept = inputs * (lora + (1 if numbers.device == "cuda" else 4))
+    elif c < 4 and not (autocast and numbers.precision == "nf4"):
+        kept = inputs * lora  # each matrix casts its input for itself
+    else:
+        kept = model.hidden * c  # one tensor for queries, keys and values; the fourth is attention's output
+    norms = 4 * (2 * model.hidden + model.query + model.key)
+    return norms + kept + 4 * rank * lora + (4 * model.query + 3 * model.mlp) * c
+
+
+def update(
+    model: Architecture, numbers: Numbers, stage: Training, head: Mapping[str, float] | None = None
+) -> dict[str, dict[str, float]]:
+    """The moments of a step of a TRL trainer, chosen and rejected responses side by side, autocast on a GPU.
+
+    Layers are recomputed one by one in large models, so that little but their inputs is kept until then; `head` is
+    what the head takes between the forward and the backward pass.
+    """
+    rows, length, autocast = 2 * stage.batch_size, stage.max_length, numbers.compute < 4
+    layer = saved(model, numbers, stage.lora_rank, stage.lora_dropout, autocast)
+    copies = {"adapter in the compute type": 2 * stage.lora_rank * model.adapted} if autocast else {}
+    work = forward(model, numbers, rows, length)
+    if stage.recompute:
+        kept = activations(model, numbers, rows, length, model.hidden * numbers.compute)
+        one = {"activations of one layer": rows * length * layer}
+    else:
+        kept, one = activations(model, numbers, rows, length, layer), {}
+    moments = {"backward pass": {**copies, **kept, **one, **work}}
+    return moments | ({"head": {**copies, **kept, **head}} if head else {})
+
+
+def tiles(model: Architecture, numbers: Numbers, stage: Training) -> dict[str, float]:
+    """The head of TRL's DPO: a buffer of one tile; a CPU works on the tile in seven float32 copies, a GPU in place."""
+    tokens = min(TILE_TOKENS, 2 * stage.batch_size * stage.max_length)
+    work = 0 if numbers.device == "cuda" else 29 * tokens * min(TILE_WORDS, model.vocabulary)
+    gradient = 4 * 2 * stage.batch_size * stage.max_length * model.hidden
+    return {"tile of logits": tokens * TILE_WORDS * numbers.compute + work + gradient}

@@ -1,0 +1,86 @@
+r"""Plan the memory of every stage before one of them runs: what lies in it at its peak, and whether that fits.
+
+A model is a model folder of a study, whose manifest names where its weights lie, or a bare config.json. Nothing is
+downloaded or allocated. A stage that does not fit is a warning, not an error: docs/memory.md says what to change.
+
+    python workflow/scripts/plan_memory.py --policy bench/qwen3-14b.json --backbone bench/qwen3-1.7b.json \
+        --derived derived.json --precision nf4 --device cuda --memory-gb 80 --members 3 --max-new-tokens 512 \
+        --batch-size 8 --prompt-tokens 256 --prompts-per-step 8 --evaluation-problems 1319 --json memory.json \
+        --markdown memory.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from goodhart.artifacts import publish, read_json, write_json
+from goodhart.commandline import PRECISIONS, parser, run
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    args = parser(__doc__)
+    args.add_argument("--policy", type=Path, required=True, help="model folder or config.json")
+    args.add_argument("--backbone", type=Path, required=True, help="of the rewards; may be the policy itself")
+    args.add_argument("--derived", type=Path, required=True, help="derived.json of the study")
+    args.add_argument("--precision", choices=PRECISIONS, required=True)
+    args.add_argument("--device", choices=("cpu", "cuda"), required=True, help="where the study will run")
+    args.add_argument("--memory-gb", type=float, required=True, help="memory of that device, in GiB")
+    args.add_argument("--members", type=int, required=True, help="K, the rewards of the ensemble")
+    args.add_argument("--max-new-tokens", type=int, required=True)
+    args.add_argument("--batch-size", type=int, required=True, help="rows sampled or scored together")
+    args.add_argument("--prompt-tokens", type=int, required=True, help="tokens of the longest prompt")
+    args.add_argument("--prompts-per-step", type=int, required=True, help="responses of an online update")
+    args.add_argument("--evaluation-problems", type=int, help="default: the entropy of prompts is not counted")
+    args.add_argument("--json", type=Path, required=True)
+    args.add_argument("--markdown", type=Path, required=True)
+    return args.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    derived = read_json(args.derived, ["offline", "reward", "online"])
+
+    from goodhart import memory_plan
+    from goodhart.architecture import architecture, same_architecture
+
+    offline, reward, online = (
+        memory_plan.training(derived[stage], args.batch_size) for stage in ("offline", "reward", "online")
+    )
+    policy = architecture(args.policy)
+    shared = same_architecture(args.policy, args.backbone)
+    stages = memory_plan.plan(
+        memory_plan.Study(
+            policy=policy,
+            backbone=policy if shared else architecture(args.backbone),
+            shared=shared,
+            members=args.members,
+            numbers=memory_plan.Numbers(args.precision, args.device),
+            offline=offline,
+            reward=reward,
+            online=online,
+            batch_size=args.batch_size,
+            prompt_tokens=args.prompt_tokens,
+            max_new_tokens=args.max_new_tokens,
+            prompts_per_step=args.prompts_per_step,
+            probe_prompts=memory_plan.probe_size(args.evaluation_problems or 0),
+        )
+    )
+    table = memory_plan.table(stages, args.memory_gb)
+    write_json(args.json, memory_plan.record(stages, args.memory_gb))
+    with publish(args.markdown) as temporary:
+        temporary.write_text(table)
+    print(table)
+    for stage in stages:
+        if stage.peak > args.memory_gb * memory_plan.GIB:
+            print(
+                f"warning: {stage.name} needs {stage.peak / memory_plan.GIB:.1f} GiB of {args.memory_gb:g}, most of it "
+                f"for {stage.largest}; docs/memory.md says what to change.",
+                file=sys.stderr,
+            )
+
+
+if __name__ == "__main__":
+    run(main)
