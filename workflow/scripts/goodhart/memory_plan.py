@@ -107,7 +107,8 @@ def plan(study: Study) -> list[Stage]:
             **logits(s.policy, numbers, tokens, "entropy"),
             "logits of the last responses": responses * s.policy.vocabulary * numbers.compute,  # not let go by then
         }
-    pair_tokens = s.offline.scoring_batch * max(1, s.offline.max_length - s.prompt_tokens)
+    length = s.offline.max_length  # at least half of it is taken for the response
+    pair_tokens = s.offline.scoring_batch * max(length - s.prompt_tokens, length // 2)
     pairs = {
         "forward pass over pairs": forward(s.policy, numbers, s.offline.scoring_batch, s.offline.max_length),
         "log-probs of pairs": logits(s.policy, numbers, pair_tokens, "log-probs"),
