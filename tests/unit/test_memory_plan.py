@@ -46,7 +46,8 @@ def test_the_weights_of_a_loaded_model_are_as_planned_to_a_percent(stages: Stage
 
 
 @pytest.mark.parametrize(
-    "stage", ["score_reference", "sample_reference", "train_offline", "evaluate_rewards", "adapt_online"]
+    "stage",
+    ["score_reference", "sample_reference", "train_offline", "evaluate_rewards", "probe_offline", "adapt_online"],
 )
 def test_the_peak_of_a_stage_is_as_planned(stages: Stages, stage: str) -> None:
     said = predicted(stages)[stage].peak

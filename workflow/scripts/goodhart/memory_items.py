@@ -146,11 +146,16 @@ def logits(model: Architecture, numbers: Numbers, tokens: int, use: str) -> dict
     return {"logits": tokens * model.vocabulary * each}
 
 
-def activations(model: Architecture, numbers: Numbers, rows: int, length: int, layer: float) -> dict[str, float]:
-    """What autograd keeps of a pass of `rows` sequences: `layer` bytes a token of each layer, its mask, and the end."""
-    tokens = rows * length
-    kept = model.layers * (tokens * layer + rows * length**2 * numbers.compute)
-    return {"activations": kept + tokens * model.hidden * (4 + numbers.compute)}
+def activations(model: Architecture, numbers: Numbers, tokens: int, layer: float) -> dict[str, float]:
+    """What autograd keeps of a pass over so many tokens: `layer` bytes of each layer, and the inputs of the end."""
+    return {"activations": model.layers * layer + tokens * model.hidden * (4 + numbers.compute)}
+
+
+def kept_layer(
+    model: Architecture, numbers: Numbers, rows: int, length: int, rank: int, dropout: float, autocast: bool
+) -> float:
+    """What autograd keeps of one layer: `saved` of every token, and the mask as attention adds it."""
+    return rows * length * saved(model, numbers, rank, dropout, autocast) + rows * length**2 * numbers.compute
 
 
 def saved(model: Architecture, numbers: Numbers, rank: int, dropout: float, autocast: bool) -> float:
@@ -182,14 +187,14 @@ def update(
     what the head takes between the forward and the backward pass.
     """
     rows, length, autocast = 2 * stage.batch_size, stage.max_length, numbers.compute < 4
-    layer = saved(model, numbers, stage.lora_rank, stage.lora_dropout, autocast)
+    layer = kept_layer(model, numbers, rows, length, stage.lora_rank, stage.lora_dropout, autocast)
     copies = {"adapter in the compute type": 2 * stage.lora_rank * model.adapted} if autocast else {}
     work = forward(model, numbers, rows, length)
     if stage.recompute:
-        kept = activations(model, numbers, rows, length, model.hidden * numbers.compute)
-        one = {"activations of one layer": rows * length * layer}
+        kept = activations(model, numbers, rows * length, rows * length * model.hidden * numbers.compute)
+        one = {"activations of one layer": layer}
     else:
-        kept, one = activations(model, numbers, rows, length, layer), {}
+        kept, one = activations(model, numbers, rows * length, layer), {}
     moments = {"backward pass": {**copies, **kept, **one, **work}}
     return moments | ({"head": {**copies, **kept, **head}} if head else {})
 

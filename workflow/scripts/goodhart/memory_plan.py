@@ -19,10 +19,10 @@ from goodhart.memory_items import (
     activations,
     forward,
     generation,
+    kept_layer,
     logits,
     lora_bytes,
     merged_copies,
-    saved,
     scoring,
     tiles,
     trained,
@@ -103,8 +103,12 @@ def plan(study: Study) -> list[Stage]:
     }
     if s.probe_prompts:
         tokens = s.probe_prompts * s.prompt_tokens
-        examination["entropy of the prompts"] = logits(s.policy, numbers, tokens, "entropy")
-    pair_tokens = s.offline.scoring_batch * max(1, s.offline.max_length - s.prompt_tokens)
+        examination["entropy of the prompts"] = {
+            **logits(s.policy, numbers, tokens, "entropy"),
+            "logits of the last responses": responses * s.policy.vocabulary * numbers.compute,  # not let go by then
+        }
+    length = s.offline.max_length  # at least half of it is taken for the response
+    pair_tokens = s.offline.scoring_batch * max(length - s.prompt_tokens, length // 2)
     pairs = {
         "forward pass over pairs": forward(s.policy, numbers, s.offline.scoring_batch, s.offline.max_length),
         "log-probs of pairs": logits(s.policy, numbers, pair_tokens, "log-probs"),
@@ -135,9 +139,9 @@ def plan(study: Study) -> list[Stage]:
 def online_update(study: Study, length: int) -> dict[str, float]:
     """The update of Eq. 8 on one batch: nothing is recomputed, there is no dropout and no autocast."""
     model, numbers, rows = study.policy, study.numbers, min(study.online.batch_size, study.prompts_per_step)
-    layer = saved(model, numbers, study.offline.lora_rank, 0, autocast=False)
+    layer = kept_layer(model, numbers, rows, length, study.offline.lora_rank, dropout=0, autocast=False)
     return {
-        **activations(model, numbers, rows, length, layer),
+        **activations(model, numbers, rows * length, layer),
         **logits(model, numbers, rows * study.max_new_tokens, "gradient"),
         **unpacking(model, numbers),
     }
