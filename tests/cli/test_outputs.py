@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from goodhart.arithmetic import count_fillers
-from goodhart.artifacts import Table, read_json, read_table
+from goodhart.artifacts import Table, read_json, read_table, write_json
 from goodhart.data import split_of
 from goodhart.errors import InputError
 from goodhart.records import PROBE, SAMPLES, STEPS, TRAJECTORY
@@ -125,9 +125,11 @@ def test_overrides_stand_beside_what_they_replace(tiny: Study) -> None:
 
 def test_reference_log_probs_do_not_depend_on_the_batch(tiny: Study, tmp_path: Path) -> None:
     found = read_table(tiny / "reference/logprobs.parquet", LOGPROBS)
-    arguments = tiny.arguments("score_reference", tmp_path)
-    arguments[arguments.index("--batch-size") + 1] = "1"
-    main("score_reference", arguments)
+    derived = read_json(tiny / "derived/offline.json")
+    assert derived["values"]["inference_batch_size"]["value"] > 1
+    derived["values"]["inference_batch_size"]["value"] = 1
+    write_json(tmp_path / "offline.json", derived)
+    tiny.run("score_reference", tmp_path, {"derived/offline.json": tmp_path / "offline.json"})
     alone = read_table(tmp_path / "reference/logprobs.parquet", LOGPROBS)
     for column in ("chosen_logprob", "rejected_logprob"):
         assert found[column].tolist() == pytest.approx(alone[column].tolist(), abs=1e-4)

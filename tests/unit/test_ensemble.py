@@ -11,6 +11,7 @@ import pytest
 import torch
 from peft import AutoPeftModelForSequenceClassification
 from safetensors.torch import load_file, save_file
+from transformers import BitsAndBytesConfig
 
 from goodhart.artifacts import read_table
 from goodhart.encoding import encode_prompts, encode_responses
@@ -20,6 +21,13 @@ from goodhart.models import activate, attach_adapter, load_policy, load_reward_b
 from goodhart.tables import PREFERENCES
 from tiny_study import Study
 
+NF4 = BitsAndBytesConfig(
+    load_in_4bit=True,
+    bnb_4bit_quant_type="nf4",
+    bnb_4bit_use_double_quant=True,
+    bnb_4bit_compute_dtype=torch.float32,
+    llm_int8_skip_modules=["score"],
+)
 LENGTH = 60  # of prompt and response; all of the tiny study's fit
 
 
@@ -34,15 +42,18 @@ def texts(tiny: Study) -> tuple[list[str], list[str]]:
     return table["prompt"].tolist(), table["chosen"].tolist()
 
 
-def separate(tiny: Study, members: list[Path], batch_size: int = 4, length: int = LENGTH) -> RewardEnsemble:
-    backbone = load_reward_backbone(tiny / "policy", "float32")
+def separate(
+    tiny: Study, members: list[Path], batch_size: int = 4, length: int = LENGTH, precision: str = "float32"
+) -> RewardEnsemble:
+    backbone = load_reward_backbone(tiny / "policy", precision)
     return RewardEnsemble(backbone, load_tokenizer(tiny / "policy"), members, batch_size, length)
 
 
 @torch.no_grad()
-def alone(tiny: Study, member: Path, ids: list[list[int]]) -> list[float]:
+def alone(tiny: Study, member: Path, ids: list[list[int]], precision: str = "float32") -> list[float]:
     """Rewards as a user of PEFT would compute them: one adapter, one row a pass, no padding."""
-    model = AutoPeftModelForSequenceClassification.from_pretrained(member, num_labels=1).eval()
+    quantised = {} if precision == "float32" else {"quantization_config": NF4, "dtype": torch.float32}
+    model = AutoPeftModelForSequenceClassification.from_pretrained(member, num_labels=1, **quantised).eval()
     model.config.pad_token_id = 0
     return [model(input_ids=torch.tensor([row])).logits.item() for row in ids]
 
@@ -54,14 +65,20 @@ def encoded(tiny: Study, prompts: list[str], responses: list[str]) -> list[list[
     ]
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 64])
-def test_a_member_scores_as_it_does_alone(
-    tiny: Study, members: list[Path], texts: tuple[list[str], list[str]], batch_size: int
-) -> None:
-    rewards = separate(tiny, members, batch_size).score(*texts).rewards
-    assert rewards.shape == (13, 2)
-    for k, member in enumerate(members):
-        assert rewards[:, k].tolist() == pytest.approx(alone(tiny, member, encoded(tiny, *texts)), abs=1e-5)
+@pytest.mark.parametrize("precision", ["float32", "nf4"])
+def test_a_member_scores_as_it_does_alone_whatever_the_batch(tiny: Study, members: list[Path], precision: str) -> None:
+    """64 texts of many lengths, as one of K adapters on the shared backbone and loaded by itself."""
+    table = read_table(tiny / "data/preferences.parquet", PREFERENCES).head(32)
+    prompts = [*table["prompt"], *table["prompt"]]
+    responses = [*table["chosen"], *table["rejected"]]
+    ids = encoded(tiny, prompts, responses)
+    assert len({len(row) for row in ids}) > 8
+    expected = [alone(tiny, member, ids, precision) for member in members]
+    for batch_size in (1, 7, 64):
+        rewards = separate(tiny, members, batch_size, precision=precision).score(prompts, responses).rewards
+        assert rewards.shape == (64, 2)
+        for k in range(2):
+            assert rewards[:, k].tolist() == pytest.approx(expected[k], abs=1e-5)
 
 
 def test_every_member_has_a_head_of_its_own(tiny: Study, members: list[Path]) -> None:

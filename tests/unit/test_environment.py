@@ -18,7 +18,9 @@ def name(package: str) -> str:
 
 
 def test_every_package_is_pinned_and_the_lock_agrees() -> None:
-    extras = [package for group in PROJECT["optional-dependencies"].values() for package in group]
+    # vLLM brings a torch of its own; it is a range, installed on top by who has a GPU.
+    groups = {key: group for key, group in PROJECT["optional-dependencies"].items() if key != "vllm"}
+    extras = [package for group in groups.values() for package in group]
     locked = {name(package): version for package, version in LOCK.items()}
     for package in [*PROJECT["dependencies"], *extras]:
         assert re.fullmatch(r"[\w.-]+==[\w.]+", package), package

@@ -19,9 +19,9 @@ PROMPTS = [[5, 9, 12], [7], [20, 21, 22, 23, 8]]
 RESPONSES = [[3, 4, 1], [30, 31, 32, 33, 1], [1]]
 
 
-@pytest.fixture(scope="module")
-def policy(tiny: Study) -> PreTrainedModel:
-    return load_policy(tiny / "policy", "float32")
+@pytest.fixture(scope="module", params=["float32", "nf4"])
+def policy(tiny: Study, request: pytest.FixtureRequest) -> PreTrainedModel:
+    return load_policy(tiny / "policy", request.param)
 
 
 @torch.no_grad()

@@ -42,8 +42,12 @@ def peak_memory() -> str:
 
     import torch
 
-    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes on macOS, KiB elsewhere
-    line = f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30:.2f} GiB of the process"
+    status = Path("/proc/self/status")
+    if status.is_file():  # getrusage's maximum may be that of the process that started this one
+        peak = next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) * 1024
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+    line = f"peak memory: {peak / 2**30:.2f} GiB of the process"
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         line += f", {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB of the GPU"
     return line

@@ -29,7 +29,7 @@ from goodhart.memory_items import (
     unpacking,
     update,
 )
-from goodhart.training import CHECKPOINTED
+from goodhart.training import LARGE
 
 GIB = 2**30
 CUDA = 0.75 * GIB  # assumed: the context, the kernels of the libraries and the work space of cuBLAS
@@ -162,7 +162,7 @@ def training(derived: Mapping[str, Any], batch_size: int) -> Training:
         lora_rank=used["lora_rank"],
         lora_dropout=used["lora_dropout"],
         scoring_batch=int(scored["value"]),
-        recompute=derived["inputs"]["parameters"] > CHECKPOINTED,
+        recompute=derived["inputs"]["parameters"] > LARGE,
     )
 
 
