@@ -254,6 +254,7 @@ class Stages:
                 weight_decay=0.0,
                 warmup_steps=1,
                 micro_batch=self.bench.rows,
+                recompute=False,
             )
             ids = encode_prompts(self.tokenizer, self.prompts)
             online = OnlineRun(model, self.tokenizer, self._ensemble(model), settings, self.prompts, ids, seed=0)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from peft import PeftModel
+from transformers.models.qwen3.modeling_qwen3 import Qwen3DecoderLayer
 
 from goodhart import adaptation
 from goodhart.adaptation import OnlineRun, Settings, advantages, kl_coefficient, online_loss, prompt_rows
@@ -33,6 +35,7 @@ SETTINGS = Settings(
     weight_decay=0.01,
     warmup_steps=1,
     micro_batch=8,
+    recompute=False,
 )
 BATCH = collate([[5, 9, 12], [7, 8]], [[3, 4, 1], [30, 31]], pad=0)
 
@@ -188,6 +191,45 @@ def test_micro_batches_make_the_same_update(tiny: Study, size: int) -> None:
     for name in before:
         assert torch.allclose(after[0][name], after[1][name], atol=1e-6)
     assert changed(before, after[0])
+
+
+def test_recomputed_activations_make_the_same_update(tiny: Study) -> None:
+    """And are computed twice, with dropout off both times."""
+    kept, again = online(tiny), online(tiny, replace(SETTINGS, recompute=True))
+    passes = []
+    for run in (kept, again):
+        layers = [module for module in run.model.modules() if isinstance(module, Qwen3DecoderLayer)]
+        seen: list[bool] = []
+        hook = layers[0].mlp.register_forward_hook(lambda *_, seen=seen: seen.append(torch.is_grad_enabled()))
+        assert run.step() is not None
+        hook.remove()
+        passes.append(sum(seen))
+        assert not any(module.training for module in run.model.modules())
+    assert passes[1] == 2 * passes[0] > 0
+    assert changed(tensors(kept.model), tensors(again.model)) == set()
+
+
+def test_a_full_memory_halves_the_update_and_changes_nothing(
+    tiny: Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, halved = online(tiny), online(tiny)
+    for run in (whole, halved):
+        run.optimizer = torch.optim.SGD(run.parameters, lr=1.0)  # type: ignore[assignment]
+    first = whole.step()
+    loss = adaptation.online_loss
+
+    def full(logprobs: torch.Tensor, *rest: Any) -> Any:
+        if len(logprobs) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        return loss(logprobs, *rest)
+
+    monkeypatch.setattr(adaptation, "online_loss", full)
+    second = halved.step()
+    assert halved.micro_batch == 2
+    assert "online update: 8 rows do not fit into memory, going on with 4" in capsys.readouterr().err
+    assert second == pytest.approx(first, abs=1e-5)
+    for name, tensor in tensors(whole.model, ".policy.").items():
+        assert torch.allclose(tensor, tensors(halved.model, ".policy.")[name], atol=1e-6)
 
 
 def test_the_gradient_is_clipped_and_its_norm_recorded_before(tiny: Study) -> None:

@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_safetensors(args.centroid)
     whose = read_json(args.metrics, ["method", "level", "beta", "seed"])
     kl = read_json(args.kl_beta, ["level", "beta"])
-    online, reward = (read_json(path, ["values"]) for path in (args.derived_online, args.derived_reward))
+    online, reward = (read_json(path, ["inputs", "values"]) for path in (args.derived_online, args.derived_reward))
     training, evaluation = (read_table(args.problems, PROBLEMS, split) for split in ("online", "evaluation"))
     verify = verifier(args.verifier)
     use_threads(args.threads)
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from goodhart.encoding import encode_prompts
     from goodhart.ensemble import load_centroid, load_with_policy
     from goodhart.examination import Examination
-    from goodhart.models import attach_adapter, check_model, load_policy, load_tokenizer
+    from goodhart.models import LARGE, attach_adapter, check_model, load_policy, load_tokenizer
     from goodhart.probes import examine
     from goodhart.sampling import Sampling
 
@@ -94,6 +94,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         weight_decay=used["weight_decay"],
         warmup_steps=used["warmup_steps"],
         micro_batch=used["batch_size"],
+        recompute=online["inputs"]["parameters"] > LARGE,
     )
     exam = Examination(
         evaluation["prompt"].tolist(),

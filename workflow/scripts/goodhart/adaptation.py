@@ -8,6 +8,7 @@ The reference is the frozen offline adapter on the policy's own base. The true r
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,7 +21,7 @@ from goodhart.batches import in_batches, within_memory
 from goodhart.encoding import collate_rows, decode
 from goodhart.ensemble import RewardEnsemble, uncertainty
 from goodhart.logprobs import sequence_logprobs
-from goodhart.models import activate, merged, save_adapter
+from goodhart.models import activate, merged, recomputed, save_adapter
 from goodhart.processes import spread, sum_gradients
 from goodhart.rollout import sample
 from goodhart.sampling import Sampling, mix
@@ -74,6 +75,7 @@ class Settings:
     weight_decay: float
     warmup_steps: int
     micro_batch: int
+    recompute: bool  # activations, in the backward pass
 
 
 def prompt_rows(count: int, per_step: int, step: int, seed: int) -> list[int]:
@@ -128,9 +130,10 @@ class OnlineRun:
 
         pairs = list(zip(ids, rollout.responses, strict=True))
         reference = self._logprobs("reference", pairs)
-        log_ratios = self._logprobs("policy", pairs) - reference
+        policy = self._logprobs("policy", pairs)
+        log_ratios = policy - reference
         kappa = kl_coefficient(self.settings.beta, log_ratios, self.settings.kl_percentile)
-        terms = self._backward(pairs, reference, advantage, kappa)
+        terms = self._backward(pairs, policy, reference, advantage, kappa)
         gradient_norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm).item()
         rate = self.schedule.get_last_lr()[0]
         self.optimizer.step()
@@ -176,11 +179,17 @@ class OnlineRun:
     def _backward(
         self,
         pairs: Sequence[tuple[list[int], list[int]]],
+        policy: torch.Tensor,
         reference: torch.Tensor,
         advantage: torch.Tensor,
         kappa: float,
     ) -> list[list[float]]:
-        """Gradients of Eq. 8 over the whole batch, a micro-batch at a time; returns the share of each in its terms."""
+        """Gradients of Eq. 8 over the whole batch, a micro-batch at a time; returns the share of each in its terms.
+
+        The log-probs have the values that kappa came from, and the gradients of the pass made here. Before the first
+        update these values are the reference's and kappa is beta / eps: the last bits in which two passes may differ,
+        times that, would be the whole update.
+        """
         activate(self.model, "policy", trainable=True)
 
         def attempt(size: int) -> list[list[float]]:
@@ -189,14 +198,14 @@ class OnlineRun:
             def backward(start: int) -> list[float]:
                 part = slice(start, start + size)
                 logprobs = self._sequence_logprobs(pairs[part])
-                loss = online_loss(
-                    logprobs, reference[part].to(logprobs.device), advantage[part].to(logprobs.device), kappa
-                )
+                known, fixed, gain = (rows[part].to(logprobs.device) for rows in (policy, reference, advantage))
+                loss = online_loss(known + (logprobs - logprobs.detach()), fixed, gain, kappa)
                 share = len(logprobs) / len(pairs)
                 (loss.total * share).backward()
                 return [term.item() * share for term in loss]
 
-            return spread(backward, range(0, len(pairs), size))
+            with recomputed(self.model) if self.settings.recompute else nullcontext():
+                return spread(backward, range(0, len(pairs), size))
 
         smallest = self.micro_batch if processes.count() > 1 else 1  # one process alone cannot start over
         terms, self.micro_batch = within_memory(attempt, self.micro_batch, "online update", smallest)

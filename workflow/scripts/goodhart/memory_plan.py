@@ -29,7 +29,7 @@ from goodhart.memory_items import (
     unpacking,
     update,
 )
-from goodhart.training import LARGE
+from goodhart.models import LARGE
 
 GIB = 2**30
 CUDA = 0.75 * GIB  # assumed: the context, the kernels of the libraries and the work space of cuBLAS

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
+LARGE = 5e7  # parameters from which on memory matters more than speed
 LIBRARY_CODE = {"trust_remote_code": False, "use_safetensors": True}  # a model brings weights, and never code
 
 
@@ -242,3 +243,25 @@ def merged(model: PreTrainedModel | PeftModel) -> Iterator[None]:
         for layer, copy in zip(layers, copies, strict=True):
             layer.unmerge()
             layer.get_base_layer().weight.data.copy_(copy)
+
+
+@contextmanager
+def recomputed(model: PeftModel) -> Iterator[None]:
+    """Compute each layer's activations anew in the backward pass, for a while, rather than keep them.
+
+    transformers does so only in training mode, which would turn dropout on: the layers alone are put into it here, and
+    not what is in them.
+    """
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    base = model.get_base_model()
+    layers = [module for module in base.modules() if isinstance(module, GradientCheckpointingLayer)]
+    base.activation_checkpointing_enable()
+    for layer in layers:
+        layer.training = True
+    try:
+        yield
+    finally:
+        base.activation_checkpointing_disable()
+        for layer in layers:
+            layer.training = False

@@ -12,14 +12,12 @@ from goodhart import processes
 from goodhart.batches import within_memory
 from goodhart.derivations import values
 from goodhart.errors import InputError
+from goodhart.models import LARGE
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from peft import PeftModel
     from transformers import Trainer
-
-
-LARGE = 5e7  # parameters from which on memory matters more than speed
 
 
 def arguments(
