@@ -324,7 +324,8 @@ def test_preferences_of_the_hub_are_pinned(hub: LocalHub, model: dict[str, bytes
     hub.push("model", "some/model", model)
     line = (
         "--source HuggingFaceH4/ultrafeedback_binarized:train_prefs --form pairs --prompt-column prompt"
-        " --chosen-column chosen --rejected-column rejected --chosen-score-column score_chosen --rejected-score-column score_rejected"
+        " --chosen-column chosen --rejected-column rejected"
+        " --chosen-score-column score_chosen --rejected-score-column score_rejected"
         f" --seed 0 --policy {resolve(tmp_path, 'some/model')}"
         f" --output {tmp_path}/preferences.parquet --coverage {tmp_path}/coverage.json"
     )
