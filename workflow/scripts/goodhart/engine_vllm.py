@@ -1,6 +1,6 @@
 """The `vllm` engine: vLLM serves the base beside training and takes the adapter anew for each call.
 
-Not exercised by the tests: needs a GPU and the extra `vllm` (written for vLLM 0.22 to 0.31, which TRL 1.16 supports).
+Not exercised by the tests: needs a GPU and the extra `vllm`, which takes the torch and transformers pinned here.
 
 It costs a second copy of the base in memory and its key-value cache, together at most `SHARE` of what is free when the
 first call starts; a batch size that leaves no such room wants another engine. Its kernels round differently from
