@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 from transformers import Qwen3Model
+from trl import RewardConfig, RewardTrainer
 
 from goodhart import training
 from goodhart.artifacts import read_json
 from goodhart.derivations import FORMULAS, values
 from goodhart.errors import InputError
-from goodhart.models import load_policy, load_tokenizer, lora_config
+from goodhart.models import load_policy, load_reward_backbone, load_tokenizer, lora_config
 from goodhart.offline import CachedReferenceDPOTrainer, config
 from tiny_study import Study
 
@@ -133,15 +134,30 @@ def test_a_batch_too_large_for_memory_is_halved_and_trains_the_same(
         assert torch.allclose(one, other, atol=1e-4), name
 
 
-def test_a_large_model_sees_rows_of_like_length_together(tiny: Study, tmp_path: Path) -> None:
+def reward_builder(tiny: Study, rows: list[dict[str, Any]]) -> Callable[[dict[str, Any]], RewardTrainer]:
+    sides = [
+        {"chosen_ids": row["prompt_ids"] + row["chosen_ids"], "rejected_ids": row["prompt_ids"] + row["rejected_ids"]}
+        for row in rows
+    ]
+    return lambda settings: RewardTrainer(
+        model=load_reward_backbone(tiny / "policy", "float32"),
+        args=RewardConfig(**settings),
+        train_dataset=training.tokenized(sides),
+        processing_class=load_tokenizer(tiny / "policy"),
+        peft_config=lora_config(4, 8, 0.0, "SEQ_CLS"),
+    )
+
+
+@pytest.mark.parametrize("stage", ["offline", "reward"])
+def test_a_large_model_sees_rows_of_like_length_together(tiny: Study, tmp_path: Path, stage: str) -> None:
     rows = [{**ROWS[0], "chosen_ids": [7] * (1 + i * 37 % 64)} for i in range(64)]
     settings = training.arguments(derived(parameters=1e9, batch_size=4), "float32", len(rows), 1, 0, tmp_path, 4)
-    loop = builder(tiny, 0.0, rows)(settings)
+    loop = (builder(tiny, 0.0, rows) if stage == "offline" else reward_builder(tiny, rows))(settings)
     lengths = [loop.train_dataset[i]["length"] for i in loop._get_train_sampler(loop.train_dataset)]
     assert sorted(lengths) == sorted(loop.train_dataset["length"])
     spans = [max(lengths[i : i + 4]) - min(lengths[i : i + 4]) for i in range(0, 64, 4)]
     assert sum(spans) / len(spans) < 16  # rows drawn at random would span 39 tokens on average
-    training.fit(loop)  # and checkpointing and grouping go together
+    assert len(training.fit(loop)) == 16  # and checkpointing and grouping go together
 
 
 def test_a_batch_that_the_processes_cannot_share_is_refused(
