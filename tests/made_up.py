@@ -104,6 +104,8 @@ def results(tables: Tables, **changes: Any) -> Results:
         "responses_by_source_model": {"policy": 200},
     }
     fields: dict[str, Any] = {
+        "online_problems": 30,
+        "shared_problems": 0,
         "runs": tables.runs,
         "gaps": tables.gaps,
         "table1": table1(tables.runs),

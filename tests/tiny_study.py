@@ -123,7 +123,8 @@ LEAVES: dict[str, str] = {
     "write_findings": "--runs @tables/runs.parquet --gaps @tables/gaps.parquet --trends @tables/trends.json"
     " --fits @fit/dpo-paper.json @fit/dpo-matched.json --overoptimisation @tables/overoptimisation.parquet"
     " --scales @tables/scales.json --quality @reward/quality.json --beta-grid @beta_grid.json --derived @derived.json"
-    " --coverage @data/coverage.json --evaluation-seed 1 --findings >findings.html --checklist >checklist.html"
+    " --coverage @data/coverage.json --problems @data/problems.parquet --evaluation-seed 1"
+    " --findings >findings.html --checklist >checklist.html"
     " --items >checklist.json",
     "plan_memory": "--policy @policy --backbone @policy --derived @derived.json --precision float32 --device cpu"
     " --memory-gb 1 --members 2 --max-new-tokens 24 --batch-size 16 --prompt-tokens 16 --prompts-per-step 8"

@@ -368,3 +368,9 @@ def test_a_real_study_says_what_its_tables_say(tiny: Study, tmp_path: Path) -> N
     for level in read_json(tiny / "beta_grid.json")["levels"]:
         assert findings.number(level["beta"], 6) in page
     assert Balanced(page).open == []
+
+
+def test_problems_that_are_trained_on_and_judged_by_are_said(many: Results) -> None:
+    assert "none of the 30 problems of the online stage is among them" in findings_page(many)
+    page = findings_page(replace(many, shared_problems=30))
+    assert "30 of the 30 problems of the online stage are among them" in page

@@ -99,6 +99,7 @@ rule write_findings:
         grid=f"{RESULTS}/beta_grid.json",
         derived=f"{RESULTS}/derived.json",
         coverage=f"{RESULTS}/data/coverage.json",
+        problems=f"{RESULTS}/data/problems.parquet",
     output:
         findings=report(
             f"{RESULTS}/findings.html",
@@ -127,5 +128,5 @@ rule write_findings:
         "python workflow/scripts/write_findings.py --runs {input.runs} --gaps {input.gaps} --trends {input.trends}"
         " --fits {input.fits} --overoptimisation {input.overoptimisation} --scales {input.scales}"
         " --quality {input.quality} --beta-grid {input.grid} --derived {input.derived} --coverage {input.coverage}"
-        " --evaluation-seed {params.seed} --findings {output.findings} --checklist {output.checklist}"
+        " --problems {input.problems} --evaluation-seed {params.seed} --findings {output.findings} --checklist {output.checklist}"
         " --items {output.json} &> {log}"

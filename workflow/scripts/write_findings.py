@@ -17,6 +17,7 @@ from pathlib import Path
 from goodhart.artifacts import publish, read_json, read_table, write_json
 from goodhart.commandline import parser, run
 from goodhart.summaries import GAPS, OVEROPTIMISATION, RUNS, read_fits
+from goodhart.tables import PROBLEMS
 
 COVERAGE = ["rows_in_source", "pairs", "prompts", "tokens", "responses_by_source_model"]
 COVERAGE += ["identical_pairs_dropped", "pairs_with_tied_scores"]
@@ -29,6 +30,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--fits", type=Path, nargs="+", required=True, help="<method>-<arm>.json")
     args.add_argument("--derived", type=Path, required=True)
     args.add_argument("--coverage", type=Path, required=True)
+    args.add_argument("--problems", type=Path, required=True)
     args.add_argument("--evaluation-seed", type=int, required=True, help="of the evaluation responses, to be stated")
     args.add_argument("--findings", type=Path, required=True, help="page to write")
     args.add_argument("--checklist", type=Path, required=True, help="page to write")
@@ -45,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from goodhart.measurement import table1
     from goodhart.report import checklist_page, findings_page
 
+    problems = read_table(args.problems, PROBLEMS)
+    online, evaluation = (problems["prompt"][problems["split"] == split] for split in ("online", "evaluation"))
     trends = read_json(args.trends, ["trends", "arm_differences"])
     results = Results(
         runs=runs,
@@ -59,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         betas=read_json(args.beta_grid, ["levels"])["levels"],
         derived=read_json(args.derived, ["offline", "reward", "online"]),
         coverage=read_json(args.coverage, COVERAGE),
+        online_problems=len(online),
+        shared_problems=int(online.isin(evaluation).sum()),
         evaluation_seed=args.evaluation_seed,
     )
     items = checklist(results)

@@ -42,6 +42,8 @@ class Results:
     betas: Sequence[Mapping[str, Any]]
     derived: Mapping[str, Any]
     coverage: Mapping[str, Any]
+    online_problems: int
+    shared_problems: int  # online problems that are evaluation problems too
     evaluation_seed: int
 
     @cached_property

@@ -114,9 +114,15 @@ def checklist_page(items: Sequence[Item]) -> str:
 def _sizes(results: f.Results) -> str:
     """What a run's measures rest on."""
     n = int(results.gaps["n"].max())
+    shared = (
+        f"{results.shared_problems} of the {results.online_problems} problems of the online stage are among them: the "
+        "policy was trained, against the proxy, on prompts that it is judged by"
+        if results.shared_problems
+        else f"none of the {results.online_problems} problems of the online stage is among them"
+    )
     return (
         f"A run is measured on n = {n} evaluation problems, one response each, its entropies on the first "
-        f"{math.isqrt(n - 1) + 1} of them."
+        f"{math.isqrt(n - 1) + 1} of them; {shared}."
     )
 
 
