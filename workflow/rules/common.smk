@@ -87,11 +87,19 @@ wildcard_constraints:
 
 
 def local_files(source):
-    """What of a data or model source lies on this machine, so that a change of it reruns what it feeds."""
+    """What of a data or model source lies on this machine, so that a change of it reruns what it feeds.
+
+    A path that leads nowhere is returned too: Snakemake then says that it is missing.
+    """
     path = Path(source)
     if path.is_dir():
-        return sorted(map(str, path.glob("*.safetensors")))
-    return [source] if path.suffix in LOCAL and ":" not in source else []
+        return sorted(str(file) for file in path.iterdir() if file.is_file())
+    written_as_path = source.startswith((".", "/")) or source.count("/") > 1
+    return (
+        [source]
+        if written_as_path or path.suffix in LOCAL and ":" not in source
+        else []
+    )
 
 
 def code(script):
