@@ -29,6 +29,5 @@ def config(method: str, beta: float, arguments: dict) -> DPOConfig:
         beta=beta,
         loss_type=[LOSSES[method]],
         precompute_ref_log_probs=True,
-        remove_unused_columns=False,
         **arguments,
     )
