@@ -12,7 +12,9 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from string import ascii_lowercase
@@ -49,8 +51,8 @@ class Bench:
 
 BENCHES = {
     "quick": Bench((256, 4, 4, 2, 64, 768), 6000, 32, 40, rows=4, scored=8),
-    "small": Bench((512, 12, 8, 4, 64, 1536), 32000, 96, 48, rows=4, scored=8),
-    "wide": Bench((768, 10, 6, 2, 128, 3072), 48000, 128, 48, rows=2, scored=4),
+    "small": Bench((512, 12, 8, 4, 64, 1536), 32000, 64, 80, rows=4, scored=8),
+    "wide": Bench((768, 10, 6, 2, 128, 3072), 48000, 80, 96, rows=2, scored=4),
 }
 
 
@@ -107,12 +109,12 @@ class Stages:
         tokenizer = build_tokenizer(["".join(self.words)])
         build_model(tokenizer, Shape(*bench.shape)).save_pretrained(self.policy)
         tokenizer.save_pretrained(self.policy)
-        self.manifest = {"model": ".", "revision": None, **describe_model(self.policy)}
+        self.manifest = {"model": ".", "revision": None, "prompts": "plain", **describe_model(self.policy)}
         write_json(self.policy / "manifest.json", self.manifest)
         self.tokenizer = load_tokenizer(self.policy)
         self.adapter = self._adapter("offline", "CAUSAL_LM")
         self.members = [self._adapter(f"member-{k}", "SEQ_CLS") for k in range(MEMBERS)]
-        rows = max(bench.scored, 2 * bench.rows)
+        rows = max(2 * bench.scored, 2 * bench.rows)  # two batches of every pass, so that the first one's leavings show
         # Prompts differ in length, as they do: rows of one length would need no padding, hence no mask.
         self.prompts = [self._text(bench.prompt - row % 3, row) for row in range(rows)]
         self.responses = [self._text(bench.response - 1, row + 1) for row in range(rows)]
@@ -129,8 +131,12 @@ class Stages:
             memory_gb=16,
             token_counts=[self.bench.length],
             epochs=1,
-            multiplier=1,
-            overrides={"batch_size": self.bench.rows, "max_length": self.bench.length, "lora_rank": RANK},
+            overrides={
+                "batch_size": self.bench.rows,
+                "inference_batch_size": self.bench.scored,
+                "max_length": self.bench.length,
+                "lora_rank": RANK,
+            },
         )
         record["inputs"]["parameters"] = 1e9 if recompute else 1e6  # training recomputes activations above 5e7
         return record
@@ -138,47 +144,45 @@ class Stages:
     def score_reference(self) -> int:
         import torch
 
-        from goodhart.encoding import collate
+        from goodhart.batches import in_batches
+        from goodhart.encoding import collate_rows
         from goodhart.logprobs import sequence_logprobs
 
+        @torch.no_grad()
         def run(model: Any) -> None:
-            batch = collate(*self._tokens(self.bench.scored), self.tokenizer.pad_token_id)
-            with torch.no_grad():
-                sequence_logprobs(model, batch)
+            def score(rows: Any) -> list[float]:
+                return sequence_logprobs(model, collate_rows(rows, self.tokenizer.pad_token_id)).tolist()
+
+            pairs = list(zip(*self._tokens(2 * self.bench.scored), strict=True))
+            in_batches(score, pairs, self.bench.scored, "log-probs")
 
         return self._with_policy(run)
 
     def train_reward(self, recompute: bool = False) -> int:
-        from transformers import set_seed
         from trl import RewardConfig, RewardTrainer
 
         from goodhart.models import load_reward_backbone, lora_config
-        from goodhart.training import arguments, tokenized, train
+        from goodhart.training import tokenized
 
         prompts, responses = self._tokens(2 * self.bench.rows)
         rows = [{"chosen_ids": p + r, "rejected_ids": p + r[::-1]} for p, r in zip(prompts, responses, strict=True)]
         model = load_reward_backbone(self.policy, self.precision)
 
-        def run() -> None:
-            set_seed(0)
-            given = arguments(self.derived(recompute), self.precision, len(rows), 1, 0, self.folder / "out")
-            trainer = RewardTrainer(
+        def build(settings: dict[str, Any]) -> RewardTrainer:
+            return RewardTrainer(
                 model=model,
-                args=RewardConfig(**given),
+                args=RewardConfig(**settings),
                 train_dataset=tokenized(rows),
                 processing_class=self.tokenizer,
                 peft_config=lora_config(RANK, 2 * RANK, 0.1, "SEQ_CLS"),
             )
-            train(trainer)
 
-        return held_bytes(model) + peak_bytes(run)
+        return held_bytes(model) + peak_bytes(lambda: self._train(build, recompute, len(rows)))
 
     def train_offline(self, recompute: bool = False) -> int:
-        from transformers import set_seed
-
         from goodhart.models import lora_config
         from goodhart.offline import CachedReferenceDPOTrainer, config
-        from goodhart.training import arguments, tokenized, train
+        from goodhart.training import tokenized
 
         rows = [
             {
@@ -192,18 +196,23 @@ class Stages:
         ]
 
         def run(model: Any) -> None:
-            set_seed(0)
-            given = arguments(self.derived(recompute), self.precision, len(rows), 1, 0, self.folder / "out")
-            trainer = CachedReferenceDPOTrainer(
-                model=model,
-                args=config("dpo", 0.1, given),
-                train_dataset=tokenized(rows),
-                processing_class=self.tokenizer,
-                peft_config=lora_config(RANK, 2 * RANK, 0.1, "CAUSAL_LM"),
-            )
-            train(trainer)
+            def build(settings: dict[str, Any]) -> CachedReferenceDPOTrainer:
+                return CachedReferenceDPOTrainer(
+                    model=model,
+                    args=config("dpo", 0.1, settings),
+                    train_dataset=tokenized(rows),
+                    processing_class=self.tokenizer,
+                    peft_config=lora_config(RANK, 2 * RANK, 0.1, "CAUSAL_LM"),
+                )
+
+            self._train(build, recompute, len(rows))
 
         return self._with_policy(run)
+
+    def _train(self, build: Callable[[dict[str, Any]], Any], recompute: bool, rows: int) -> None:
+        from goodhart.training import train
+
+        train(build, self.derived(recompute), self.precision, rows, 1, 0, self.folder / "out")
 
     def evaluate_rewards(self) -> int:
         from goodhart.ensemble import RewardEnsemble
@@ -213,7 +222,7 @@ class Stages:
 
         def run() -> None:
             ensemble = RewardEnsemble(model, self.tokenizer, self.members, self.bench.scored, self.bench.length)
-            ensemble.score(self.prompts[: self.bench.scored], self.responses[: self.bench.scored])
+            ensemble.score(self.prompts[: 2 * self.bench.scored], self.responses[: 2 * self.bench.scored])
 
         return held_bytes(model) + peak_bytes(run)
 
@@ -221,6 +230,29 @@ class Stages:
         from goodhart.examination import respond
 
         return self._with_policy(lambda model: respond(model, self.tokenizer, self._exam()))
+
+    def sample_continuously(self) -> int:
+        """`sample_reference` in the engine of a GPU, whose loop runs in this thread: the profiler sees no other."""
+        import torch
+
+        from goodhart.engine_continuous import _manager
+        from goodhart.sampling import ending
+
+        def run(model: Any) -> None:
+            ids, _ = self._tokens(2 * self.bench.scored)
+            how = self._exam().sampling
+            with torch.random.fork_rng():
+                manager = _manager(model, ids, how, ending(model, self.tokenizer), 0)
+                manager.add_requests(ids, max_new_tokens=how.max_new_tokens)
+                status = manager.background_thread_status
+                status.request_stop(status.FLUSH_AND_STOP, 0)  # when every prompt is answered
+                manager._run_generation_loop()
+                done = [manager.get_result(timeout=1) for _ in ids]
+                manager.destroy()
+            if not all(result is not None and result.error is None for result in done):
+                raise RuntimeError("continuous batching did not answer every prompt")
+
+        return self._with_policy(run)
 
     def probe_offline(self) -> int:
         import torch
@@ -231,11 +263,11 @@ class Stages:
         def run(model: Any) -> None:
             model = attach_adapter(model, self.adapter, "policy")
             centroid = torch.ones(self.bench.shape[0])
-            examine(model, self.tokenizer, self._ensemble(model), centroid, self._exam(), None)
+            examine(model, self.tokenizer, self._ensemble(model), centroid, self._exam(), None, self.bench.scored)
 
         return self._with_policy(run)
 
-    def adapt_online(self) -> int:
+    def adapt_online(self, recompute: bool = False) -> int:
         from goodhart.adaptation import OnlineRun, Settings
         from goodhart.encoding import encode_prompts
         from goodhart.models import attach_adapter
@@ -245,8 +277,7 @@ class Stages:
             model = attach_adapter(model, self.adapter, "reference")
             settings = Settings(
                 prompts_per_step=self.bench.scored,
-                max_new_tokens=self.bench.response,
-                sampling_batch=self.bench.scored,
+                sampling=self._exam().sampling,
                 beta=0.1,
                 kl_percentile=90,
                 learning_rate=1e-3,
@@ -254,7 +285,7 @@ class Stages:
                 weight_decay=0.0,
                 warmup_steps=1,
                 micro_batch=self.bench.rows,
-                recompute=False,
+                recompute=recompute,
             )
             ids = encode_prompts(self.tokenizer, self.prompts)
             online = OnlineRun(model, self.tokenizer, self._ensemble(model), settings, self.prompts, ids, seed=0)
@@ -270,18 +301,21 @@ class Stages:
         return held_bytes(model) + peak_bytes(lambda: run(model))
 
     def _ensemble(self, model: Any) -> Any:
+        from goodhart.derivations import values
         from goodhart.ensemble import load_with_policy
 
         return load_with_policy(
-            model, self.policy, self.policy, self.precision, self.members, self.bench.scored, self.bench.length
+            model, self.policy, self.policy, self.precision, self.members, values(self.derived(False))
         )
 
     def _exam(self) -> Any:
         from goodhart.examination import Examination
+        from goodhart.sampling import Sampling
         from goodhart.verifiers import verifier
 
-        bench, prompts = self.bench, self.prompts[: self.bench.scored]
-        return Examination(prompts, ["1"] * len(prompts), verifier("gsm8k"), bench.response, bench.scored, 0)
+        prompts = self.prompts[: 2 * self.bench.scored]
+        sampling = Sampling(self.bench.response, self.bench.scored, "loop", ())
+        return Examination(prompts, ["1"] * len(prompts), verifier("gsm8k"), sampling, 0)
 
     def _adapter(self, name: str, task: str) -> Path:
         from peft import get_peft_model
@@ -305,14 +339,14 @@ class Stages:
         )
 
 
-def planned(stages: Stages, recompute: bool = False) -> Study:
+def planned(stages: Stages, recompute: bool = False, engine: str = "loop") -> Study:
     """The study that a bench stands for."""
     from goodhart.architecture import architecture
     from goodhart.memory_items import Numbers
-    from goodhart.memory_plan import Study, probe_size, training
+    from goodhart.memory_plan import Study, training
 
     bench, model = stages.bench, architecture(stages.policy)
-    derived = training(stages.derived(recompute), bench.scored)
+    derived = training(stages.derived(recompute))
     return Study(
         policy=model,
         backbone=model,
@@ -322,19 +356,19 @@ def planned(stages: Stages, recompute: bool = False) -> Study:
         offline=derived,
         reward=derived,
         online=derived,
+        engine=engine,
         batch_size=bench.scored,
         prompt_tokens=bench.prompt,
         max_new_tokens=bench.response,
         prompts_per_step=bench.scored,
-        probe_prompts=probe_size(bench.scored),
     )
 
 
-def predicted(stages: Stages, recompute: bool = False) -> dict[str, Stage]:
+def predicted(stages: Stages, recompute: bool = False, engine: str = "loop") -> dict[str, Stage]:
     """What the plan says of every stage of a bench."""
     from goodhart.memory_plan import plan
 
-    return {stage.name: stage for stage in plan(planned(stages, recompute))}
+    return {stage.name: stage for stage in plan(planned(stages, recompute, engine))}
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -347,17 +381,26 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     use_threads(1)
-    runs = [(name, False) for name in ("score_reference", "sample_reference", "train_reward", "evaluate_rewards")]
-    runs += [("train_offline", False), ("probe_offline", False), ("adapt_online", False)]
-    runs += [("train_reward", True), ("train_offline", True)]
     with tempfile.TemporaryDirectory() as folder:
         stages = Stages(Path(folder), BENCHES[args.shape], args.precision)
+        runs: list[tuple[str, Stage, Callable[[], int]]] = [
+            *((name, stage, getattr(stages, name)) for name, stage in predicted(stages).items()),
+            *(
+                (f"{name}, recomputing", stage, partial(getattr(stages, name), recompute=True))
+                for name, stage in predicted(stages, recompute=True).items()
+                if name in ("train_reward", "train_offline", "adapt_online")
+            ),
+            (
+                "sample_reference, continuous batching",
+                predicted(stages, engine="continuous")["sample_reference"],
+                stages.sample_continuously,
+            ),
+        ]
         print("| stage | predicted, MiB | measured | ratio |\n|---|---:|---:|---:|")
-        for name, recompute in runs:
-            given = {"recompute": True} if recompute else {}
-            measured = getattr(stages, name)(**given) / 2**20
-            said = predicted(stages, recompute)[name].peak / 2**20
-            label = f"{name}, recomputing" if recompute else name
+        for label, stage, measure in runs:
+            with redirect_stdout(sys.stderr):  # what the trainers say
+                measured = measure() / 2**20
+            said = stage.peak / 2**20
             print(f"| {label} | {said:.1f} | {measured:.1f} | {said / measured:.2f} |", flush=True)
 
 

@@ -123,8 +123,11 @@ def write_data(folder: Path, vocabulary: int, length: int, pairs: int) -> None:
 
 
 def study(args: argparse.Namespace) -> dict:
-    """One level, one seed, three members, two updates: every stage at its full width, none at its full length."""
-    folder = args.output
+    """One level, one seed, three members, two updates: every stage at its full width, none at its full length.
+
+    A reward reads no more rows at once than there are: with the width that Appendix C derives, no batch would be full.
+    """
+    folder, rows = args.output, args.prompts_per_step
     return {
         "study": "bench",
         "seeds": [0],
@@ -136,7 +139,7 @@ def study(args: argparse.Namespace) -> dict:
         "task": {
             "source": "dataset",
             "online_problems": None,
-            "evaluation_problems": 8,
+            "evaluation_problems": rows,
             "dataset": {
                 "online": f"{folder}/problems.jsonl",
                 "evaluation": f"{folder}/problems.jsonl",
@@ -145,7 +148,11 @@ def study(args: argparse.Namespace) -> dict:
             },
         },
         "policy": {"model": f"{folder}/policy"},
-        "reward": {"model": f"{folder}/reward", "epochs": 1, "override": {"max_length": args.length}},
+        "reward": {
+            "model": f"{folder}/reward",
+            "epochs": 1,
+            "override": {"max_length": args.length, "inference_batch_size": rows},
+        },
         "preferences": {
             "source": "dataset",
             "dataset": {
@@ -155,8 +162,8 @@ def study(args: argparse.Namespace) -> dict:
             },
         },
         "offline": {"override": {"max_length": args.length}},
-        "online": {"steps": 2, "prompts_per_step": args.prompts_per_step, "evaluate_every": 2},
-        "sampling": {"max_new_tokens": args.max_new_tokens, "batch_size": args.prompts_per_step},
+        "online": {"steps": 2, "prompts_per_step": rows, "evaluate_every": 2},
+        "sampling": {"max_new_tokens": args.max_new_tokens, "batch_size": rows},
     }
 
 

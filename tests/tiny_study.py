@@ -127,8 +127,8 @@ LEAVES: dict[str, str] = {
     " --findings >findings.html --checklist >checklist.html"
     " --items >checklist.json",
     "plan_memory": "--policy @policy --backbone @policy --derived @derived.json --precision float32 --device cpu"
-    " --memory-gb 1 --members 2 --max-new-tokens 24 --batch-size 16 --prompt-tokens 16 --prompts-per-step 8"
-    " --evaluation-problems 16 --json >memory.json --markdown >memory.md",
+    " --memory-gb 1 --members 2 --max-new-tokens 24 --batch-size 16 --engine auto --prompt-tokens 16"
+    " --prompts-per-step 8 --json >memory.json --markdown >memory.md",
     "show_samples": "--samples @online/p20/kl-p20/seed-0/samples.parquet --examples 2 --seed 0 --output >samples.html",
     "resolve_model": "--model @policy --class policy --prompts plain --output >resolved",
     "load_preferences": "--source @source/pairs.jsonl --form pairs --prompt-column question --chosen-column good"

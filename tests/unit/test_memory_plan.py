@@ -17,7 +17,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from goodhart.architecture import architecture
 from goodhart.errors import InputError
 from goodhart.memory_items import Architecture, Numbers, saved
-from goodhart.memory_plan import plan, record, table, training
+from goodhart.memory_plan import Study, plan, record, table
 from goodhart.models import load_policy, lora_config
 from measure_memory import BENCHES, Stages, held_bytes, planned, predicted
 
@@ -54,7 +54,7 @@ def test_the_peak_of_a_stage_is_as_planned(stages: Stages, stage: str) -> None:
     assert getattr(stages, stage)() == pytest.approx(said, rel=TOLERANCE)
 
 
-@pytest.mark.parametrize("stage", ["train_reward", "train_offline"])
+@pytest.mark.parametrize("stage", ["train_reward", "train_offline", "adapt_online"])
 def test_recomputed_activations_are_as_planned(stages: Stages, stage: str) -> None:
     said = predicted(stages, recompute=True)[stage].peak
     assert getattr(stages, stage)(recompute=True) == pytest.approx(said, rel=TOLERANCE)
@@ -109,11 +109,33 @@ def test_rewards_on_the_policys_base_cost_their_adapters_alone(stages: Stages) -
     )
 
 
-def test_rows_of_scoring_are_those_derived_and_else_those_given(stages: Stages) -> None:
-    derived = stages.derived(recompute=False)
-    assert training(derived, 13).scoring_batch == 13
-    derived["values"]["inference_batch_size"] = {"value": 5}
-    assert training(derived, 13).scoring_batch == 5
+def peaks(study: Study) -> dict[str, float]:
+    return {stage.name: stage.peak for stage in plan(study)}
+
+
+def test_passes_without_gradients_take_the_rows_derived_for_each_model(stages: Stages) -> None:
+    study = planned(stages)
+    rows = study.offline.scoring_batch
+    policy = peaks(replace(study, offline=replace(study.offline, scoring_batch=2 * rows)))
+    reward = peaks(replace(study, reward=replace(study.reward, scoring_batch=2 * rows)))
+    changed = {name for name, peak in peaks(study).items() if policy[name] != peak}
+    assert changed == {"score_reference", "probe_offline"}
+    changed = {name for name, peak in peaks(study).items() if reward[name] != peak}
+    assert changed == {"evaluate_rewards", "probe_offline"}
+
+
+def test_continuous_batching_holds_what_is_planned_from_the_start(stages: Stages) -> None:
+    said = predicted(stages, engine="continuous")["sample_reference"].peak
+    assert stages.sample_continuously() == pytest.approx(said, rel=TOLERANCE)
+
+
+def test_vllm_holds_a_second_base_through_every_stage_that_samples(stages: Stages) -> None:
+    study = planned(stages)
+    base = held_bytes(load_policy(stages.policy, "nf4"))
+    more = {stage.name: sum(stage.held.values()) for stage in plan(replace(study, engine="vllm"))}
+    for stage in plan(study):
+        beside = more[stage.name] - sum(stage.held.values())
+        assert (beside > 0.99 * base) == (stage.name in ("sample_reference", "probe_offline", "adapt_online"))
 
 
 def test_a_stage_that_does_not_fit_is_said_and_is_no_error(
@@ -123,7 +145,8 @@ def test_a_stage_that_does_not_fit_is_said_and_is_no_error(
     (tmp_path / "derived.json").write_text(json.dumps(dict.fromkeys(("offline", "reward", "online"), derived)))
     flags = {"policy": stages.policy, "backbone": stages.policy, "derived": tmp_path / "derived.json"} | {
         "precision": "nf4", "device": "cpu", "memory-gb": 0.03, "members": 3, "max-new-tokens": 64, "batch-size": 8,
-        "prompt-tokens": 32, "prompts-per-step": 8, "json": tmp_path / "m.json", "markdown": tmp_path / "m.md",
+        "engine": "auto", "prompt-tokens": 32, "prompts-per-step": 8, "json": tmp_path / "m.json",
+        "markdown": tmp_path / "m.md",
     }  # fmt: skip
     importlib.import_module("plan_memory").main([word for k, v in flags.items() for word in (f"--{k}", str(v))])
     out, err = capsys.readouterr()

@@ -73,16 +73,14 @@ rule plan_memory:
         members=config["reward"]["members"],
         tokens=config["sampling"]["max_new_tokens"],
         batch=study.sampling_batch(config),
+        engine=config["sampling"]["engine"],
         prompt=config["sampling"]["prompt_tokens"],
         prompts=config["online"]["prompts_per_step"],
-        problems=optional(
-            "--evaluation-problems", config["task"]["evaluation_problems"]
-        ),
     shell:
         "python workflow/scripts/plan_memory.py --policy {input.policy} --backbone {input.backbone}"
         " --derived {input.derived} --precision {params.precision} --device {params.device} --memory-gb {params.memory}"
         " --members {params.members} --max-new-tokens {params.tokens} --batch-size {params.batch}"
-        " --prompt-tokens {params.prompt} --prompts-per-step {params.prompts} {params.problems} --json {output.json}"
+        " --engine {params.engine} --prompt-tokens {params.prompt} --prompts-per-step {params.prompts} --json {output.json}"
         " --markdown {output.markdown} &> {log}"
 
 

@@ -5,8 +5,7 @@ downloaded or allocated. A stage that does not fit is a warning, not an error: d
 
     python workflow/scripts/plan_memory.py --policy bench/qwen3-14b.json --backbone bench/qwen3-1.7b.json \
         --derived derived.json --precision nf4 --device cuda --memory-gb 80 --members 3 --max-new-tokens 512 \
-        --batch-size 8 --prompt-tokens 256 --prompts-per-step 8 --evaluation-problems 1319 --json memory.json \
-        --markdown memory.md
+        --batch-size 64 --engine auto --prompt-tokens 256 --prompts-per-step 16 --json memory.json --markdown memory.md
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from goodhart.artifacts import publish, read_json, write_json
-from goodhart.commandline import PRECISIONS, parser, run
+from goodhart.commandline import ENGINES, PRECISIONS, parser, run
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -30,10 +29,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--memory-gb", type=float, required=True, help="memory of that device, in GiB")
     args.add_argument("--members", type=int, required=True, help="K, the rewards of the ensemble")
     args.add_argument("--max-new-tokens", type=int, required=True)
-    args.add_argument("--batch-size", type=int, required=True, help="rows sampled or scored together")
+    args.add_argument("--batch-size", type=int, required=True, help="rows sampled together")
+    args.add_argument("--engine", choices=ENGINES, required=True, help="auto: continuous on a GPU, loop on a CPU")
     args.add_argument("--prompt-tokens", type=int, required=True, help="tokens of the longest prompt")
     args.add_argument("--prompts-per-step", type=int, required=True, help="responses of an online update")
-    args.add_argument("--evaluation-problems", type=int, help="default: the entropy of prompts is not counted")
     args.add_argument("--json", type=Path, required=True)
     args.add_argument("--markdown", type=Path, required=True)
     return args.parse_args(argv)
@@ -45,10 +44,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from goodhart import memory_plan
     from goodhart.architecture import architecture, same_architecture
+    from goodhart.rollout import engine_for
 
-    offline, reward, online = (
-        memory_plan.training(derived[stage], args.batch_size) for stage in ("offline", "reward", "online")
-    )
+    offline, reward, online = (memory_plan.training(derived[stage]) for stage in ("offline", "reward", "online"))
     policy = architecture(args.policy)
     shared = same_architecture(args.policy, args.backbone)
     stages = memory_plan.plan(
@@ -61,11 +59,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             offline=offline,
             reward=reward,
             online=online,
+            engine=engine_for(args.engine, args.device),
             batch_size=args.batch_size,
             prompt_tokens=args.prompt_tokens,
             max_new_tokens=args.max_new_tokens,
             prompts_per_step=args.prompts_per_step,
-            probe_prompts=memory_plan.probe_size(args.evaluation_problems or 0),
         )
     )
     table = memory_plan.table(stages, args.memory_gb)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes a weight: 4 bits, an 8-bit scale for 64 of them, a float32 for 256 scales
 # TRL's DPO never holds all logits: its head goes over at most so many tokens by so many words at a time.
 TILE_TOKENS, TILE_WORDS = 4096, 32768
+PAGE = 256  # tokens of a page of continuous batching's cache
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,15 @@ def projection_weights(model: Architecture) -> int:
 
 
 def layer_work(model: Architecture, numbers: Numbers, rows: int, length: int) -> float:
-    """What one decoder layer needs for itself: the MLP's three wide tensors, or attention's heads, and the mask."""
+    """What one decoder layer needs for itself, and the mask."""
+    return wide_tensors(model, numbers, rows * length) + mask(numbers, rows, length)
+
+
+def wide_tensors(model: Architecture, numbers: Numbers, tokens: int) -> float:
+    """The MLP's three wide tensors, or attention's heads, in one layer."""
     mlp = 3 * model.mlp + 3 * model.hidden
     attention = 2 * model.hidden + 6 * model.query
-    return rows * length * max(mlp, attention) * numbers.compute + mask(numbers, rows, length)
+    return tokens * max(mlp, attention) * numbers.compute
 
 
 def mask(numbers: Numbers, rows: int, length: int) -> float:
@@ -109,41 +115,65 @@ def forward(model: Architecture, numbers: Numbers, rows: int, length: int) -> di
     return {"work of a layer": layer_work(model, numbers, rows, length), **unpacking(model, numbers)}
 
 
-def scoring(model: Architecture, numbers: Numbers, rows: int, length: int, response: int) -> dict[str, float]:
+def scoring(model: Architecture, numbers: Numbers, rows: int, length: int) -> dict[str, float]:
     """A pass of the ensemble: member 0 keeps the hidden states of every layer, of which Eq. 12 wants one."""
     states = rows * length * (model.layers + 1) * model.hidden * numbers.compute
-    pooled = 2 * 4 * rows * min(length, response) * model.hidden
-    return {"hidden states of member 0": states + pooled, **forward(model, numbers, rows, length)}
+    return {"hidden states of member 0": states, **forward(model, numbers, rows, length)}
 
 
 def generation(model: Architecture, numbers: Numbers, rows: int, prompt: int, new: int) -> dict[str, dict[str, float]]:
-    """The moments of sampling: the pass over the prompts, and the last token, when the key-value cache is longest."""
-    token = 2 * model.layers * model.key * numbers.compute * rows
+    """The moments of the `loop` engine: the pass over the prompts, and the last token, when the cache is longest."""
+    token = cached_token(model, numbers) * rows
     one_layer = token / model.layers  # is copied as it grows
-    last = rows * model.vocabulary * (numbers.compute + 3 * 4)
     return {
         "prompts": {"key-value cache": token * prompt, **forward(model, numbers, rows, prompt)},
         "last token": {
             "key-value cache": (token + one_layer) * (prompt + new),
-            "logits of one position": last,
+            "logits of one position": rows * model.vocabulary * (numbers.compute + 3 * 4),
             **unpacking(model, numbers),
         },
     }
 
 
-def logits(model: Architecture, numbers: Numbers, tokens: int, use: str) -> dict[str, float]:
-    """The logits of so many response positions, and what is made of them in float32 (goodhart.logprobs).
+def paged_generation(
+    model: Architecture, numbers: Numbers, rows: int, prompt: int, new: int, prefill: int
+) -> dict[str, dict[str, float]]:
+    """The moment of the `continuous` engine: one pass over the last tokens of running rows and the prompts of new ones.
 
-    Without gradients the layers' work is over by then.
+    Its cache is there from the start, for `rows` of the longest rows, and so is the mask of a full pass over all of
+    it. Without flash attention a layer gathers the keys and values of all rows, repeated for every query head.
+    """
+    pages = rows * (-(-(prompt + new) // PAGE) + 1)
+    tokens = max(prefill, rows)
+    gathered = rows * (prompt + new) * 2 * (model.key + model.query) * numbers.compute
+    return {
+        "continuous batch": {
+            "key-value cache": cached_token(model, numbers) * PAGE * (pages + 2),
+            "mask of all rows": tokens * (PAGE * pages + tokens) * numbers.compute,
+            "work of a layer": max(gathered, wide_tensors(model, numbers, min(tokens, rows * prompt))),
+            **unpacking(model, numbers),
+        }
+    }
+
+
+def cached_token(model: Architecture, numbers: Numbers) -> int:
+    """Keys and values of one token in every layer."""
+    return 2 * model.layers * model.key * numbers.compute
+
+
+def logits(model: Architecture, numbers: Numbers, rows: int, tokens: int, use: str) -> dict[str, float]:
+    """The logits of so many positions in each of so many rows, and what is made of them (goodhart.logprobs).
+
+    Without gradients that is one row's at a time, and the layers' work is over by then.
     """
     c = numbers.compute
     upcast = 4 if c < 4 else 0
-    each = {
-        "log-probs": c + upcast + 4,  # the exponentials inside logsumexp
-        "entropy": c + 3 * 4,  # log p, p and their product
-        "gradient": c + upcast + 3 * 4,
-    }[use]
-    return {"logits": tokens * model.vocabulary * each}
+    kept = rows * tokens * model.vocabulary
+    if use == "gradient":
+        return {"logits": kept * (c + upcast + 3 * 4)}
+    # The exponentials inside logsumexp; or log p, p and their product, when the float32 copy is gone.
+    made = upcast + 4 if use == "log-probs" else 3 * 4
+    return {"logits": kept * c, "float32 logits of one row": tokens * model.vocabulary * made}
 
 
 def activations(model: Architecture, numbers: Numbers, tokens: int, layer: float) -> dict[str, float]:
@@ -179,15 +209,23 @@ def saved(model: Architecture, numbers: Numbers, rank: int, dropout: float, auto
 
 
 def update(
-    model: Architecture, numbers: Numbers, stage: Training, head: Mapping[str, float] | None = None
+    model: Architecture,
+    numbers: Numbers,
+    stage: Training,
+    rows: int,
+    length: int,
+    trainer: bool,
+    head: Mapping[str, float],
 ) -> dict[str, dict[str, float]]:
-    """The moments of a step of a TRL trainer, chosen and rejected responses side by side, autocast on a GPU.
+    """The moments of an update over so many rows at a time, in a TRL trainer or online.
 
-    Layers are recomputed one by one in large models, so that little but their inputs is kept until then; `head` is
-    what the head takes between the forward and the backward pass.
+    A trainer drops out, and computes under autocast on a GPU; online there is neither. In large models the layers are
+    recomputed one by one, so that little but their inputs is kept until then; `head` is what the head takes between
+    the forward and the backward pass.
     """
-    rows, length, autocast = 2 * stage.batch_size, stage.max_length, numbers.compute < 4
-    layer = kept_layer(model, numbers, rows, length, stage.lora_rank, stage.lora_dropout, autocast)
+    autocast = trainer and numbers.compute < 4
+    dropout = stage.lora_dropout if trainer else 0
+    layer = kept_layer(model, numbers, rows, length, stage.lora_rank, dropout, autocast)
     copies = {"adapter in the compute type": 2 * stage.lora_rank * model.adapted} if autocast else {}
     work = forward(model, numbers, rows, length)
     if stage.recompute:
@@ -195,8 +233,7 @@ def update(
         one = {"activations of one layer": layer}
     else:
         kept, one = activations(model, numbers, rows * length, layer), {}
-    moments = {"backward pass": {**copies, **kept, **one, **work}}
-    return moments | ({"head": {**copies, **kept, **head}} if head else {})
+    return {"head": {**copies, **kept, **head}, "backward pass": {**copies, **kept, **one, **work}}
 
 
 def tiles(model: Architecture, numbers: Numbers, stage: Training) -> dict[str, float]:
@@ -205,3 +242,9 @@ def tiles(model: Architecture, numbers: Numbers, stage: Training) -> dict[str, f
     work = 0 if numbers.device == "cuda" else 29 * tokens * min(TILE_WORDS, model.vocabulary)
     gradient = 4 * 2 * stage.batch_size * stage.max_length * model.hidden
     return {"tile of logits": tokens * TILE_WORDS * numbers.compute + work + gradient}
+
+
+def score_head(model: Architecture, numbers: Numbers, stage: Training) -> dict[str, float]:
+    """The head of a reward, in float32 (models.Float32Head): a copy of the last states, and their gradient."""
+    copy = 4 if numbers.compute < 4 else 0
+    return {"states of the head": (copy + 4) * 2 * stage.batch_size * stage.max_length * model.hidden}

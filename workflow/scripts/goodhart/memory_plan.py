@@ -6,27 +6,27 @@ after the other; its peak is what it holds and the largest of its moments. docs/
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from goodhart.derivations import values
+from goodhart.engine_continuous import PREFILL
 from goodhart.memory_items import (
     Architecture,
     Numbers,
     Training,
-    activations,
+    cached_token,
     forward,
     generation,
-    kept_layer,
     logits,
     lora_bytes,
     merged_copies,
+    paged_generation,
+    score_head,
     scoring,
     tiles,
     trained,
-    unpacking,
     update,
 )
 from goodhart.models import LARGE
@@ -47,11 +47,11 @@ class Study:
     offline: Training
     reward: Training
     online: Training
+    engine: str  # of sampling: loop, continuous or vllm
     batch_size: int  # rows sampled together
     prompt_tokens: int
     max_new_tokens: int
     prompts_per_step: int
-    probe_prompts: int  # prompts of the entropy probe, which go through the model at once; 0: not counted
 
 
 @dataclass(frozen=True)
@@ -89,79 +89,94 @@ def plan(study: Study) -> list[Stage]:
     members = {f"{s.members} reward adapters": s.members * lora_bytes(s.backbone, s.reward.lora_rank)}
     rewards = members if s.shared else {f"backbone: {k}": v for k, v in backbone.items() if k not in context} | members
     one = lora_bytes(s.policy, s.offline.lora_rank)
-    merge = merged_copies(s.policy, numbers)
     total = s.prompt_tokens + s.max_new_tokens
-    scored = min(total, s.reward.max_length)
 
-    drawn = generation(s.policy, numbers, s.batch_size, s.prompt_tokens, s.max_new_tokens)
-    responses = s.online.scoring_batch * s.max_new_tokens
+    drawn = drawing(s)
+    server = vllm_server(s)
+    policy_rows, reward_rows = s.online.scoring_batch, s.reward.scoring_batch
     examination = {
-        **{f"sampling, {moment}": {**items, **merge} for moment, items in drawn.items()},
-        "scoring": scoring(s.backbone, numbers, s.reward.scoring_batch, scored, s.max_new_tokens),
-        "forward pass": forward(s.policy, numbers, s.online.scoring_batch, total),
-        "log-probs and entropy": logits(s.policy, numbers, responses, "entropy"),
+        **{f"sampling, {moment}": items | merged_copies(s.policy, numbers) for moment, items in drawn.items()},
+        "scoring": scoring(s.backbone, numbers, reward_rows, min(total, s.reward.max_length)),
+        "forward pass": forward(s.policy, numbers, policy_rows, total),
+        "log-probs and entropy": logits(s.policy, numbers, policy_rows, s.max_new_tokens, "entropy"),
+        "entropy of the prompts": logits(s.policy, numbers, policy_rows, s.prompt_tokens, "entropy"),
     }
-    if s.probe_prompts:
-        tokens = s.probe_prompts * s.prompt_tokens
-        examination["entropy of the prompts"] = {
-            **logits(s.policy, numbers, tokens, "entropy"),
-            "logits of the last responses": responses * s.policy.vocabulary * numbers.compute,  # not let go by then
-        }
-    length = s.offline.max_length  # at least half of it is taken for the response
-    pair_tokens = s.offline.scoring_batch * max(length - s.prompt_tokens, length // 2)
+    pair_rows, length = s.offline.scoring_batch, s.offline.max_length
+    response = max(length - s.prompt_tokens, length // 2)  # at least half of a pair is taken for the response
     pairs = {
-        "forward pass over pairs": forward(s.policy, numbers, s.offline.scoring_batch, s.offline.max_length),
-        "log-probs of pairs": logits(s.policy, numbers, pair_tokens, "log-probs"),
+        "forward pass over pairs": forward(s.policy, numbers, pair_rows, length),
+        "log-probs of pairs": logits(s.policy, numbers, pair_rows, response, "log-probs"),
     }
+    held_out = scoring(s.backbone, numbers, reward_rows, s.reward.max_length)
     return [
         Stage("score_reference", policy, pairs),
-        Stage("sample_reference", policy, drawn),
+        Stage("sample_reference", {**policy, **server}, drawn),
         Stage(
             "train_reward",
             {**backbone, "score head": 4 * 4 * s.backbone.hidden, **trained(s.backbone, s.reward.lora_rank)},
-            update(s.backbone, numbers, s.reward),
+            trainer_update(s.backbone, numbers, s.reward, score_head(s.backbone, numbers, s.reward)),
         ),
-        Stage("evaluate_rewards", {**backbone, **members}, {"scoring": examination["scoring"]}),
+        Stage("evaluate_rewards", {**backbone, **members}, {"scoring": held_out}),
         Stage(
             "train_offline",
             {**policy, **trained(s.policy, s.offline.lora_rank)},
-            update(s.policy, numbers, s.offline, tiles(s.policy, numbers, s.offline)),
+            trainer_update(s.policy, numbers, s.offline, tiles(s.policy, numbers, s.offline)),
         ),
-        Stage("probe_offline", {**policy, "policy adapter": one, **rewards}, {**examination, **pairs}),
+        Stage("probe_offline", {**policy, "policy adapter": one, **rewards, **server}, {**examination, **pairs}),
         Stage(
             "adapt_online",
-            {**policy, **trained(s.policy, s.offline.lora_rank), "reference adapter": one, **rewards},
-            {**examination, "update": online_update(s, total)},
+            {**policy, **trained(s.policy, s.offline.lora_rank), "reference adapter": one, **rewards, **server},
+            {**examination, **online_update(s, total)},
         ),
     ]
 
 
-def online_update(study: Study, length: int) -> dict[str, float]:
-    """The update of Eq. 8 on one batch: nothing is recomputed, there is no dropout and no autocast."""
-    model, numbers, rows = study.policy, study.numbers, min(study.online.batch_size, study.prompts_per_step)
-    layer = kept_layer(model, numbers, rows, length, study.offline.lora_rank, dropout=0, autocast=False)
+def drawing(study: Study) -> dict[str, dict[str, float]]:
+    """The moments of sampling in the engine of the study."""
+    s = study
+    shape = (s.policy, s.numbers, s.batch_size, s.prompt_tokens, s.max_new_tokens)
+    if s.engine == "vllm":
+        return {"a server of its own": {}}
+    return generation(*shape) if s.engine == "loop" else paged_generation(*shape, PREFILL)
+
+
+def vllm_server(study: Study) -> dict[str, float]:
+    """What the `vllm` engine holds from its first call on: a base, and the least of a cache that does not wait."""
+    if study.engine != "vllm":
+        return {}
+    base = study.numbers.weights(study.policy.linear, study.policy.other + study.policy.head)
+    rows = study.batch_size * (study.prompt_tokens + study.max_new_tokens)
     return {
-        **activations(model, numbers, rows * length, layer),
-        **logits(model, numbers, rows * study.max_new_tokens, "gradient"),
-        **unpacking(model, numbers),
+        "vLLM's own base": sum(base.values()),
+        "vLLM's key-value cache": rows * cached_token(study.policy, study.numbers),
     }
 
 
-def probe_size(problems: int) -> int:
-    """Prompts of the entropy probe: ceil(sqrt(n)) of n problems (goodhart.probes)."""
-    return math.isqrt(problems - 1) + 1 if problems else 0
+def trainer_update(
+    model: Architecture, numbers: Numbers, stage: Training, head: Mapping[str, float]
+) -> dict[str, dict[str, float]]:
+    """The moments of a step of a TRL trainer, which takes chosen and rejected responses side by side."""
+    return update(model, numbers, stage, 2 * stage.batch_size, stage.max_length, trainer=True, head=head)
 
 
-def training(derived: Mapping[str, Any], batch_size: int) -> Training:
-    """What decides memory of a stage of derived.json; `batch_size` are the rows of its scoring where it says none."""
+def online_update(study: Study, length: int) -> dict[str, dict[str, float]]:
+    """The moments of the update of Eq. 8, of the offline adapter."""
+    s, rows = study, min(study.online.batch_size, study.prompts_per_step)
+    stage = replace(s.online, lora_rank=s.offline.lora_rank)
+    head = logits(s.policy, s.numbers, rows, s.max_new_tokens, "gradient")
+    moments = update(s.policy, s.numbers, stage, rows, length, trainer=False, head=head)
+    return {f"update, {moment}": items for moment, items in moments.items()}
+
+
+def training(derived: Mapping[str, Any]) -> Training:
+    """What decides memory of a stage of derived.json."""
     used = values(derived)
-    scored = derived["values"].get("inference_batch_size", {"value": batch_size})
     return Training(
         batch_size=used["batch_size"],
         max_length=used["max_length"],
         lora_rank=used["lora_rank"],
         lora_dropout=used["lora_dropout"],
-        scoring_batch=int(scored["value"]),
+        scoring_batch=used["inference_batch_size"],
         recompute=derived["inputs"]["parameters"] > LARGE,
     )
 

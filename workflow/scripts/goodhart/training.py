@@ -51,7 +51,7 @@ def arguments(
         "use_cpu": not gpu,
         "gradient_checkpointing": large,
         "train_sampling_strategy": "group_by_length" if large else "random",
-        "remove_unused_columns": False,  # lengths and cached log-probs are none to them
+        "remove_unused_columns": False,  # or the rows' lengths would be gone before they are grouped by them
         "save_strategy": "no",
         "logging_steps": max(1, total // 20),
         "disable_tqdm": True,
