@@ -161,7 +161,8 @@ class Stages:
     def train_reward(self, recompute: bool = False) -> int:
         from trl import RewardConfig, RewardTrainer
 
-        from goodhart.models import load_reward_backbone, lora_config
+        from goodhart.adapters import lora_config
+        from goodhart.models import load_reward_backbone
         from goodhart.training import tokenized
 
         prompts, responses = self._tokens(2 * self.bench.rows)
@@ -180,7 +181,7 @@ class Stages:
         return held_bytes(model) + peak_bytes(lambda: self._train(build, recompute, len(rows)))
 
     def train_offline(self, recompute: bool = False) -> int:
-        from goodhart.models import lora_config
+        from goodhart.adapters import lora_config
         from goodhart.offline import CachedReferenceDPOTrainer, config
         from goodhart.training import tokenized
 
@@ -257,7 +258,7 @@ class Stages:
     def probe_offline(self) -> int:
         import torch
 
-        from goodhart.models import attach_adapter
+        from goodhart.adapters import attach_adapter
         from goodhart.probes import examine
 
         def run(model: Any) -> None:
@@ -269,8 +270,8 @@ class Stages:
 
     def adapt_online(self, recompute: bool = False) -> int:
         from goodhart.adaptation import OnlineRun, Settings
+        from goodhart.adapters import attach_adapter
         from goodhart.encoding import encode_prompts
-        from goodhart.models import attach_adapter
 
         def run(model: Any) -> None:
             model = attach_adapter(model, self.adapter, "policy", trainable=True)
@@ -320,7 +321,8 @@ class Stages:
     def _adapter(self, name: str, task: str) -> Path:
         from peft import get_peft_model
 
-        from goodhart.models import load_policy, load_reward_backbone, lora_config
+        from goodhart.adapters import lora_config
+        from goodhart.models import load_policy, load_reward_backbone
 
         load = load_policy if task == "CAUSAL_LM" else load_reward_backbone
         model = get_peft_model(load(self.policy, "float32"), lora_config(RANK, 2 * RANK, 0.0, task))

@@ -14,11 +14,12 @@ from transformers.models.qwen3.modeling_qwen3 import Qwen3DecoderLayer
 
 from goodhart import adaptation
 from goodhart.adaptation import OnlineRun, Settings, advantages, kl_coefficient, online_loss, prompt_rows
+from goodhart.adapters import activate, attach_adapter, merged
 from goodhart.artifacts import read_table
 from goodhart.encoding import collate, decode, encode_prompts
 from goodhart.ensemble import load_with_policy
 from goodhart.logprobs import sequence_logprobs
-from goodhart.models import activate, attach_adapter, load_policy, load_tokenizer, merged
+from goodhart.models import load_policy, load_tokenizer
 from goodhart.rollout import sample
 from goodhart.sampling import Sampling, mix
 from goodhart.tables import PROBLEMS

@@ -10,10 +10,11 @@ import torch
 from scipy import stats
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from goodhart.adapters import activate, attach_adapter, merged
 from goodhart.commandline import ENGINES as NAMES
 from goodhart.encoding import decode, encode_prompts
 from goodhart.errors import InputError
-from goodhart.models import activate, attach_adapter, load_policy, load_tokenizer, merged
+from goodhart.models import load_policy, load_tokenizer
 from goodhart.rollout import ENGINES, Rollout, engine_for, sample
 from goodhart.sampling import Sampling, ending
 from tiny_study import Study, sharpened

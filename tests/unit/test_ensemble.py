@@ -13,11 +13,12 @@ from peft import AutoPeftModelForSequenceClassification
 from safetensors.torch import load_file, save_file
 from transformers import BitsAndBytesConfig
 
+from goodhart.adapters import activate, attach_adapter, merged
 from goodhart.artifacts import read_table
 from goodhart.encoding import encode_prompts, encode_responses
 from goodhart.ensemble import RewardEnsemble, load_with_policy, quality, uncertainty
 from goodhart.errors import InputError
-from goodhart.models import activate, attach_adapter, load_policy, load_reward_backbone, load_tokenizer, merged
+from goodhart.models import load_policy, load_reward_backbone, load_tokenizer
 from goodhart.tables import PREFERENCES
 from tiny_study import Study
 

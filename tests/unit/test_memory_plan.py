@@ -14,11 +14,12 @@ import torch
 from peft import get_peft_model
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
+from goodhart.adapters import lora_config
 from goodhart.architecture import architecture
 from goodhart.errors import InputError
 from goodhart.memory_items import Architecture, Numbers, saved
 from goodhart.memory_plan import Study, plan, record, table
-from goodhart.models import load_policy, lora_config
+from goodhart.models import load_policy
 from measure_memory import BENCHES, Stages, held_bytes, planned, predicted
 
 BENCH = Path(__file__).parents[2] / "bench"

@@ -11,7 +11,7 @@ import torch
 from peft import PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
-from goodhart import models
+from goodhart import adapters, models
 from goodhart.encoding import Batch, collate
 from goodhart.errors import InputError
 from goodhart.logprobs import response_logits, sequence_logprobs
@@ -25,7 +25,7 @@ def model(tiny: Study) -> PeftModel:
     """The policy with two adapters of different weights; "a" is active."""
     base = models.load_policy(tiny / "policy", "float32")
     for name, level in (("b", "p80"), ("a", "p20")):
-        base = models.attach_adapter(base, tiny / f"offline/{level}/seed-0/adapter", name)
+        base = adapters.attach_adapter(base, tiny / f"offline/{level}/seed-0/adapter", name)
     return base
 
 
@@ -65,14 +65,14 @@ def test_a_reward_backbone_has_one_label_and_a_float32_head(tiny: Study, precisi
 
 def test_the_adapters_differ_and_none_is_the_bare_base(tiny: Study, model: PeftModel) -> None:
     of_a = logits(model)
-    models.activate(model, "b")
+    adapters.activate(model, "b")
     of_b = logits(model)
-    models.activate(model, None)
+    adapters.activate(model, None)
     bare = logits(model)
     assert not torch.allclose(of_a, of_b)
     assert not torch.allclose(of_a, bare)
     assert torch.equal(bare, logits(models.load_policy(tiny / "policy", "float32")))
-    models.activate(model, "a")
+    adapters.activate(model, "a")
     assert torch.equal(logits(model), of_a)
 
 
@@ -80,12 +80,12 @@ def test_only_an_adapter_activated_for_training_has_gradients(model: PeftModel) 
     def trainable() -> set[str]:
         return {name.split(".")[-2] for name, p in model.named_parameters() if p.requires_grad}
 
-    models.activate(model, "b")
+    adapters.activate(model, "b")
     assert trainable() == set()
-    models.activate(model, "a", trainable=True)
+    adapters.activate(model, "a", trainable=True)
     assert trainable() == {"a"}
-    models.activate(model, "b")
-    models.activate(model, None)
+    adapters.activate(model, "b")
+    adapters.activate(model, None)
     assert "b" not in trainable()
 
 
@@ -99,7 +99,7 @@ def test_adapters_share_one_base(tiny: Study, model: PeftModel) -> None:
 
 def test_inside_merged_nothing_changes_but_the_speed(model: PeftModel) -> None:
     outside, before = logits(model), weights(model)
-    with models.merged(model):
+    with adapters.merged(model):
         assert torch.allclose(logits(model), outside, atol=1e-5)
         assert not same(weights(model), before)
     assert same(weights(model), before)
@@ -108,16 +108,16 @@ def test_inside_merged_nothing_changes_but_the_speed(model: PeftModel) -> None:
 
 def test_after_an_error_inside_merged_the_base_is_as_before(model: PeftModel) -> None:
     before = weights(model)
-    with pytest.raises(KeyError), models.merged(model):
+    with pytest.raises(KeyError), adapters.merged(model):
         raise KeyError
     assert same(weights(model), before)
 
 
 def test_merged_takes_the_active_adapter_or_none(model: PeftModel) -> None:
     for name in ("b", None):
-        models.activate(model, name)
+        adapters.activate(model, name)
         outside, before = logits(model), weights(model)
-        with models.merged(model):
+        with adapters.merged(model):
             assert torch.allclose(logits(model), outside, atol=1e-5)
         assert same(weights(model), before)
 
@@ -125,19 +125,19 @@ def test_merged_takes_the_active_adapter_or_none(model: PeftModel) -> None:
 def test_merged_leaves_a_model_without_adapters_alone(tiny: Study) -> None:
     policy = models.load_policy(tiny / "policy", "float32")
     before = weights(policy)
-    with models.merged(policy):
+    with adapters.merged(policy):
         assert same(weights(policy), before)
 
 
 def test_a_quantised_base_is_never_merged_into(tiny: Study) -> None:
     base = models.load_policy(tiny / "policy", "nf4")
-    model = models.attach_adapter(base, tiny / "offline/p20/seed-0/adapter", "policy")
+    model = adapters.attach_adapter(base, tiny / "offline/p20/seed-0/adapter", "policy")
     outside = logits(model)
     before = {name: p.data.clone() for name, p in model.named_parameters()}
-    with models.merged(model):
+    with adapters.merged(model):
         assert same({name: p.data for name, p in model.named_parameters()}, before)
         assert torch.equal(logits(model), outside)
-    models.activate(model, None)
+    adapters.activate(model, None)
     assert not torch.allclose(logits(model), outside)  # the adapter works on the quantised base
 
 
@@ -148,7 +148,7 @@ def test_gradients_are_those_of_a_policy_that_was_never_sampled(tiny: Study, pre
     gradients = []
     for sampled in (False, True):
         base = models.load_policy(tiny / "policy", precision)
-        model = models.attach_adapter(base, tiny / "offline/p20/seed-0/adapter", "policy", trainable=True)
+        model = adapters.attach_adapter(base, tiny / "offline/p20/seed-0/adapter", "policy", trainable=True)
         if sampled:
             logits(model)
         else:
@@ -165,7 +165,7 @@ def test_gradients_are_those_of_a_policy_that_was_never_sampled(tiny: Study, pre
 
 def test_lora_adapts_every_attention_projection(tiny: Study) -> None:
     policy = models.load_policy(tiny / "policy", "float32")
-    model = get_peft_model(policy, models.lora_config(4, 8, 0.1, "CAUSAL_LM"))
+    model = get_peft_model(policy, adapters.lora_config(4, 8, 0.1, "CAUSAL_LM"))
     adapted = {name.split(".")[-4] for name, _ in model.named_parameters() if ".lora_A." in name}
     assert adapted == {"q_proj", "k_proj", "v_proj", "o_proj"}
     assert model.peft_config["default"].modules_to_save is None
@@ -175,14 +175,14 @@ def test_lora_adapts_every_attention_projection(tiny: Study) -> None:
 
 def test_a_reward_trains_its_head_too(tiny: Study) -> None:
     backbone = models.load_reward_backbone(tiny / "policy", "float32")
-    model = get_peft_model(backbone, models.lora_config(4, 8, 0.1, "SEQ_CLS"))
+    model = get_peft_model(backbone, adapters.lora_config(4, 8, 0.1, "SEQ_CLS"))
     trained = [name for name, p in model.named_parameters() if p.requires_grad and "lora" not in name]
     assert trained == ["base_model.model.score.modules_to_save.default.weight"]
 
 
 def test_dropout_is_off_in_an_adapter_that_is_attached(tiny: Study) -> None:
     base = models.load_policy(tiny / "policy", "float32")
-    model = models.attach_adapter(base, tiny / "offline/p20/seed-0/adapter", "policy", trainable=True)
+    model = adapters.attach_adapter(base, tiny / "offline/p20/seed-0/adapter", "policy", trainable=True)
     assert not any(module.training for module in model.modules())
     assert torch.equal(logits(model), logits(model))
 
@@ -193,7 +193,7 @@ def test_a_broken_adapter_is_refused(tiny: Study, tmp_path: Path, broken: str) -
     path = tmp_path / "adapter" / broken
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(InputError, match=broken):
-        models.attach_adapter(models.load_policy(tiny / "policy", "float32"), tmp_path / "adapter", "policy")
+        adapters.attach_adapter(models.load_policy(tiny / "policy", "float32"), tmp_path / "adapter", "policy")
 
 
 def test_an_adapter_of_another_base_is_refused(tiny: Study, tmp_path: Path) -> None:
@@ -203,15 +203,15 @@ def test_an_adapter_of_another_base_is_refused(tiny: Study, tmp_path: Path) -> N
     record = tmp_path / "adapter/manifest.json"
     record.write_text(json.dumps({**json.loads(record.read_text()), "sha256": "of another"}))
     with pytest.raises(InputError, match="adapter of another base"):
-        models.attach_adapter(policy, tmp_path / "adapter", "policy")
+        adapters.attach_adapter(policy, tmp_path / "adapter", "policy")
     record.unlink()
     weights = tmp_path / "adapter/adapter_model.safetensors"
-    unrecorded = logits(models.attach_adapter(policy, tmp_path / "adapter", "policy"))
-    assert torch.equal(unrecorded, logits(models.attach_adapter(policy, tiny / "offline/p20/seed-0/adapter", "same")))
+    unrecorded = logits(adapters.attach_adapter(policy, tmp_path / "adapter", "policy"))
+    assert torch.equal(unrecorded, logits(adapters.attach_adapter(policy, tiny / "offline/p20/seed-0/adapter", "same")))
     state = load_file(weights)
     save_file({k: v[:, :32].contiguous() if ".lora_A." in k else v for k, v in state.items()}, weights)
     with pytest.raises(InputError, match="adapter of another base"):
-        models.attach_adapter(models.load_policy(tiny / "policy", "float32"), tmp_path / "adapter", "policy")
+        adapters.attach_adapter(models.load_policy(tiny / "policy", "float32"), tmp_path / "adapter", "policy")
 
 
 def test_a_model_asked_in_two_ways_is_one_model(tiny: Study, tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ from datasets import Dataset
 from transformers import set_seed
 from trl import DPOConfig, DPOTrainer
 
+from goodhart.adapters import lora_config
 from goodhart.artifacts import read_table
 from goodhart.derivations import FORMULAS
 from goodhart.encoding import encode_pairs
-from goodhart.models import load_policy, load_tokenizer, lora_config
+from goodhart.models import load_policy, load_tokenizer
 from goodhart.offline import CachedReferenceDPOTrainer, config
 from goodhart.tables import LOGPROBS, PREFERENCES
 from goodhart.training import arguments, fit, tokenized

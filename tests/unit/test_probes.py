@@ -12,12 +12,13 @@ from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
 from goodhart import probes
+from goodhart.adapters import activate, attach_adapter
 from goodhart.artifacts import read_table
 from goodhart.encoding import collate, encode_pairs, encode_prompts
 from goodhart.ensemble import RewardEnsemble, load_with_policy
 from goodhart.examination import Examination, respond
 from goodhart.logprobs import sequence_logprobs
-from goodhart.models import activate, attach_adapter, load_policy, load_tokenizer
+from goodhart.models import load_policy, load_tokenizer
 from goodhart.sampling import Sampling
 from goodhart.tables import LOGPROBS, PREFERENCES, PROBLEMS
 from goodhart.verifiers import verifier

@@ -12,10 +12,11 @@ from transformers import Qwen3Model
 from trl import RewardConfig, RewardTrainer
 
 from goodhart import training
+from goodhart.adapters import lora_config
 from goodhart.artifacts import read_json
 from goodhart.derivations import FORMULAS, values
 from goodhart.errors import InputError
-from goodhart.models import load_policy, load_reward_backbone, load_tokenizer, lora_config
+from goodhart.models import load_policy, load_reward_backbone, load_tokenizer
 from goodhart.offline import CachedReferenceDPOTrainer, config
 from tiny_study import Study
 

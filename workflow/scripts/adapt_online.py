@@ -69,11 +69,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     import torch
 
     from goodhart.adaptation import OnlineRun, Settings
+    from goodhart.adapters import attach_adapter
     from goodhart.derivations import values
     from goodhart.encoding import encode_prompts
     from goodhart.ensemble import load_centroid, load_with_policy
     from goodhart.examination import Examination
-    from goodhart.models import LARGE, attach_adapter, check_model, load_policy, load_tokenizer
+    from goodhart.models import LARGE, check_model, load_policy, load_tokenizer
     from goodhart.probes import examine
     from goodhart.sampling import Sampling
 

@@ -63,10 +63,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     use_threads(args.threads)
     import torch
 
+    from goodhart.adapters import activate, attach_adapter
     from goodhart.derivations import values
     from goodhart.ensemble import load_centroid, load_with_policy
     from goodhart.examination import Examination
-    from goodhart.models import activate, attach_adapter, check_model, load_policy, load_tokenizer
+    from goodhart.models import check_model, load_policy, load_tokenizer
     from goodhart.probes import examine, preference_accuracy, win_rate
     from goodhart.sampling import Sampling
 

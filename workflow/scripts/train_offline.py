@@ -46,9 +46,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if len(rows) != len(logprobs):
         raise InputError(f"{args.logprobs} and {args.preferences} are of different pairs; rerun score_reference.")
     use_threads(args.threads)
+    from goodhart.adapters import lora_config, tidy_adapter
     from goodhart.derivations import values
     from goodhart.encoding import encode_pairs
-    from goodhart.models import check_model, load_policy, load_tokenizer, lora_config, tidy_adapter
+    from goodhart.models import check_model, load_policy, load_tokenizer
     from goodhart.offline import CachedReferenceDPOTrainer, config
     from goodhart.training import tokenized, train
 

@@ -44,9 +44,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     import numpy as np
     from trl import RewardConfig, RewardTrainer
 
+    from goodhart.adapters import lora_config, tidy_adapter
     from goodhart.derivations import values
     from goodhart.encoding import encode_pairs
-    from goodhart.models import check_model, load_reward_backbone, load_tokenizer, lora_config, tidy_adapter
+    from goodhart.models import check_model, load_reward_backbone, load_tokenizer
     from goodhart.training import tokenized, train
 
     check_model(args.backbone)

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 
 from goodhart import processes
+from goodhart.adapters import activate, merged, recomputed, save_adapter
 from goodhart.batches import in_batches, within_memory
 from goodhart.encoding import collate_rows, decode
 from goodhart.ensemble import RewardEnsemble, uncertainty
 from goodhart.logprobs import sequence_logprobs
-from goodhart.models import activate, merged, recomputed, save_adapter
 from goodhart.processes import spread, sum_gradients
 from goodhart.rollout import sample
 from goodhart.sampling import Sampling, mix

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from goodhart.adapters import save_adapter
 from goodhart.errors import InputError
-from goodhart.models import save_adapter
 from goodhart.processes import divide
 from goodhart.sampling import Ending, Sampling, mix
 

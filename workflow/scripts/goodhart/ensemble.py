@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from safetensors.torch import load_file
 
+from goodhart.adapters import activate
 from goodhart.batches import in_batches
 from goodhart.encoding import Batch, collate, encode_prompts, encode_responses
 from goodhart.errors import InputError
 from goodhart.manifest import check_adapter
-from goodhart.models import activate, load_reward_backbone, load_tokenizer, same_model
+from goodhart.models import load_reward_backbone, load_tokenizer, same_model
 
 if TYPE_CHECKING:
     from peft import PeftModel

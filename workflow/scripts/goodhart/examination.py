@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from goodhart.adapters import merged
 from goodhart.encoding import decode, encode_prompts
-from goodhart.models import merged
 from goodhart.rollout import Rollout, sample
 from goodhart.sampling import Sampling
 

@@ -77,7 +77,7 @@ def trained(model: Architecture, rank: int) -> dict[str, float]:
 
 
 def merged_copies(model: Architecture, numbers: Numbers) -> dict[str, float]:
-    """`models.merged` keeps the float32 weights that it folds the adapter into; others are sampled unmerged."""
+    """`adapters.merged` keeps the float32 weights that it folds the adapter into; others are sampled unmerged."""
     if numbers.precision != "float32":
         return {}
     return {"copies of merged projections": 4 * projection_weights(model)}

@@ -1,4 +1,4 @@
-"""Loading what others trained: base models in their precision, tokenisers, and LoRA adapters on a shared base.
+"""Loading what others trained: base models in their precision, and their tokenisers.
 
 A model folder of a study holds `manifest.json`; its `model` names the weights: "." for the folder itself (a policy
 trained here), else a local folder or a hub id with an immutable revision.
@@ -7,21 +7,18 @@ trained here), else a local folder or a hub id with an immutable revision.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from goodhart import processes
-from goodhart.artifacts import read_json, write_json
+from goodhart.artifacts import read_json
 from goodhart.errors import InputError
 from goodhart.hub import MODEL_FILES, OTHER_FILES, snapshot
-from goodhart.manifest import ATTENTION, check_adapter, weight_files
+from goodhart.manifest import weight_files
 
 if TYPE_CHECKING:
-    from peft import LoraConfig, PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -157,111 +154,3 @@ def _frozen(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, manifest
                 module.support_avx512bf16_for_cpu = False
     model.requires_grad_(False)
     return model.eval()
-
-
-def lora_config(rank: int, alpha: int, dropout: float, task: str) -> LoraConfig:
-    """LoRA on every attention projection (section 4.1); a reward (`SEQ_CLS`) trains and saves its head too."""
-    from peft import LoraConfig
-
-    return LoraConfig(
-        r=rank,
-        lora_alpha=alpha,
-        lora_dropout=dropout,
-        target_modules=list(ATTENTION),
-        task_type=task,
-        modules_to_save=["score"] if task == "SEQ_CLS" else None,
-    )
-
-
-def attach_adapter(model: PreTrainedModel | PeftModel, folder: Path, name: str, trainable: bool = False) -> PeftModel:
-    """Add the adapter of `folder` to a base under `name` and make it the active one.
-
-    On a base that already carries adapters it joins them; the base itself is never copied. Dropout stays off: the
-    policy that is updated is the policy that was sampled. An adapter of another base is refused.
-    """
-    from peft import PeftModel
-
-    check_adapter(folder, model.manifest)
-    if isinstance(model, PeftModel):
-        model.load_adapter(str(folder), adapter_name=name, is_trainable=trainable)
-    else:
-        model = PeftModel.from_pretrained(model, str(folder), adapter_name=name, is_trainable=trainable)
-    activate(model, name, trainable)
-    return model.eval()
-
-
-def activate(model: PeftModel, name: str | None, trainable: bool = False) -> None:
-    """Make one adapter the active one, or none (the bare base); without `trainable`, no gradients are turned on."""
-    if name is None:
-        model.base_model.disable_adapter_layers()
-        return
-    model.base_model.enable_adapter_layers()
-    model.base_model.set_adapter(name, inference_mode=not trainable)
-
-
-def save_adapter(model: PeftModel, name: str, folder: Path) -> None:
-    """Save one adapter, and nothing of the others on its base, into a folder that is there."""
-    model.save_pretrained(folder, selected_adapters=[name])
-    if (folder / name).is_dir():  # PEFT puts an adapter of another name than 'default' in a subfolder
-        for path in (folder / name).iterdir():
-            path.rename(folder / path.name)
-        (folder / name).rmdir()
-    tidy_adapter(folder)
-
-
-def tidy_adapter(folder: Path) -> None:
-    """Make a saved adapter a result: the same bytes in every process, and no empty model card.
-
-    PEFT keeps the names of the adapted modules in a set, whose order differs from process to process.
-    """
-    config = read_json(folder / "adapter_config.json", ["target_modules"])
-    write_json(folder / "adapter_config.json", {**config, "target_modules": sorted(config["target_modules"])})
-    (folder / "README.md").unlink(missing_ok=True)
-
-
-@contextmanager
-def merged(model: PreTrainedModel | PeftModel) -> Iterator[None]:
-    """Fold the active adapter into the base weights for a while, so that sampling pays nothing for it.
-
-    The base weights are put back from a copy, bit for bit, rather than by subtraction. Only float32 weights are
-    touched: rounding to bfloat16 would lose most of an adapter, and 4-bit weights must not be merged into at all.
-    """
-    from peft import PeftModel
-    from peft.tuners.lora import Linear
-
-    if not isinstance(model, PeftModel):
-        yield
-        return
-    linear = [module for module in model.modules() if type(module) is Linear]
-    layers = [layer for layer in linear if layer.get_base_layer().weight.dtype is torch.float32]
-    copies = [layer.get_base_layer().weight.data.clone() for layer in layers]
-    for layer in layers:
-        layer.merge()
-    try:
-        yield
-    finally:
-        for layer, copy in zip(layers, copies, strict=True):
-            layer.unmerge()
-            layer.get_base_layer().weight.data.copy_(copy)
-
-
-@contextmanager
-def recomputed(model: PeftModel) -> Iterator[None]:
-    """Compute each layer's activations anew in the backward pass, for a while, rather than keep them.
-
-    transformers does so only in training mode, which would turn dropout on: the layers alone are put into it here, and
-    not what is in them.
-    """
-    from transformers.modeling_layers import GradientCheckpointingLayer
-
-    base = model.get_base_model()
-    layers = [module for module in base.modules() if isinstance(module, GradientCheckpointingLayer)]
-    base.activation_checkpointing_enable()
-    for layer in layers:
-        layer.training = True
-    try:
-        yield
-    finally:
-        base.activation_checkpointing_disable()
-        for layer in layers:
-            layer.training = False

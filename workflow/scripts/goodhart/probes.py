@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from goodhart.adapters import activate
 from goodhart.batches import in_batches
 from goodhart.encoding import collate, collate_rows, encode_pairs, encode_prompts
 from goodhart.ensemble import RewardEnsemble, uncertainty
 from goodhart.examination import Examination, respond
 from goodhart.logprobs import masked_mean, response_logits, sequence_logprobs, token_entropies
-from goodhart.models import activate
 
 if TYPE_CHECKING:
     import pandas as pd
