@@ -30,13 +30,13 @@ try:
 except InputError as error:
     raise WorkflowError(str(error))
 
-# How jobs that train or sample start Python: a process for each of their GPUs. No parameter, as it changes no result.
+# How jobs that train or sample start Python: on GPUs of their own, a process on each. No parameter, so that a study may go
+# on with another number of them; an update has as many rows as before.
 os.environ.update(
     LAUNCH=(
         "python"
-        if config["gpus"] < 2
-        else f"accelerate launch --multi_gpu --num_processes {config['gpus']} --num_machines 1"
-        " --mixed_precision no --dynamo_backend no --main_process_port 0"
+        if not config["gpus"]
+        else f"python workflow/scripts/goodhart/launch.py --gpus {config['gpus']}"
     )
 )
 

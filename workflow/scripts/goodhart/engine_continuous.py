@@ -8,10 +8,12 @@ machine and batch size; unlike `loop` it gives two policies no common random num
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
+from goodhart.batches import within_memory
 from goodhart.errors import InputError
 from goodhart.processes import divide, rank
 from goodhart.sampling import Ending, Sampling, mix
@@ -26,7 +28,14 @@ def draw(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], how: Sampling, ending: Ending, seed: int
 ) -> list[list[int]]:
     """Tokens of one row a prompt; at most `batch_size` rows run at a time in each process."""
-    return divide(lambda part: _draw(model, part, how, ending, mix(seed, rank())), prompts)
+
+    def part(rows: Sequence[Sequence[int]]) -> list[list[int]]:
+        def attempt(size: int) -> list[list[int]]:
+            return _draw(model, rows, replace(how, batch_size=size), ending, mix(seed, rank()))
+
+        return within_memory(attempt, how.batch_size, "sampling")[0]
+
+    return divide(part, prompts)
 
 
 def _draw(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
@@ -40,13 +41,14 @@ def spread(
 
     What `work` returns must not lie on an accelerator. `watch` wraps the numbers of a process's items, for progress.
     """
+    if count() > 1:
+        _join()
     mine = range(rank(), len(items), count())
     share = [(i, work(items[i])) for i in watch(mine)]
     if count() == 1:
         return [value for _, value in share]
     from accelerate.utils import gather_object
 
-    _join()
     return [value for _, value in sorted(gather_object(share), key=lambda pair: pair[0])]
 
 
@@ -71,8 +73,11 @@ def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
 
 
 def _join() -> None:
-    """Enter the group of processes; the second call and all later ones do nothing."""
+    """Enter the group of processes; the second call and all later ones do nothing.
+
+    The one that is done first waits for the others, whose shares may take hours more.
+    """
     import torch
     from accelerate import PartialState
 
-    PartialState(cpu=not torch.cuda.is_available())
+    PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=1))

@@ -83,7 +83,8 @@ def train(
 ) -> tuple[PeftModel, dict[str, Any]]:
     """Train what `build` makes of the trainer's arguments, in batches that fit into memory.
 
-    Out of memory, model and trainer are built anew with half the batch and twice the accumulation.
+    Out of memory, model and trainer are built anew with half the batch and twice the accumulation. The last update of a
+    pass, where it is of fewer rows, then weighs its parts alike rather than its rows.
 
     Returns:
         the trained model, and the record of it: `micro_batch`, `accumulation` and the logged `history`.

@@ -1,0 +1,74 @@
+"""Start a script on GPUs of its own: `python launch.py --gpus N script.py ...`; with several, a process on each.
+
+A machine may have more GPUs than a job wants, and several jobs may start at once: a job leases its devices by locking a
+file for each, which the system unlocks when the job ends, however it ends. Of the GPUs that `CUDA_VISIBLE_DEVICES`
+names, as a scheduler sets it, or else of all. Without any, the script runs on the CPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+WAIT = 5.0  # seconds between two looks for a free device
+ACCELERATE = ["-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_machines", "1"]
+ACCELERATE += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--gpus", type=int, required=True)
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    args = parser.parse_args()
+    devices = visible()
+    if 0 < len(devices) < args.gpus:
+        sys.exit(f"launch.py: error: the job wants {args.gpus} GPUs of {len(devices)}; lower gpus in the config.")
+    if devices and args.gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(lease(devices, args.gpus))
+    several = [*ACCELERATE, "--num_processes", str(args.gpus)] if args.gpus > 1 else []
+    os.execv(sys.executable, [sys.executable, *several, *args.command])
+
+
+def visible() -> list[str]:
+    """The names of this machine's GPUs, or of those that the environment leaves to this job."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name.strip() for name in named.split(",") if name.strip()]
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    return [str(number) for number, _ in enumerate(line for line in listed.splitlines() if line.startswith("GPU "))]
+
+
+def lease(devices: list[str], count: int, folder: Path | None = None) -> list[str]:
+    """Lock `count` of the devices, waiting until so many are free; the locks last as long as this process."""
+    folder = folder or Path(tempfile.gettempdir())
+    while True:
+        held: list[tuple[str, int]] = []
+        for device in devices:
+            name = "".join(c if c.isalnum() else "-" for c in device)
+            handle = os.open(folder / f"goodhart-gpu-{name}.lock", os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(handle)
+                continue
+            held.append((device, handle))
+            if len(held) == count:
+                for _, kept in held:
+                    os.set_inheritable(kept, True)  # through exec, to the script and its processes
+                return [leased for leased, _ in held]
+        for _, handle in held:
+            os.close(handle)
+        time.sleep(WAIT)
+
+
+if __name__ == "__main__":
+    main()
