@@ -3,7 +3,7 @@ r"""Write a study of the paper's sizes that needs no download: random weights in
 It runs through the workflow as it is, so that memory and time are those of the real thing; its results mean nothing.
 
     python bench/random_study.py --policy bench/qwen3-14b.json --reward bench/qwen3-1.7b.json --memory-gb 80 \
-        --length 1024 --max-new-tokens 512 --pairs 64 --prompts-per-step 16 --gpus 1 --output results/bench-input
+        --length 1024 --max-new-tokens 512 --pairs 80 --prompts-per-step 16 --gpus 1 --output results/bench-input
     snakemake --cores all all memory --configfile results/bench-input/config.yaml
 """
 

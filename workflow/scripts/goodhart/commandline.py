@@ -61,7 +61,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 def add_sampling(args: argparse.ArgumentParser) -> None:
     """The flags that say how responses are drawn; `sampling.Sampling.of` reads them."""
     args.add_argument("--max-new-tokens", type=int, required=True)
-    args.add_argument("--batch-size", type=int, required=True, help="rows sampled or scored together")
+    args.add_argument("--batch-size", type=int, required=True, help="rows sampled together")
     args.add_argument("--engine", choices=ENGINES, required=True, help="auto: continuous on a GPU, loop on a CPU")
     args.add_argument("--stop", action="append", default=[], help="a string that ends a response; may be repeated")
 

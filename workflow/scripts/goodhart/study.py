@@ -66,7 +66,7 @@ def overrides(config: Mapping[str, Any], stage: str) -> dict[str, float]:
 
 
 def sampling_batch(config: Mapping[str, Any]) -> int:
-    """How many rows are sampled or scored together."""
+    """How many rows are sampled together."""
     embedded = config["policy"]["model"] is None
     return config["policy"]["pretraining"]["sampling_batch_size"] if embedded else config["sampling"]["batch_size"]
 
