@@ -197,3 +197,13 @@ def test_real_problems() -> None:
     assert len(answers) == 1_319
     assert all(is_correct(answer, answer) for answer in answers)
     assert not np.any([is_correct("#### 123456789", answer) for answer in answers])
+
+
+def test_chat_messages_in_a_csv_are_messages_or_refused(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "why?"}, {"role": "assistant", "content": "so."}]
+    frame = pd.DataFrame({"chat": [json.dumps(turns), '[{"a": 1}]', "plain [{"], "n": [1, 2, 3]})
+    frame.to_csv(tmp_path / "chat.csv", index=False)
+    assert data.read_source(str(tmp_path / "chat.csv"))[0]["chat"].tolist() == [turns, '[{"a": 1}]', "plain [{"]
+    pd.DataFrame({"chat": [turns]}).to_csv(tmp_path / "python.csv", index=False)
+    with pytest.raises(InputError, match=r"python\.csv cannot be read: its chat messages are in Python's notation"):
+        data.read_source(str(tmp_path / "python.csv"))

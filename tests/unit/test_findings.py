@@ -374,3 +374,9 @@ def test_problems_that_are_trained_on_and_judged_by_are_said(many: Results) -> N
     assert "none of the 30 problems of the online stage is among them" in findings_page(many)
     page = findings_page(replace(many, shared_problems=30))
     assert "30 of the 30 problems of the online stage are among them" in page
+
+
+def test_rewards_that_read_only_a_part_of_the_responses_are_said_first(many: Results) -> None:
+    assert "read only a part" not in findings_page(replace(many, runs=many.runs.assign(reward_truncated_end=0.0)))
+    page = findings_page(replace(many, runs=many.runs.assign(reward_truncated_end=0.4)))
+    assert "the rewards read only a part of 40% of the responses" in page

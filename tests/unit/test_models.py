@@ -243,7 +243,7 @@ def test_a_tokeniser_never_pads_with_its_end(tiny: Study, tmp_path: Path, pad: s
     path.write_text(json.dumps({**config, "pad_token": pad, "bos_token": "<pad>"}))
     assert models.load_tokenizer(tmp_path / "policy").pad_token_id == 0
     path.write_text(json.dumps({**config, "pad_token": pad}))
-    with pytest.raises(InputError, match="no special token to pad with"):
+    with pytest.raises(InputError, match="no special token but its end token to pad with"):
         models.load_tokenizer(tmp_path / "policy")
 
 

@@ -55,6 +55,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             whole = snapshot(args.model, small.name, "model", MODEL_FILES, OTHER_FILES)
             source, commit, sizes = args.model, whole.name, describe_model(whole, args.model, hashed=False)
         write_json(folder / "manifest.json", {"model": source, "revision": commit, "prompts": args.prompts, **sizes})
+        from goodhart.models import load_tokenizer
+
+        load_tokenizer(folder)  # refuses one without an end or a padding token, before any data are loaded
 
 
 def _gguf_path(model: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,8 +87,22 @@ def _read_file(path: Path) -> pd.DataFrame:
     if path.suffix == ".csv":
         with catch_warnings():
             simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header would lose cells in silence
-            return pd.read_csv(path, keep_default_na=False, index_col=False)  # a response may be "None", or nothing
+            frame = pd.read_csv(path, keep_default_na=False, index_col=False)  # a response may be "None", or nothing
+        return frame.map(lambda cell: _messages(cell) if isinstance(cell, str) else cell)
     return pd.read_json(path, lines=path.suffix == ".jsonl", dtype=False)
+
+
+def _messages(cell: str) -> Any:
+    """A CSV cell as it is, or as the list of chat messages that it spells in JSON."""
+    if cell.startswith(("[{'role'", "[{'content'")):
+        raise ValueError("its chat messages are in Python's notation; save them as JSON lines or Parquet")
+    if not cell.startswith('[{"'):
+        return cell
+    try:
+        turns = json.loads(cell)
+    except json.JSONDecodeError:
+        return cell
+    return turns if all(isinstance(turn, dict) and {"role", "content"} <= turn.keys() for turn in turns) else cell
 
 
 def pick_columns(frame: pd.DataFrame, columns: Mapping[str, str], source: str) -> pd.DataFrame:

@@ -26,6 +26,9 @@ _UNITS = {
 }
 
 
+READ_IN_FULL = 0.05  # share of responses that a reward may read in part before the page says so
+
+
 @dataclass(frozen=True)
 class Results:
     """The tables and records of a finished study, as `measurement` and the scripts make them; fits by (method, arm)."""
@@ -168,6 +171,18 @@ def headline(results: Results) -> Iterator[str]:
         interval = fit["beta_star_interval"]["eq15"]
         best = "the data determine no β*" if star is None else f"β* of Eq. 15 is {measured(star, None, interval)}"
         yield f"Arm {results.name(method, arm)}: AUGC {direction(results.trend(method, arm, 'augc'))}; {best}."
+
+
+def cut_by_the_rewards(results: Results) -> Iterator[str]:
+    """A warning where the rewards read only a part of what they judge: where pairs are shorter than answers."""
+    share = results.runs["reward_truncated_end"].mean()
+    if share > READ_IN_FULL:
+        length = results.derived["reward"]["values"]["max_length"]["value"]
+        yield (
+            f"At the end of the online stage the rewards read only a part of {share:.0%} of the responses (n = "
+            f"{plural(len(results.runs), 'run')}): prompt and response are longer than the {length} tokens of the pairs "
+            "that they were trained on. Such a reward does not see the answer; reward.override.max_length raises it."
+        )
 
 
 def conservatism(results: Results) -> Iterator[str]:

@@ -31,6 +31,8 @@ def main() -> None:
         sys.exit(f"launch.py: error: the job wants {args.gpus} GPUs of {len(devices)}; lower gpus in the config.")
     if devices and args.gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(lease(devices, args.gpus))
+    if args.gpus and not devices:
+        print("launch.py: no GPU is visible; the job runs on the CPU", file=sys.stderr, flush=True)
     several = [*ACCELERATE, "--num_processes", str(args.gpus)] if args.gpus > 1 else []
     os.execv(sys.executable, [sys.executable, *several, *args.command])
 

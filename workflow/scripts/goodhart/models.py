@@ -93,8 +93,10 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
         spare = [token for token in tokenizer.all_special_tokens if token != tokenizer.eos_token]
         if not spare:
+            named = folder if manifest["model"] == "." else manifest["model"]
             raise InputError(
-                f"the tokenizer of {folder} has no special token to pad with; set pad_token in its config."
+                f"the tokenizer of {named} has no special token but its end token to pad with; add another as pad_token "
+                "to the tokenizer of a local copy."
             )
         tokenizer.pad_token = spare[0]
     tokenizer.padding_side = "left"
