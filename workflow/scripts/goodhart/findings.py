@@ -181,7 +181,8 @@ def cut_by_the_rewards(results: Results) -> Iterator[str]:
         yield (
             f"At the end of the online stage the rewards read only a part of {share:.0%} of the responses (n = "
             f"{plural(len(results.runs), 'run')}): prompt and response are longer than the {length} tokens of the "
-            "pairs that they were trained on. Such a reward does not see the answer; reward.override.max_length raises it."
+            "pairs that they were trained on. Such a reward does not see the answer; reward.override.max_length raises "
+            "it."
         )
 
 
