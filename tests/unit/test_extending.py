@@ -50,6 +50,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "choice").mkdir(exist_ok=True)
         problems.to_json(folder / f"math/{split}.jsonl", orient="records", lines=True)
         questions.to_csv(folder / f"choice/{split}.csv", index=False)
+    (folder / "path/to/a/model").mkdir(parents=True)
     rating = {"prompt": "p", "response": "r", "rating": 1, "model": "m"}
     (folder / "ratings.jsonl").write_text(json.dumps(rating) + "\n")
     return folder

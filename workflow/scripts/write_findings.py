@@ -3,8 +3,8 @@ r"""Write what a study found: a page of sentences and tables, and Appendix F as 
     python workflow/scripts/write_findings.py --runs runs.parquet --gaps gaps.parquet \
         --trends trends.json --fits fit/dpo-paper.json --overoptimisation overoptimisation.parquet \
         --scales scales.json --quality quality.json --beta-grid beta_grid.json --derived derived.json \
-        --coverage coverage.json --evaluation-seed 1 --findings findings.html --checklist checklist.html \
-        --items checklist.json
+        --coverage coverage.json --problems problems.parquet --evaluation-seed 1 --findings findings.html \
+        --checklist checklist.html --items checklist.json
 """
 
 from __future__ import annotations
