@@ -18,8 +18,6 @@ import pytest
 from compare_memory import jobs
 
 ROOT = Path(__file__).parents[2]
-STAGES = ("score_reference", "sample_reference", "train_reward", "evaluate_rewards", "train_offline", "probe_offline")
-STAGES += ("adapt_online",)
 TINY = {
     "model_type": "qwen3",
     "vocab_size": 512,
@@ -89,13 +87,3 @@ def test_every_stage_says_what_memory_it_took_and_is_held_against_the_plan(house
     assert all(job.planned == planned[job.name.split("/")[0]]["peak"] for job in found if not job.on_gpu)
     assert all(0 < job.measured < 8 for job in found)
     assert all(job.seconds > 0 for job in found)
-
-
-def test_the_plan_is_held_against_what_ran(house: Path) -> None:
-    line = [sys.executable, str(ROOT / "bench/compare_memory.py"), "--study", "bench"]
-    done = subprocess.run(line, cwd=house, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    rows = [row.split(" | ") for row in done.stdout.splitlines() if row.startswith("| ") and "GiB" not in row]
-    assert len(rows) == 9  # three members, and a job of each other stage
-    assert {row[0].split("/")[0] for row in rows} == {f"| {stage}" for stage in STAGES}
-    assert all(float(row[2]) > 0.1 for row in rows)
