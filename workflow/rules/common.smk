@@ -94,7 +94,7 @@ def local_files(source):
     path = Path(source)
     if path.is_dir():
         return sorted(str(file) for file in path.iterdir() if file.is_file())
-    written_as_path = source.startswith((".", "/")) or source.count("/") > 1
+    written_as_path = source.startswith((".", os.sep)) or source.count(os.sep) > 1
     return (
         [source]
         if written_as_path or path.suffix in LOCAL and ":" not in source
