@@ -210,3 +210,19 @@ def sharpened(model: Any) -> Iterator[None]:
         yield
     finally:
         hook.remove()
+
+
+def first_token_p_value(model: Any, prompt: list[list[int]], responses: list[list[int]]) -> float:
+    """How likely first tokens as far from the softmax as these are, by chi-square; `prompt` is one row of token ids."""
+    import torch
+    from scipy import stats
+
+    counts = torch.bincount(torch.tensor(responses).flatten(), minlength=model.config.vocab_size).numpy()
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor(prompt)).logits[0, -1]
+    expected = (torch.softmax(logits.double(), -1) * len(responses)).numpy()
+    common = expected > 5
+    assert sum(common) > 3
+    counts[common.argmax()] += counts[~common].sum()  # rare tokens share a cell with a common one
+    expected[common.argmax()] += expected[~common].sum()
+    return float(stats.chisquare(counts[common], expected[common]).pvalue)

@@ -17,7 +17,7 @@ from goodhart.errors import InputError
 from goodhart.models import load_policy, load_tokenizer
 from goodhart.rollout import ENGINES, Rollout, engine_for, sample
 from goodhart.sampling import Sampling, ending
-from tiny_study import Study, sharpened
+from tiny_study import Study, first_token_p_value, sharpened
 
 QUESTIONS = [f"Q: {terms} =\nA:\n" for terms in ("1 + 2", "4 - 1 - 7", "9", "5 - 5 + 5", "0 + 0")]
 LOCAL = ("loop", "continuous")  # those that run on a CPU
@@ -70,15 +70,7 @@ def test_first_tokens_come_as_often_as_the_softmax_says_whatever_the_generation_
         setattr(policy.generation_config, name, value)
     rows, prompt = 8_000, QUESTIONS[0]
     found = draw(policy, tokenizer, engine, [prompt] * rows, tokens=1, batch_size=500)
-    counts = torch.bincount(torch.tensor(found.responses).flatten(), minlength=policy.config.vocab_size).numpy()
-    with torch.no_grad():
-        logits = policy(input_ids=torch.tensor(encode_prompts(tokenizer, [prompt]))).logits[0, -1]
-    expected = (torch.softmax(logits.double(), -1) * rows).numpy()
-    common = expected > 5
-    assert sum(common) > 3
-    counts[common.argmax()] += counts[~common].sum()  # rare tokens share a cell with a common one
-    expected[common.argmax()] += expected[~common].sum()
-    assert stats.chisquare(counts[common], expected[common]).pvalue > 1e-3
+    assert first_token_p_value(policy, encode_prompts(tokenizer, [prompt]), found.responses) > 1e-3
 
 
 @pytest.mark.parametrize("engine", LOCAL)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from scipy import stats
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from goodhart.encoding import encode_prompts
 from goodhart.models import load_policy, load_tokenizer
 from goodhart.rollout import Rollout, sample
 from goodhart.sampling import Sampling, mix
-from tiny_study import Study, sharpened
+from tiny_study import Study, first_token_p_value, sharpened
 
 SUMS = ("Q: 1 + 2 =", "Q: 4 - 1 - 7 =", "Q: 9 =", "Q:", "Q: 5 - 5 + 5 =", "Q: 0 + 0 =")
 QUESTIONS = [f"{question}\nA:\n" for question in SUMS]
@@ -58,15 +57,7 @@ def test_tokens_come_as_often_as_the_softmax_says(
 ) -> None:
     rows, prompt = 20_000, QUESTIONS[question]
     found = draw(policy, tokenizer, [prompt] * rows, tokens=1)
-    counts = torch.bincount(torch.tensor(found.responses).flatten(), minlength=policy.config.vocab_size).numpy()
-    with torch.no_grad():
-        logits = policy(input_ids=torch.tensor(encode_prompts(tokenizer, [prompt]))).logits[0, -1]
-    expected = (torch.softmax(logits.double(), -1) * rows).numpy()
-    common = expected > 5
-    assert sum(common) > 3
-    counts[common.argmax()] += counts[~common].sum()  # rare tokens share a cell with a common one
-    expected[common.argmax()] += expected[~common].sum()
-    assert stats.chisquare(counts[common], expected[common]).pvalue > 1e-3
+    assert first_token_p_value(policy, encode_prompts(tokenizer, [prompt]), found.responses) > 1e-3
 
 
 def test_a_response_ends_at_its_end_token_or_at_the_limit(
