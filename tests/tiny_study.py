@@ -19,6 +19,7 @@ import pandas as pd
 _SAMPLING = "--verifier gsm8k --max-new-tokens 24 --batch-size 16 --engine auto"
 _POLICY = "--policy @policy --precision float32 --threads 1"
 _BACKBONE = "--backbone @policy --precision float32 --threads 1"
+_KEEP = "--checkpoint-minutes 5 --checkpoints >checkpoints"
 _MEMBERS = "--members @reward/member-0/adapter @reward/member-1/adapter"
 _OVERRIDES = "--override max_length=28 --override batch_size=16 --override learning_rate=5e-3 --override lora_rank=4"
 _SEEDS = (0, 1)
@@ -44,7 +45,7 @@ def _offline(checkpoint: str) -> str:
     return (
         f"--method dpo --beta @beta/{level}.json --preferences @data/preferences.parquet"
         f" --logprobs @reference/logprobs.parquet {_POLICY} --derived @derived/offline.json --epochs 1 --seed {seed}"
-        f" --output >offline/{checkpoint}/adapter --metrics >offline/{checkpoint}/metrics.json"
+        f" {_KEEP}/{checkpoint} --output >offline/{checkpoint}/adapter --metrics >offline/{checkpoint}/metrics.json"
     )
 
 
@@ -66,7 +67,7 @@ def _online(level: str, kl_level: str, seed: int) -> str:
         f" {_POLICY} --backbone @policy {_MEMBERS} --centroid @reward/centroid.safetensors"
         " --problems @data/problems.parquet --derived-online @derived/online.json"
         f" --derived-reward @derived/reward.json {_SAMPLING} --steps 3 --prompts-per-step 8 --kl-percentile 90"
-        f" --evaluate-every 2 --evaluation-seed 1 --seed {seed} --trajectory >{run}/trajectory.parquet"
+        f" --evaluate-every 2 --evaluation-seed 1 --seed {seed} {_KEEP}/{run} --trajectory >{run}/trajectory.parquet"
         f" --updates >{run}/steps.parquet --samples >{run}/samples.parquet --output >{run}/adapter"
     )
 
@@ -76,7 +77,8 @@ CHAIN: dict[str, str] = {
     "generate_problems": "--terms 2 3 --pretraining-examples 2000 --preference-problems 100 --online-problems 30"
     " --evaluation-problems 16 --seed 0 --problems >data/problems.parquet --corpus >data/corpus.parquet",
     "pretrain_policy": "--corpus @data/corpus.parquet --hidden-size 64 --layers 2 --heads 2 --kv-heads 1 --head-dim 32"
-    " --mlp-size 64 --steps 700 --batch-size 32 --learning-rate 5e-3 --seed 0 --threads 1 --output >policy",
+    " --mlp-size 64 --steps 700 --batch-size 32 --learning-rate 5e-3 --seed 0 --threads 1"
+    f" {_KEEP}/policy --output >policy",
     "sample_preferences": f"--problems @data/problems.parquet {_POLICY} {_SAMPLING} --correct-weight 4"
     " --filler-weight 1.6 --seed 0 --output >data/preferences.parquet --coverage >data/coverage.json",
     "derive_hyperparameters/offline": _derive("offline", "--epochs 1"),
@@ -93,7 +95,7 @@ CHAIN: dict[str, str] = {
     "collect_beta_grid": "--betas @beta/p80.json @beta/p20.json --output >beta_grid.json",
     **{
         f"train_reward/{k}": f"--member {k} --preferences @data/preferences.parquet {_BACKBONE}"
-        f" --derived @derived/reward.json --epochs 1 --seed 0 --output >reward/member-{k}/adapter"
+        f" --derived @derived/reward.json --epochs 1 --seed 0 {_KEEP}/reward-{k} --output >reward/member-{k}/adapter"
         f" --metrics >reward/member-{k}/metrics.json"
         for k in range(2)
     },

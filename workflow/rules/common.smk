@@ -40,12 +40,15 @@ os.environ.update(
     )
 )
 
+os.environ.update(CHECKPOINT_MINUTES=str(config["checkpoint_minutes"]))  # no more than it
+
 if not config["gpus"]:  # a study that asks for no GPU uses none
     os.environ.update(CUDA_VISIBLE_DEVICES="")
 
 RESULTS = f"results/{config['study']}"
 LOGS = f"logs/{config['study']}"
 BENCHMARKS = f"benchmarks/{config['study']}"
+CHECKPOINTS = f"{RESULTS}/checkpoints"
 LOCAL = {
     ".csv",
     ".gguf",

@@ -91,11 +91,13 @@ if config["policy"]["model"] is None:
             batch=config["policy"]["pretraining"]["batch_size"],
             rate=config["policy"]["pretraining"]["learning_rate"],
             seed=config["policy"]["pretraining"]["seed"],
+            checkpoints=f"{CHECKPOINTS}/policy",
         shell:
             "python workflow/scripts/pretrain_policy.py --corpus {input} --hidden-size {params.hidden} --layers {params.layers}"
             " --heads {params.heads} --kv-heads {params.kv_heads} --head-dim {params.head_dim} --mlp-size {params.mlp}"
             " --steps {params.steps} --batch-size {params.batch} --learning-rate {params.rate} --seed {params.seed}"
-            " --threads {params.threads} --output {output} &> {log}"
+            " --threads {params.threads} --checkpoints {params.checkpoints} --checkpoint-minutes $CHECKPOINT_MINUTES"
+            " --output {output} &> {log}"
 
 else:
 

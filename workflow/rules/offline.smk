@@ -26,11 +26,13 @@ rule train_offline:
         threads=config["threads"],
         precision=config["precision"],
         epochs=config["offline"]["epochs"],
+        checkpoints=f"{CHECKPOINTS}/offline-{{method}}-{{level}}-seed-{{seed}}",
     shell:
         "$LAUNCH workflow/scripts/train_offline.py --method {wildcards.method} --beta {input.beta}"
         " --preferences {input.preferences} --logprobs {input.logprobs} --policy {input.policy}"
         " --precision {params.precision} --derived {input.derived} --epochs {params.epochs} --seed {wildcards.seed}"
-        " --threads {params.threads} --output {output.adapter} --metrics {output.metrics} &> {log}"
+        " --threads {params.threads} --checkpoints {params.checkpoints} --checkpoint-minutes $CHECKPOINT_MINUTES"
+        " --output {output.adapter} --metrics {output.metrics} &> {log}"
 
 
 rule probe_offline:

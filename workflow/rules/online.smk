@@ -39,6 +39,7 @@ rule adapt_online:
         every=config["online"]["evaluate_every"],
         sampling=sampling,
         evaluation_seed=config["evaluation"]["seed"],
+        checkpoints=f"{CHECKPOINTS}/online-{{method}}-{{level}}-kl-{{kl_level}}-seed-{{seed}}",
     shell:
         "$LAUNCH workflow/scripts/adapt_online.py --adapter {input.adapter} --metrics {input.metrics} --kl-beta {input.kl_beta}"
         " --policy {input.policy} --backbone {input.backbone} --precision {params.precision}"
@@ -47,5 +48,6 @@ rule adapt_online:
         " --verifier {params.verifier} --steps {params.steps} --prompts-per-step {params.prompts}"
         " --kl-percentile {params.percentile} --evaluate-every {params.every} {params.sampling}"
         " --evaluation-seed {params.evaluation_seed}"
-        " --seed {wildcards.seed} --threads {params.threads} --trajectory {output.trajectory} --updates {output.steps}"
+        " --seed {wildcards.seed} --threads {params.threads}"
+        " --checkpoints {params.checkpoints} --checkpoint-minutes $CHECKPOINT_MINUTES --trajectory {output.trajectory} --updates {output.steps}"
         " --samples {output.samples} --output {output.adapter} &> {log}"

@@ -49,10 +49,12 @@ rule train_reward:
         precision=config["precision"],
         epochs=config["reward"]["epochs"],
         seed=config["reward"]["seed"],
+        checkpoints=f"{CHECKPOINTS}/reward-member-{{member}}",
     shell:
         "$LAUNCH workflow/scripts/train_reward.py --member {wildcards.member} --preferences {input.preferences}"
         " --backbone {input.backbone} --precision {params.precision} --derived {input.derived}"
         " --epochs {params.epochs} --seed {params.seed} --threads {params.threads}"
+        " --checkpoints {params.checkpoints} --checkpoint-minutes $CHECKPOINT_MINUTES"
         " --output {output.adapter} --metrics {output.metrics} &> {log}"
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from goodhart.artifacts import check_safetensors, publish, read_json, read_table, write_table
-from goodhart.commandline import PRECISIONS, add_sampling, parser, progress, run, use_threads
+from goodhart.commandline import PRECISIONS, add_checkpoints, add_sampling, parser, progress, run, use_threads
 from goodhart.manifest import check_adapters, record_base
 from goodhart.records import SAMPLES, STEPS, TRAJECTORY
 from goodhart.tables import PROBLEMS
@@ -52,6 +52,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--updates", type=Path, required=True)
     args.add_argument("--samples", type=Path, required=True)
     args.add_argument("--output", type=Path, required=True, help="adapter folder")
+    add_checkpoints(args)
     return args.parse_args(argv)
 
 
@@ -70,10 +71,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from goodhart.adaptation import OnlineRun, Settings
     from goodhart.adapters import attach_adapter
+    from goodhart.checkpoints import Checkpoints
     from goodhart.derivations import values
     from goodhart.encoding import encode_prompts
     from goodhart.ensemble import load_centroid, load_with_policy
     from goodhart.examination import Examination
+    from goodhart.interruption import held
     from goodhart.models import LARGE, check_model, load_policy, load_tokenizer
     from goodhart.probes import examine
     from goodhart.sampling import Sampling
@@ -110,6 +113,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         "kl_beta": kl["beta"],
     }
     centroid = load_centroid(args.centroid)
+    prompts = training["prompt"].tolist()
+    loop = OnlineRun(model, tokenizer, ensemble, settings, prompts, encode_prompts(tokenizer, prompts), args.seed)
     trajectory: list[dict[str, Any]] = []
     samples: list[dict[str, Any]] = []
 
@@ -117,25 +122,34 @@ def main(argv: Sequence[str] | None = None) -> None:
         measures, rows, _ = examine(
             model, tokenizer, ensemble, centroid, exam, "reference", used["inference_batch_size"]
         )
-        trajectory.append({**cell, "step": step, **measures})
-        if step in (0, args.steps):
-            ids = evaluation["problem_id"]
-            samples.extend({**cell, "step": step, "problem_id": id_, **row} for id_, row in zip(ids, rows, strict=True))
+        with held():
+            trajectory.append({**cell, "step": step, **measures})
+            if step in (0, args.steps):
+                ids = evaluation["problem_id"]
+                samples.extend({**cell, "step": step, "problem_id": i, **row} for i, row in zip(ids, rows, strict=True))
 
-    prompts = training["prompt"].tolist()
-    loop = OnlineRun(model, tokenizer, ensemble, settings, prompts, encode_prompts(tokenizer, prompts), args.seed)
-    updates = []
-    evaluate(0)
-    for step in progress(range(1, args.steps + 1), f"online {whose['level']} kl-{kl['level']} seed {args.seed}"):
-        updates.append({**cell, "step": step, **loop.step()})
-        if step % args.evaluate_every == 0 or step == args.steps:
-            evaluate(step)
-    write_table(args.updates, updates, STEPS)
-    write_table(args.samples, samples, SAMPLES)
-    with publish(args.output) as folder:
-        loop.save(folder)
-        record_base(folder, args.policy)
-    write_table(args.trajectory, trajectory, TRAJECTORY)
+    def state() -> tuple[int, dict[str, Any]]:
+        return loop.done, {"loop": loop.state(), "trajectory": trajectory, "samples": samples}
+
+    with Checkpoints(args.checkpoints, origin(args, __file__), args.checkpoint_minutes) as checkpoints:
+        if saved := checkpoints.restore():
+            loop.restore(saved["loop"])
+            trajectory, samples = saved["trajectory"], saved["samples"]
+        what = f"online {whose['level']} kl-{kl['level']} seed {args.seed}"
+        with checkpoints.keeping(state) as keep:
+            for step in progress(range(loop.done, args.steps + 1), what):
+                if step > loop.done:
+                    loop.step()
+                due = step % args.evaluate_every == 0 or step == args.steps
+                if due and step not in (row["step"] for row in trajectory):
+                    evaluate(step)
+                keep()
+        write_table(args.updates, [{**cell, **update} for update in loop.updates], STEPS)
+        write_table(args.samples, samples, SAMPLES)
+        with publish(args.output) as folder:
+            loop.save(folder)
+            record_base(folder, args.policy)
+        write_table(args.trajectory, trajectory, TRAJECTORY)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from goodhart.artifacts import publish, read_table, write_json
-from goodhart.commandline import parser, run, use_threads
+from goodhart.commandline import add_checkpoints, parser, run, use_threads
 from goodhart.tables import CORPUS
 
 
@@ -31,6 +31,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--seed", type=int, required=True)
     args.add_argument("--threads", type=int, required=True)
     args.add_argument("--output", type=Path, required=True, help="model folder")
+    add_checkpoints(args)
     return args.parse_args(argv)
 
 
@@ -40,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     use_threads(args.threads)
     import torch
 
+    from goodhart.checkpoints import Checkpoints
     from goodhart.encoding import encode_prompts, encode_responses
     from goodhart.manifest import describe_model
     from goodhart.pretraining import Shape, build_model, build_tokenizer, train
@@ -48,21 +50,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     tokenizer = build_tokenizer([*corpus["prompt"], *corpus["response"]])
     shape = Shape(args.hidden_size, args.layers, args.heads, args.kv_heads, args.head_dim, args.mlp_size)
     model = build_model(tokenizer, shape)
-    losses = train(
-        model,
-        encode_prompts(tokenizer, corpus["prompt"].tolist()),
-        encode_responses(tokenizer, corpus["response"].tolist()),
-        steps=args.steps,
-        batch_size=args.batch_size,
-        learning_rate=args.learning_rate,
-        generator=torch.Generator().manual_seed(args.seed),
-    )
-    print(f"loss of the last 100 steps: {sum(losses[-100:]) / len(losses[-100:]):.3f} nats a token")
-    with publish(args.output) as folder:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        manifest = {"model": ".", "revision": None, "prompts": "plain", **describe_model(folder)}
-        write_json(folder / "manifest.json", manifest)
+    with Checkpoints(args.checkpoints, origin(args, __file__), args.checkpoint_minutes) as checkpoints:
+        losses = train(
+            model,
+            encode_prompts(tokenizer, corpus["prompt"].tolist()),
+            encode_responses(tokenizer, corpus["response"].tolist()),
+            steps=args.steps,
+            batch_size=args.batch_size,
+            learning_rate=args.learning_rate,
+            generator=torch.Generator().manual_seed(args.seed),
+            checkpoints=checkpoints,
+        )
+        print(f"loss of the last 100 steps: {sum(losses[-100:]) / len(losses[-100:]):.3f} nats a token")
+        with publish(args.output) as folder:
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+            manifest = {"model": ".", "revision": None, "prompts": "plain", **describe_model(folder)}
+            write_json(folder / "manifest.json", manifest)
 
 
 if __name__ == "__main__":

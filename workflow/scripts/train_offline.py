@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from goodhart.artifacts import publish, read_json, read_table, write_json
-from goodhart.commandline import PRECISIONS, parser, run, use_threads
+from goodhart.commandline import PRECISIONS, add_checkpoints, parser, run, use_threads
 from goodhart.errors import InputError
 from goodhart.manifest import record_base
 from goodhart.tables import LOGPROBS, PREFERENCES
@@ -33,6 +33,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--threads", type=int, required=True)
     args.add_argument("--output", type=Path, required=True, help="adapter folder")
     args.add_argument("--metrics", type=Path, required=True)
+    add_checkpoints(args)
     return args.parse_args(argv)
 
 
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(f"{args.logprobs} and {args.preferences} are of different pairs; rerun score_reference.")
     use_threads(args.threads)
     from goodhart.adapters import lora_config, tidy_adapter
+    from goodhart.checkpoints import Checkpoints
     from goodhart.derivations import values
     from goodhart.encoding import encode_pairs
     from goodhart.models import check_model, load_policy, load_tokenizer
@@ -83,22 +85,23 @@ def main(argv: Sequence[str] | None = None) -> None:
             peft_config=lora_config(used["lora_rank"], used["lora_alpha"], used["lora_dropout"], "CAUSAL_LM"),
         )
 
-    with publish(args.output) as folder:
-        model, record = train(build, derived, args.precision, len(dataset), args.epochs, args.seed, folder)
-        model.save_pretrained(folder)
-        tidy_adapter(folder)
-        record_base(folder, args.policy)
-    write_json(
-        args.metrics,
-        {
-            "method": args.method,
-            "level": beta["level"],
-            "beta": beta["beta"],
-            "seed": args.seed,
-            "rows": len(dataset),
-            **record,
-        },
-    )
+    with Checkpoints(args.checkpoints, origin(args, __file__), args.checkpoint_minutes) as checkpoints:
+        model, record = train(build, derived, args.precision, len(dataset), args.epochs, args.seed, checkpoints)
+        with publish(args.output) as folder:
+            model.save_pretrained(folder)
+            tidy_adapter(folder)
+            record_base(folder, args.policy)
+        write_json(
+            args.metrics,
+            {
+                "method": args.method,
+                "level": beta["level"],
+                "beta": beta["beta"],
+                "seed": args.seed,
+                "rows": len(dataset),
+                **record,
+            },
+        )
 
 
 if __name__ == "__main__":

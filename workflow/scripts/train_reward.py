@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from goodhart.artifacts import publish, read_json, read_table, write_json
-from goodhart.commandline import PRECISIONS, parser, run, use_threads
+from goodhart.commandline import PRECISIONS, add_checkpoints, parser, run, use_threads
 from goodhart.errors import InputError
 from goodhart.manifest import record_base
 from goodhart.tables import PREFERENCES
@@ -33,6 +33,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--threads", type=int, required=True)
     args.add_argument("--output", type=Path, required=True, help="adapter folder")
     args.add_argument("--metrics", type=Path, required=True)
+    add_checkpoints(args)
     return args.parse_args(argv)
 
 
@@ -45,10 +46,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     from trl import RewardConfig, RewardTrainer
 
     from goodhart.adapters import lora_config, tidy_adapter
+    from goodhart.checkpoints import Checkpoints
     from goodhart.derivations import values
     from goodhart.encoding import encode_pairs
     from goodhart.models import check_model, load_reward_backbone, load_tokenizer
-    from goodhart.training import tokenized, train
+    from goodhart.training import Resumable, tokenized, train
 
     check_model(args.backbone)
     used = values(derived)
@@ -63,8 +65,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = [fitting[pick][1] for pick in picks]
     dataset = tokenized([{"chosen_ids": p.prompt + p.chosen, "rejected_ids": p.prompt + p.rejected} for p in rows])
 
-    def build(settings: dict[str, Any]) -> RewardTrainer:
-        return RewardTrainer(
+    class ResumableRewardTrainer(Resumable, RewardTrainer):
+        pass
+
+    def build(settings: dict[str, Any]) -> ResumableRewardTrainer:
+        return ResumableRewardTrainer(
             model=load_reward_backbone(args.backbone, args.precision),
             args=RewardConfig(**settings),
             train_dataset=dataset,
@@ -72,22 +77,23 @@ def main(argv: Sequence[str] | None = None) -> None:
             peft_config=lora_config(used["lora_rank"], used["lora_alpha"], used["lora_dropout"], "SEQ_CLS"),
         )
 
-    with publish(args.output) as folder:
-        model, record = train(build, derived, args.precision, len(rows), args.epochs, seed, folder)
-        model.save_pretrained(folder)
-        tidy_adapter(folder)
-        record_base(folder, args.backbone)
-    write_json(
-        args.metrics,
-        {
-            "member": args.member,
-            "seed": seed,
-            "rows": len(rows),
-            "distinct_rows": len(set(picks.tolist())),
-            "pair_ids": [int(fitting[pick][0]) for pick in picks],
-            **record,
-        },
-    )
+    with Checkpoints(args.checkpoints, origin(args, __file__), args.checkpoint_minutes) as checkpoints:
+        model, record = train(build, derived, args.precision, len(rows), args.epochs, seed, checkpoints)
+        with publish(args.output) as folder:
+            model.save_pretrained(folder)
+            tidy_adapter(folder)
+            record_base(folder, args.backbone)
+        write_json(
+            args.metrics,
+            {
+                "member": args.member,
+                "seed": seed,
+                "rows": len(rows),
+                "distinct_rows": len(set(picks.tolist())),
+                "pair_ids": [int(fitting[pick][0]) for pick in picks],
+                **record,
+            },
+        )
 
 
 if __name__ == "__main__":

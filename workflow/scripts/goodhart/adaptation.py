@@ -7,7 +7,7 @@ The reference is the frozen offline adapter on the policy's own base. The true r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from goodhart.adapters import activate, merged, recomputed, save_adapter
 from goodhart.batches import in_batches, within_memory
 from goodhart.encoding import collate_rows, decode
 from goodhart.ensemble import RewardEnsemble, uncertainty
+from goodhart.interruption import held
 from goodhart.logprobs import sequence_logprobs
 from goodhart.processes import spread, sum_gradients
 from goodhart.rollout import sample
@@ -104,7 +105,7 @@ class OnlineRun:
         self.model, self.tokenizer, self.ensemble, self.settings = model, tokenizer, ensemble, settings
         self.prompts, self.prompt_ids = prompts, prompt_ids
         self.seed = seed
-        self.done = 0
+        self.updates: list[dict[str, Any]] = []
         self.micro_batch = settings.micro_batch
         activate(model, "policy", trainable=True)
         self.parameters = [p for name, p in model.named_parameters() if ".policy." in name]
@@ -115,14 +116,21 @@ class OnlineRun:
             self.optimizer, lambda step: min(1.0, (step + 1) / max(1, settings.warmup_steps))
         )
 
-    def step(self) -> dict[str, Any]:
-        """One update on a fresh batch of prompts; returns what happened, in the columns of `records.STEPS`."""
+    @property
+    def done(self) -> int:
+        """Updates made."""
+        return len(self.updates)
+
+    def step(self) -> None:
+        """One update on a fresh batch of prompts, and what happened in `updates`, in the columns of `records.STEPS`.
+
+        Until the update itself, a run that is stopped here is as it was; update and record are made together.
+        """
         rows = prompt_rows(len(self.prompts), self.settings.prompts_per_step, self.done, self.seed)
-        self.done += 1
         ids = [self.prompt_ids[i] for i in rows]
         activate(self.model, "policy")
         with merged(self.model):
-            rollout = sample(self.model, self.tokenizer, ids, self.settings.sampling, mix(self.seed, self.done))
+            rollout = sample(self.model, self.tokenizer, ids, self.settings.sampling, mix(self.seed, self.done + 1))
         texts = decode(self.tokenizer, rollout.responses, self.settings.sampling.stop)
         scores = self.ensemble.score([self.prompts[i] for i in rows], texts, rollout.finished)
         rewards = scores.rewards.mean(dim=1)
@@ -135,13 +143,9 @@ class OnlineRun:
         kappa = kl_coefficient(self.settings.beta, log_ratios, self.settings.kl_percentile)
         terms = self._backward(pairs, policy, reference, advantage, kappa)
         gradient_norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm).item()
-        rate = self.schedule.get_last_lr()[0]
-        self.optimizer.step()
-        self.schedule.step()
-        self.optimizer.zero_grad(set_to_none=True)
-
         total, policy, penalty = (sum(term) for term in zip(*terms, strict=True))
-        return {
+        record = {
+            "step": self.done + 1,
             "loss": total,
             "policy_loss": policy,
             "kl_penalty": penalty,
@@ -152,12 +156,36 @@ class OnlineRun:
             "kl": log_ratios.mean().item(),
             "abs_log_ratio": log_ratios.abs().mean().item(),
             "gradient_norm": gradient_norm,
-            "learning_rate": rate,
+            "learning_rate": self.schedule.get_last_lr()[0],
             "response_tokens": sum(map(len, rollout.responses)) / len(rows),
             "truncated": 1 - sum(rollout.finished) / len(rows),
             "reward_truncated": scores.truncated.double().mean().item(),
             "zero_variance": bool(rewards.std(correction=0) < DEGENERATE),
         }
+        with held():
+            self.optimizer.step()
+            self.schedule.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            self.updates.append(record)
+
+    def state(self) -> dict[str, Any]:
+        """All that the updates to come depend on; random numbers follow from seed and step, and have no state."""
+        return {
+            "policy": [parameter.detach().cpu() for parameter in self.parameters],
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "micro_batch": self.micro_batch,
+            "updates": self.updates,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to a `state` of the same run."""
+        with torch.no_grad():
+            for parameter, saved in zip(self.parameters, state["policy"], strict=True):
+                parameter.copy_(saved)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.micro_batch, self.updates = state["micro_batch"], state["updates"]
 
     def save(self, folder: Path) -> None:
         """Save the policy adapter, and nothing of the other adapters on its base."""

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from goodhart import processes
 from goodhart.errors import InputError
+from goodhart.interruption import Stopped
 
 T = TypeVar("T")
 ENGINES = ("auto", "loop", "continuous", "vllm")  # of sampling; auto is continuous on a GPU and the loop on a CPU
@@ -29,6 +30,9 @@ def run(main: Callable[[], None]) -> None:
     except InputError as error:
         print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
         sys.exit(1)
+    except Stopped as signal:
+        print(f"{Path(sys.argv[0]).name}: stopped by {signal}; a rerun goes on from here", file=sys.stderr, flush=True)
+        os._exit(128 + signal.number)
     if "torch" in sys.modules:
         print(peak_memory(), file=sys.stderr)
     sys.stdout.flush()
@@ -64,6 +68,12 @@ def add_sampling(args: argparse.ArgumentParser) -> None:
     args.add_argument("--batch-size", type=int, required=True, help="rows sampled together")
     args.add_argument("--engine", choices=ENGINES, required=True, help="auto: continuous on a GPU, loop on a CPU")
     args.add_argument("--stop", action="append", default=[], help="a string that ends a response; may be repeated")
+
+
+def add_checkpoints(args: argparse.ArgumentParser) -> None:
+    """The flags that say where and how often a training script keeps what it needs to go on; they change no result."""
+    args.add_argument("--checkpoints", type=Output, required=True, help="folder of its checkpoints; gone after success")
+    args.add_argument("--checkpoint-minutes", type=float, required=True, help="time between two; 0: after every step")
 
 
 def progress(items: Collection[T], description: str, every: float = 10.0) -> Iterator[T]:

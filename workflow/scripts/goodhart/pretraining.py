@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
+from goodhart.checkpoints import Checkpoints
 from goodhart.commandline import progress
+from goodhart.interruption import held
 
 PAD, END = "<pad>", "<end>"
 WORDS = Regex(r"\n| ?\d| ?#+| ?[A-Za-z]+[.,!:?]?| ?[^\sA-Za-z0-9#]")
@@ -65,10 +68,11 @@ def train(
     batch_size: int,
     learning_rate: float,
     generator: torch.Generator,
+    checkpoints: Checkpoints,
 ) -> list[float]:
     """Minimise the next-token loss on the responses (AdamW, cosine to zero); returns the loss of every step, in nats.
 
-    Batches hold rows of like length, so that little is spent on padding.
+    Batches hold rows of like length, so that little is spent on padding. It goes on from the newest checkpoint.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     warmup = math.isqrt(steps)
@@ -78,20 +82,35 @@ def train(
     by_length = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]) + len(responses[i]), i))
     batches = [by_length[i : i + batch_size] for i in range(0, len(by_length), batch_size)]
     order: list[int] = []
-    losses = []
+    losses: list[float] = []
+    parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
+
+    def state() -> tuple[int, dict[str, Any]]:
+        drawn = {"generator": generator.get_state(), "order": order, "losses": losses}
+        return len(losses), drawn | {name: part.state_dict() for name, part in parts.items()}
+
+    if (saved := checkpoints.restore()) is not None:
+        for name, part in parts.items():
+            part.load_state_dict(saved[name])
+        generator.set_state(saved["generator"])
+        order, losses = saved["order"], saved["losses"]
     model.train()
-    for _ in progress(range(steps), "pretraining"):
-        if not order:
-            order = torch.randperm(len(batches), generator=generator).tolist()
-        rows = batches[order.pop()]
-        ids, labels = _collate([prompts[i] for i in rows], [responses[i] for i in rows])
-        loss = model(input_ids=ids, labels=labels).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad(set_to_none=True)
-        losses.append(loss.item())
+    with checkpoints.keeping(state) as keep:
+        for _ in progress(range(len(losses), steps), "pretraining"):
+            if not order:
+                order = torch.randperm(len(batches), generator=generator).tolist()
+            rows = batches[order[-1]]
+            ids, labels = _collate([prompts[i] for i in rows], [responses[i] for i in rows])
+            loss = model(input_ids=ids, labels=labels).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            with held():
+                optimizer.step()
+                schedule.step()
+                optimizer.zero_grad(set_to_none=True)
+                losses.append(loss.item())
+                order.pop()
+            keep()
     return losses
 
 

@@ -59,6 +59,21 @@ def divide(work: Callable[[Sequence[S]], list[T]], rows: Sequence[S]) -> list[T]
     return [result for results in spread(lambda part: work(part) if part else [], parts) for result in results]
 
 
+def agree(word: bool) -> bool:
+    """What the first process says, in every one of them."""
+    return gather(word)[0]
+
+
+def gather(value: T) -> list[T]:
+    """The value of every process, in their order, in every one of them."""
+    if count() == 1:
+        return [value]
+    from accelerate.utils import gather_object
+
+    _join()
+    return gather_object([value])
+
+
 def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
     """Replace each gradient by its sum over the processes; one that had no part in it contributes zero."""
     if count() == 1:

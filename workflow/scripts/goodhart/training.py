@@ -1,24 +1,123 @@
-"""What the two TRL trainers of the offline phase share: their arguments and the rows they see."""
+"""What the two TRL trainers of the offline phase share: their arguments, the rows they see, and how they go on."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from transformers import PrinterCallback, Trainer, TrainerCallback
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from goodhart import processes
 from goodhart.batches import within_memory
+from goodhart.checkpoints import Checkpoint, Checkpoints
 from goodhart.derivations import values
 from goodhart.errors import InputError
+from goodhart.interruption import Stopped, hold, release, stoppable
 from goodhart.models import LARGE
+from goodhart.sampling import mix
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from peft import PeftModel
-    from transformers import Trainer
 
+LATEST = {"epoch", "step", "learning_rate", "grad_norm", "num_tokens"}  # not averaged over the steps of an entry
+ENTRIES = 20  # of a training history
+
+
+class Resumable(Trainer):
+    """A Trainer that keeps checkpoints, and goes on from one to the very bits of a run that was never stopped.
+
+    transformers saves and loads model, optimiser, schedule, random states and step; here are added when it does so, the
+    rest of what a run depends on, and a signal's way out in the middle of a step.
+    """
+
+    checkpoints: Checkpoints
+
+    def fit(self, checkpoints: Checkpoints, newest: Checkpoint | None) -> None:
+        """Train, from the newest checkpoint if there is one; a signal saves what the last whole step left."""
+        self.checkpoints = checkpoints
+        self.remove_callback(PrinterCallback)
+        self.add_callback(_Keeper(self))
+        try:
+            with stoppable():
+                self.train(resume_from_checkpoint=str(newest.folder / "checkpoint") if newest else None)
+        except Stopped:
+            if processes.count() == 1 and self.state.global_step > checkpoints.step:
+                _set_random_states(self.random_states)
+                self._save_checkpoint(self.model, None)
+            raise
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: None) -> None:
+        def write(folder: Path) -> None:
+            self.args.output_dir = str(folder)
+            super(Resumable, self)._save_checkpoint(model, trial)
+            (saved,) = folder.iterdir()
+            saved = saved.rename(folder / "checkpoint")
+            states = [(path.name, path.read_bytes()) for path in saved.glob("rng_state*")]
+            for name, content in (pair for pairs in processes.gather(states) for pair in pairs):
+                (saved / name).write_bytes(content)  # each process has its own, and the first one's folder is kept
+
+        self.checkpoints.save(
+            self.state.global_step, write, micro_batch=self.args.per_device_train_batch_size, tokens=self._total_train_tokens
+        )
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> torch.utils.data.Sampler:
+        sampler = super()._get_train_sampler(train_dataset)
+        if isinstance(sampler, LengthGroupedSampler):
+            return _ByLength(sampler, self.args.data_seed)
+        return sampler
+
+
+class _ByLength(LengthGroupedSampler):
+    """Rows of like length together, in an order that follows from seed and epoch, whatever was drawn before."""
+
+    def __init__(self, sampler: LengthGroupedSampler, seed: int) -> None:
+        super().__init__(sampler.batch_size, lengths=sampler.lengths)
+        self.seed = seed
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.generator = torch.Generator().manual_seed(mix(self.seed, epoch))
+
+
+class _Keeper(TrainerCallback):
+    """Asks for a checkpoint when one is due, and keeps signals away while weights and records change."""
+
+    def __init__(self, trainer: Resumable) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        hold()
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        release()
+
+    def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
+        hold()
+
+    def on_step_end(self, _args: Any, _state: Any, control: Any, **_kwargs: Any) -> None:
+        self.trainer.random_states = _random_states()
+        control.should_save = self.trainer.checkpoints.due()
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        release()
+
+
+def _random_states() -> tuple[Any, ...]:
+    gpu = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return random.getstate(), np.random.get_state(), torch.get_rng_state(), gpu
+
+
+def _set_random_states(states: tuple[Any, ...]) -> None:
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    torch.set_rng_state(states[2])
+    torch.cuda.set_rng_state_all(states[3])
 
 def arguments(
     derived: Mapping[str, Any], precision: str, rows: int, epochs: int, seed: int, folder: Path, micro_batch: int
@@ -32,7 +131,6 @@ def arguments(
     gpu = torch.cuda.is_available()
     used = values(derived)
     large = derived["inputs"]["parameters"] > LARGE
-    total = epochs * -(-rows // used["batch_size"])
     return {
         "output_dir": str(folder),
         "num_train_epochs": epochs,
@@ -52,8 +150,8 @@ def arguments(
         "gradient_checkpointing": large,
         "train_sampling_strategy": "group_by_length" if large else "random",
         "remove_unused_columns": False,  # or the rows' lengths would be gone before they are grouped by them
-        "save_strategy": "no",
-        "logging_steps": max(1, total // 20),
+        "save_strategy": "no",  # `Resumable` saves
+        "logging_steps": 1,  # what is averaged over several steps would be lost with the process
         "disable_tqdm": True,
         "report_to": [],
         "dataloader_num_workers": 0,
@@ -73,18 +171,19 @@ def _length(row: Mapping[str, Any]) -> int:
 
 
 def train(
-    build: Callable[[dict[str, Any]], Trainer],
+    build: Callable[[dict[str, Any]], Resumable],
     derived: Mapping[str, Any],
     precision: str,
     rows: int,
     epochs: int,
     seed: int,
-    folder: Path,
+    checkpoints: Checkpoints,
 ) -> tuple[PeftModel, dict[str, Any]]:
     """Train what `build` makes of the trainer's arguments, in batches that fit into memory.
 
-    Out of memory, model and trainer are built anew with half the batch and twice the accumulation. The last update of a
-    pass, where it is of fewer rows, then weighs its parts alike rather than its rows.
+    It goes on from the newest checkpoint, also where memory ran out: model and trainer are then built anew with half the
+    batch and twice the accumulation. The last update of a pass, where it is of fewer rows, then weighs its parts alike
+    rather than its rows.
 
     Returns:
         the trained model, and the record of it: `micro_batch`, `accumulation` and the logged `history`.
@@ -95,22 +194,36 @@ def train(
     if whole % processes.count():
         raise InputError(f"batch_size {whole} cannot be split over {processes.count()} processes; override it.")
 
-    def attempt(micro_batch: int) -> tuple[PeftModel, dict[str, Any]]:
+    def attempt(size: int) -> tuple[PeftModel, dict[str, Any]]:
+        newest = checkpoints.newest()
+        micro_batch = min(size, newest.notes["micro_batch"]) if newest else size
         set_seed(seed)
-        settings = arguments(derived, precision, rows, epochs, seed, folder, micro_batch)
+        settings = arguments(derived, precision, rows, epochs, seed, checkpoints.folder, micro_batch)
         trainer = build(settings)
         accumulation = settings["gradient_accumulation_steps"]
-        return trainer.model, {"micro_batch": micro_batch, "accumulation": accumulation, "history": fit(trainer)}
+        history = fit(trainer, checkpoints, newest)
+        return trainer.model, {"micro_batch": micro_batch, "accumulation": accumulation, "history": history}
 
     share = whole // processes.count()
     smallest = share if processes.count() > 1 else 1  # one process alone cannot start over
     return within_memory(attempt, share, "training", smallest)[0]
 
 
-def fit(trainer: Trainer) -> list[dict[str, float]]:
-    """Run a trainer; returns the logged history. Trainable weights are float32, which TRL undoes on a 4-bit base."""
+def fit(trainer: Resumable, checkpoints: Checkpoints, newest: Checkpoint | None = None) -> list[dict[str, float]]:
+    """Run a trainer, from a checkpoint if there is one; returns some twenty entries of its history.
+
+    An entry averages what was logged over its steps. Trainable weights are float32, which TRL undoes on a 4-bit base.
+    """
     for parameter in trainer.model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-    trainer.train()
-    return [{k: float(v) for k, v in row.items()} for row in trainer.state.log_history if "loss" in row]
+    trainer._total_train_tokens = newest.notes["tokens"] if newest else 0
+    trainer.fit(checkpoints, newest)
+    steps = [row for row in trainer.state.log_history if "loss" in row]
+    size = max(1, len(steps) // ENTRIES)
+    return [_entry(steps[i : i + size]) for i in range(0, len(steps), size)]
+
+
+def _entry(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    last = steps[-1]
+    return {k: float(last[k] if k in LATEST else sum(row[k] for row in steps) / len(steps)) for k in last}
