@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from goodhart.artifacts import check_safetensors, publish, read_json, read_table, write_table
-from goodhart.commandline import PRECISIONS, add_checkpoints, add_sampling, parser, progress, run, use_threads
+from goodhart.commandline import PRECISIONS, Output, add_checkpoints, add_sampling, parser, progress, run, use_threads
 from goodhart.manifest import check_adapters, record_base
+from goodhart.provenance import origin
 from goodhart.records import SAMPLES, STEPS, TRAJECTORY
 from goodhart.tables import PROBLEMS
 from goodhart.verifiers import verifier
@@ -48,10 +49,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--evaluation-seed", type=int, required=True, help="the same for every policy of the study")
     args.add_argument("--seed", type=int, required=True)
     args.add_argument("--threads", type=int, required=True)
-    args.add_argument("--trajectory", type=Path, required=True)
-    args.add_argument("--updates", type=Path, required=True)
-    args.add_argument("--samples", type=Path, required=True)
-    args.add_argument("--output", type=Path, required=True, help="adapter folder")
+    args.add_argument("--trajectory", type=Output, required=True)
+    args.add_argument("--updates", type=Output, required=True)
+    args.add_argument("--samples", type=Output, required=True)
+    args.add_argument("--output", type=Output, required=True, help="adapter folder")
     add_checkpoints(args)
     return args.parse_args(argv)
 

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from goodhart.artifacts import read_json, write_json
-from goodhart.commandline import parser, run
+from goodhart.commandline import Labelled, Output, parser, run
 from goodhart.errors import InputError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser(__doc__)
-    args.add_argument("--stages", metavar="NAME=FILE", nargs="+", required=True)
-    args.add_argument("--output", type=Path, required=True)
+    args.add_argument("--stages", type=Labelled, metavar="NAME=FILE", nargs="+", required=True)
+    args.add_argument("--output", type=Output, required=True)
     return args.parse_args(argv)
 
 

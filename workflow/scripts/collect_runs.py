@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from goodhart.artifacts import publish, read_json, read_table, write_json, write_table
-from goodhart.commandline import parser, run
+from goodhart.commandline import Output, parser, run
 from goodhart.errors import InputError
 from goodhart.records import PROBE, STEPS, TRAJECTORY
 from goodhart.summaries import GAPS, RUNS
@@ -30,11 +30,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--quality", type=Path, required=True)
     args.add_argument("--responses", type=Path, required=True, help="the reference policy's responses")
     args.add_argument("--arm", nargs="+", action="append", required=True, metavar="NAME CELL")
-    args.add_argument("--gaps", type=Path, required=True)
-    args.add_argument("--table", type=Path, required=True)
-    args.add_argument("--csv", type=Path, required=True)
-    args.add_argument("--scales", type=Path, required=True)
-    args.add_argument("--augc", type=Path, nargs="+", required=True, help="<method>-<arm>.csv, points of an arm")
+    args.add_argument("--gaps", type=Output, required=True)
+    args.add_argument("--table", type=Output, required=True)
+    args.add_argument("--csv", type=Output, required=True)
+    args.add_argument("--scales", type=Output, required=True)
+    args.add_argument("--augc", type=Output, nargs="+", required=True, help="<method>-<arm>.csv, points of an arm")
     return args.parse_args(argv)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from goodhart.artifacts import read_table, write_json
-from goodhart.commandline import parser, run
+from goodhart.commandline import Output, parser, run
 from goodhart.levels import parse_level
 from goodhart.tables import LOGPROBS
 
@@ -19,7 +19,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser(__doc__)
     args.add_argument("--level", required=True, help="p20: 20th percentile; b0.10: beta = 0.10")
     args.add_argument("--logprobs", type=Path, required=True)
-    args.add_argument("--output", type=Path, required=True)
+    args.add_argument("--output", type=Output, required=True)
     return args.parse_args(argv)
 
 

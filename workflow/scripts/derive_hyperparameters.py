@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from goodhart.artifacts import read_json, read_table, write_json
-from goodhart.commandline import parser, run
+from goodhart.commandline import Output, parser, run
 from goodhart.errors import InputError
 from goodhart.tables import PREFERENCES
 
@@ -27,7 +27,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     length.add_argument("--steps", type=int, help="updates, where the stage does not go by epochs")
     args.add_argument("--seed", type=int, required=True, help="draws the sample whose token counts set the length")
     args.add_argument("--override", metavar="NAME=VALUE", action="append", default=[], help="use VALUE, keep both")
-    args.add_argument("--output", type=Path, required=True)
+    args.add_argument("--output", type=Output, required=True)
     return args.parse_args(argv)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from goodhart.artifacts import publish, read_json, read_table
-from goodhart.commandline import parser, progress, run
+from goodhart.commandline import Output, parser, progress, run
 from goodhart.errors import InputError
 from goodhart.summaries import GAPS, OVEROPTIMISATION, RUNS, read_fits
 
@@ -27,7 +27,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--fits", type=Path, nargs="+", required=True, help="<method>-<arm>.json")
     args.add_argument("--overoptimisation", type=Path, required=True)
     args.add_argument("--quality", type=Path, required=True)
-    args.add_argument("--output", type=Path, nargs="+", required=True, help="<figure>.svg or <figure>.pdf")
+    args.add_argument("--output", type=Output, nargs="+", required=True, help="<figure>.svg or <figure>.pdf")
     return args.parse_args(argv)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from goodhart.artifacts import publish, read_json, read_table, write_json, write_table
-from goodhart.commandline import PRECISIONS, parser, run, use_threads
+from goodhart.commandline import PRECISIONS, Output, parser, run, use_threads
 from goodhart.manifest import check_adapters
 from goodhart.tables import BASELINE, PREFERENCES, RESPONSES
 
@@ -31,9 +31,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--responses", type=Path, required=True, help="the reference policy's responses")
     args.add_argument("--seed", type=int, required=True, help="draws the responses of the centroid")
     args.add_argument("--threads", type=int, required=True)
-    args.add_argument("--quality", type=Path, required=True)
-    args.add_argument("--centroid", type=Path, required=True)
-    args.add_argument("--baseline", type=Path, required=True)
+    args.add_argument("--quality", type=Output, required=True)
+    args.add_argument("--centroid", type=Output, required=True)
+    args.add_argument("--baseline", type=Output, required=True)
     return args.parse_args(argv)
 
 

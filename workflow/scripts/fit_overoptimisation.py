@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from goodhart.artifacts import publish, read_json, read_table, write_table
-from goodhart.commandline import parser, run
+from goodhart.commandline import Output, parser, run
 from goodhart.summaries import GAPS, OVEROPTIMISATION, RUNS
 
 
@@ -20,8 +20,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--gaps", type=Path, required=True)
     args.add_argument("--runs", type=Path, required=True)
     args.add_argument("--scales", type=Path, required=True)
-    args.add_argument("--table", type=Path, required=True)
-    args.add_argument("--csv", type=Path, required=True)
+    args.add_argument("--table", type=Output, required=True)
+    args.add_argument("--csv", type=Output, required=True)
     return args.parse_args(argv)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from goodhart.artifacts import write_json
-from goodhart.commandline import parser, run
+from goodhart.commandline import Output, parser, run
 from goodhart.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ COLUMNS = ("beta", "augc", "seed", "win_rate")
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser(__doc__)
     args.add_argument("--augc", type=Path, required=True)
-    args.add_argument("--output", type=Path, required=True)
+    args.add_argument("--output", type=Output, required=True)
     return args.parse_args(argv)
 
 

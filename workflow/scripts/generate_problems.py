@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from goodhart.artifacts import write_table
-from goodhart.commandline import parser, run
+from goodhart.commandline import Output, parser, run
 from goodhart.tables import CORPUS, PROBLEMS
 
 SHARES = {"pretraining": 0.5, "preference": 0.3, "online": 0.15, "evaluation": 0.05}
@@ -28,8 +27,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--online-problems", type=int, required=True)
     args.add_argument("--evaluation-problems", type=int, required=True)
     args.add_argument("--seed", type=int, required=True)
-    args.add_argument("--problems", type=Path, required=True, help="output table")
-    args.add_argument("--corpus", type=Path, required=True, help="output table")
+    args.add_argument("--problems", type=Output, required=True, help="output table")
+    args.add_argument("--corpus", type=Output, required=True, help="output table")
     return args.parse_args(argv)
 
 

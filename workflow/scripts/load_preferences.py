@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from goodhart.artifacts import write_json, write_table
-from goodhart.commandline import parser, run
+from goodhart.commandline import Output, Source, parser, run
 from goodhart.pairing import COLUMNS, FORMS, columns_of
 from goodhart.tables import PREFERENCES
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser(__doc__)
-    args.add_argument("--source", required=True, help="file or dataset[:split]")
+    args.add_argument("--source", type=Source, required=True, help="file or dataset[:split]")
     args.add_argument("--name", help="configuration of a hub dataset")
     args.add_argument("--revision", help="branch, tag or commit of a hub dataset; default: main")
     args.add_argument("--form", choices=sorted(FORMS), required=True)
@@ -39,8 +39,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--pairs", type=int, help="at most so many, drawn by the seed; default: all")
     args.add_argument("--seed", type=int, required=True)
     args.add_argument("--policy", type=Path, required=True, help="model folder whose tokeniser counts tokens")
-    args.add_argument("--output", type=Path, required=True)
-    args.add_argument("--coverage", type=Path, required=True)
+    args.add_argument("--output", type=Output, required=True)
+    args.add_argument("--coverage", type=Output, required=True)
     return args.parse_args(argv)
 
 

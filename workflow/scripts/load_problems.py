@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from goodhart.artifacts import write_json, write_table
-from goodhart.commandline import parser, run
+from goodhart.commandline import Output, Source, parser, run
 from goodhart.errors import InputError
 from goodhart.tables import PROBLEMS
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser(__doc__)
-    args.add_argument("--online", required=True, help="file or dataset[:split] of the problems of the online stage")
-    args.add_argument("--evaluation", required=True, help="file or dataset[:split] of the problems of the true reward")
+    args.add_argument(
+        "--online", type=Source, required=True, help="file or dataset[:split] of the problems of the online stage"
+    )
+    args.add_argument(
+        "--evaluation", type=Source, required=True, help="file or dataset[:split] of the problems of the true reward"
+    )
     args.add_argument("--name", help="configuration of a hub dataset, as 'main' of openai/gsm8k")
     args.add_argument("--revision", help="branch, tag or commit of a hub dataset; default: main")
     args.add_argument("--prompt-column", required=True)
@@ -29,8 +32,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--online-problems", type=int, help="at most so many, drawn by the seed; default: all")
     args.add_argument("--evaluation-problems", type=int, help="at most so many, drawn by the seed; default: all")
     args.add_argument("--seed", type=int, required=True)
-    args.add_argument("--output", type=Path, required=True)
-    args.add_argument("--record", type=Path, required=True, help="problems.json: what the problems are")
+    args.add_argument("--output", type=Output, required=True)
+    args.add_argument("--record", type=Output, required=True, help="problems.json: what the problems are")
     return args.parse_args(argv)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from goodhart.artifacts import publish, read_json, write_json
-from goodhart.commandline import ENGINES, PRECISIONS, parser, run
+from goodhart.commandline import ENGINES, PRECISIONS, Output, parser, run
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -33,8 +33,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--engine", choices=ENGINES, required=True, help="auto: continuous on a GPU, loop on a CPU")
     args.add_argument("--prompt-tokens", type=int, required=True, help="tokens of the longest prompt")
     args.add_argument("--prompts-per-step", type=int, required=True, help="responses of an online update")
-    args.add_argument("--json", type=Path, required=True)
-    args.add_argument("--markdown", type=Path, required=True)
+    args.add_argument("--json", type=Output, required=True)
+    args.add_argument("--markdown", type=Output, required=True)
     return args.parse_args(argv)
 
 

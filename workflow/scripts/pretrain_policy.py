@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from goodhart.artifacts import publish, read_table, write_json
-from goodhart.commandline import add_checkpoints, parser, run, use_threads
+from goodhart.commandline import Output, add_checkpoints, parser, run, use_threads
+from goodhart.provenance import origin
 from goodhart.tables import CORPUS
 
 
@@ -30,7 +31,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--learning-rate", type=float, required=True)
     args.add_argument("--seed", type=int, required=True)
     args.add_argument("--threads", type=int, required=True)
-    args.add_argument("--output", type=Path, required=True, help="model folder")
+    args.add_argument("--output", type=Output, required=True, help="model folder")
     add_checkpoints(args)
     return args.parse_args(argv)
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from goodhart.artifacts import check_safetensors, read_json, read_table, write_table
-from goodhart.commandline import PRECISIONS, add_sampling, parser, run, use_threads
+from goodhart.commandline import PRECISIONS, Output, add_sampling, parser, run, use_threads
 from goodhart.manifest import check_adapters
 from goodhart.records import PROBE
 from goodhart.tables import BASELINE, LOGPROBS, PREFERENCES, PROBLEMS
@@ -44,7 +44,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_sampling(args)
     args.add_argument("--evaluation-seed", type=int, required=True, help="the same for every policy of the study")
     args.add_argument("--threads", type=int, required=True)
-    args.add_argument("--output", type=Path, required=True)
+    args.add_argument("--output", type=Output, required=True)
     return args.parse_args(argv)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from goodhart.admission import CLASSES, PROMPTS, admit
 from goodhart.artifacts import publish, write_json
-from goodhart.commandline import parser, run
+from goodhart.commandline import Output, Source, parser, run
 from goodhart.errors import InputError
 from goodhart.hub import MODEL_FILES, OTHER_FILES, SMALL_FILES, snapshot
 from goodhart.manifest import describe_model
@@ -24,11 +24,13 @@ from goodhart.manifest import describe_model
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser(__doc__)
-    args.add_argument("--model", required=True, help="local folder, .gguf file, package:file.gguf, or hub id")
+    args.add_argument(
+        "--model", type=Source, required=True, help="local folder, .gguf file, package:file.gguf, or hub id"
+    )
     args.add_argument("--revision", help="branch, tag or commit of a hub id; default: main")
     args.add_argument("--class", dest="role", choices=CLASSES, required=True, help="what the model is to serve as")
     args.add_argument("--prompts", choices=PROMPTS, required=True, help="chat: with the model's own chat template")
-    args.add_argument("--output", type=Path, required=True, help="model folder of the study")
+    args.add_argument("--output", type=Output, required=True, help="model folder of the study")
     return args.parse_args(argv)
 
 

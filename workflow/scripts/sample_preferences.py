@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from goodhart.artifacts import read_table, write_json, write_table
-from goodhart.commandline import PRECISIONS, add_sampling, parser, run, use_threads
+from goodhart.commandline import PRECISIONS, Output, add_sampling, parser, run, use_threads
 from goodhart.tables import PREFERENCES, PROBLEMS
 from goodhart.verifiers import verifier
 
@@ -31,8 +31,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_sampling(args)
     args.add_argument("--seed", type=int, required=True)
     args.add_argument("--threads", type=int, required=True)
-    args.add_argument("--output", type=Path, required=True)
-    args.add_argument("--coverage", type=Path, required=True)
+    args.add_argument("--output", type=Output, required=True)
+    args.add_argument("--coverage", type=Output, required=True)
     return args.parse_args(argv)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from goodhart.artifacts import read_table, write_table
-from goodhart.commandline import PRECISIONS, add_sampling, parser, run, use_threads
+from goodhart.commandline import PRECISIONS, Output, add_sampling, parser, run, use_threads
 from goodhart.tables import PROBLEMS, RESPONSES
 from goodhart.verifiers import verifier
 
@@ -26,7 +26,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_sampling(args)
     args.add_argument("--seed", type=int, required=True)
     args.add_argument("--threads", type=int, required=True)
-    args.add_argument("--output", type=Path, required=True)
+    args.add_argument("--output", type=Output, required=True)
     return args.parse_args(argv)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from goodhart.artifacts import read_json, read_table, write_table
-from goodhart.commandline import PRECISIONS, parser, run, use_threads
+from goodhart.commandline import PRECISIONS, Output, parser, run, use_threads
 from goodhart.errors import InputError
 from goodhart.tables import LOGPROBS, PREFERENCES
 
@@ -24,7 +24,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--precision", choices=PRECISIONS, required=True)
     args.add_argument("--derived", type=Path, required=True, help="derived/offline.json: length and batch")
     args.add_argument("--threads", type=int, required=True)
-    args.add_argument("--output", type=Path, required=True)
+    args.add_argument("--output", type=Output, required=True)
     return args.parse_args(argv)
 
 

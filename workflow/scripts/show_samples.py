@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from goodhart.artifacts import publish, read_table
-from goodhart.commandline import parser, run
+from goodhart.commandline import Output, parser, run
 from goodhart.errors import InputError
 from goodhart.pages import page
 from goodhart.records import SAMPLES
@@ -30,7 +30,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--samples", type=Path, nargs="+", required=True, help="samples.parquet of one or more runs")
     args.add_argument("--examples", type=int, required=True, help="at most so many of each kind and run")
     args.add_argument("--seed", type=int, required=True, help="of the random examples")
-    args.add_argument("--output", type=Path, required=True)
+    args.add_argument("--output", type=Output, required=True)
     return args.parse_args(argv)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from goodhart.artifacts import publish, read_table, write_json
-from goodhart.commandline import parser, run
+from goodhart.commandline import Output, parser, run
 from goodhart.summaries import RUNS
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser(__doc__)
     args.add_argument("--runs", type=Path, required=True)
-    args.add_argument("--csv", type=Path, required=True)
-    args.add_argument("--markdown", type=Path, required=True)
-    args.add_argument("--latex", type=Path, required=True)
-    args.add_argument("--trends", type=Path, required=True)
+    args.add_argument("--csv", type=Output, required=True)
+    args.add_argument("--markdown", type=Output, required=True)
+    args.add_argument("--latex", type=Output, required=True)
+    args.add_argument("--trends", type=Output, required=True)
     return args.parse_args(argv)
 
 

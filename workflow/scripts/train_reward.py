@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from goodhart.artifacts import publish, read_json, read_table, write_json
-from goodhart.commandline import PRECISIONS, add_checkpoints, parser, run, use_threads
+from goodhart.commandline import PRECISIONS, Output, add_checkpoints, parser, run, use_threads
 from goodhart.errors import InputError
 from goodhart.manifest import record_base
+from goodhart.provenance import origin
 from goodhart.tables import PREFERENCES
 
 
@@ -31,8 +32,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--epochs", type=int, required=True)
     args.add_argument("--seed", type=int, required=True, help="seed of the ensemble; the member's own follows from it")
     args.add_argument("--threads", type=int, required=True)
-    args.add_argument("--output", type=Path, required=True, help="adapter folder")
-    args.add_argument("--metrics", type=Path, required=True)
+    args.add_argument("--output", type=Output, required=True, help="adapter folder")
+    args.add_argument("--metrics", type=Output, required=True)
     add_checkpoints(args)
     return args.parse_args(argv)
 

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from goodhart.artifacts import publish, read_json, read_table, write_json
-from goodhart.commandline import parser, run
+from goodhart.commandline import Output, parser, run
 from goodhart.summaries import GAPS, OVEROPTIMISATION, RUNS, read_fits
 from goodhart.tables import PROBLEMS
 
@@ -32,9 +32,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--coverage", type=Path, required=True)
     args.add_argument("--problems", type=Path, required=True)
     args.add_argument("--evaluation-seed", type=int, required=True, help="of the evaluation responses, to be stated")
-    args.add_argument("--findings", type=Path, required=True, help="page to write")
-    args.add_argument("--checklist", type=Path, required=True, help="page to write")
-    args.add_argument("--items", type=Path, required=True, help="the checklist as JSON")
+    args.add_argument("--findings", type=Output, required=True, help="page to write")
+    args.add_argument("--checklist", type=Output, required=True, help="page to write")
+    args.add_argument("--items", type=Output, required=True, help="the checklist as JSON")
     return args.parse_args(argv)
 
 

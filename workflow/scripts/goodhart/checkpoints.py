@@ -86,7 +86,7 @@ class Checkpoints:
         """Whether it is time for another one; the first process decides for all."""
         return processes.agree(time.monotonic() - self._last >= self.minutes * 60)
 
-    def save(self, step: int, write: Callable[[Path], None], **notes: Any) -> None:
+    def save(self, step: int, write: Callable[[Path], None], notes: Mapping[str, Any] | None = None) -> None:
         """Keep what `write` puts into the folder it is given as the state after `step`, and drop older ones but one.
 
         A signal waits until it is done. In a job of several processes, all must call this.
@@ -100,7 +100,7 @@ class Checkpoints:
                     path.relative_to(temporary).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}
                     for path in files
                 }
-                write_json(temporary / RECORD, {"step": step, "notes": notes, "files": sizes})
+                write_json(temporary / RECORD, {"step": step, "notes": dict(notes or {}), "files": sizes})
             self.step, self._last = step, time.monotonic()
             if processes.rank() == 0:
                 for folder in sorted(self.folder.glob("step-*"))[:-KEPT]:
@@ -110,8 +110,8 @@ class Checkpoints:
     def keeping(self, state: Callable[[], tuple[int, dict[str, Any]]]) -> Iterator[Callable[[], None]]:
         """For a loop of our own: yields what it calls after each step, which saves `state()` when that is due.
 
-        `state` returns the steps done and what torch can save. A signal ends the loop in mid-step, after which the state
-        is saved as the last whole step left it; so in a job of one process, as several might stop at different steps.
+        `state` returns the steps done and what torch can save. A signal ends the loop in mid-step, and the state is
+        saved as the last whole step left it; in a job of one process only, as several might stop at different steps.
         """
         import torch
 

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import TypeVar
 
 from goodhart import processes
@@ -17,6 +17,18 @@ from goodhart.interruption import Stopped
 T = TypeVar("T")
 ENGINES = ("auto", "loop", "continuous", "vllm")  # of sampling; auto is continuous on a GPU and the loop on a CPU
 PRECISIONS = ("float32", "bfloat16", "nf4")  # of base weights; nf4 is QLoRA
+
+
+class Output(PosixPath):
+    """The type of a flag that names what a script writes; a plain `Path` is what it reads (`provenance.origin`)."""
+
+
+class Source(str):
+    """The type of a flag that names a file or folder of this machine, or else something elsewhere."""
+
+
+class Labelled(str):
+    """The type of a flag that reads NAME=FILE."""
 
 
 def run(main: Callable[[], None]) -> None:

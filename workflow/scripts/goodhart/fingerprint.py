@@ -18,7 +18,7 @@ def fingerprint(script: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(_reachable(script, root)):
         digest.update(path.relative_to(root).as_posix().encode())
-        digest.update(_normalised(path).encode())
+        digest.update(_read(path)[1].encode())
     return digest.hexdigest()[:16]
 
 
@@ -29,25 +29,8 @@ def _reachable(script: Path, root: Path) -> set[Path]:
         path = waiting.pop()
         if path not in seen:
             seen.add(path)
-            waiting += [module for name in _imported(path) if (module := _module(root, name)) is not None]
+            waiting += [module for name in _read(path)[0] if (module := _module(root, name)) is not None]
     return seen
-
-
-@cache
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text())
-
-
-@cache
-def _imported(path: Path) -> tuple[str, ...]:
-    """Dotted names a file may import: `from a.b import c` may mean the module a.b or the module a.b.c."""
-    names: list[str] = []
-    for node in ast.walk(_tree(path)):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return tuple(names)
 
 
 def _module(root: Path, name: str) -> Path | None:
@@ -56,9 +39,18 @@ def _module(root: Path, name: str) -> Path | None:
 
 
 @cache
-def _normalised(path: Path) -> str:
+def _read(path: Path) -> tuple[tuple[str, ...], str]:
+    """Dotted names a file may import, and its syntax tree as text, without docstrings.
+
+    `from a.b import c` may mean the module a.b or the module a.b.c.
+    """
+    names: list[str] = []
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         body = getattr(node, "body", None)
         if (
             isinstance(body, list)
@@ -67,4 +59,4 @@ def _normalised(path: Path) -> str:
             and isinstance(body[0].value, ast.Constant)
         ):
             node.body = body[1:] or [ast.Pass()]  # type: ignore[attr-defined]
-    return ast.dump(tree)
+    return tuple(names), ast.dump(tree)

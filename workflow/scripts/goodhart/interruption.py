@@ -30,14 +30,14 @@ _waiting: int | None = None
 @contextmanager
 def stoppable() -> Iterator[None]:
     """SIGTERM and SIGINT raise `Stopped` in here; the first one only, for what follows it is the saving."""
-    global _waiting
+    global _depth, _waiting
     before = {number: signal.signal(number, _arrive) for number in SIGNALS}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        _waiting = None
+        _depth, _waiting = 0, None
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from typing import Any
 from goodhart.artifacts import check_safetensors, read_json, write_json
 from goodhart.errors import InputError
 
+TOKENIZER = ("tokenizer*", "vocab*", "merges*", "special_tokens_map.json", "added_tokens.json", "*.model")
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")  # "all attention projection matrices", section 4.1
 
 
@@ -68,6 +69,17 @@ def sha256(*files: Path) -> str:
     return digest.hexdigest()
 
 
+def asked(folder: Path, prompts: str | None) -> dict[str, str | None]:
+    """How a local model is asked: sha256 of its `tokenizer` files, and of its chat `template` if that is used."""
+    files = sorted({file for pattern in TOKENIZER for file in folder.glob(pattern) if file.is_file()})
+    template = None
+    if prompts == "chat":
+        alone, config = folder / "chat_template.jinja", folder / "tokenizer_config.json"
+        text = alone.read_text() if alone.is_file() else json.dumps(read_json(config).get("chat_template"))
+        template = hashlib.sha256(text.encode()).hexdigest()
+    return {"tokenizer": sha256(*files), "template": template}
+
+
 def describe_shapes(hidden_size: int, shapes: dict[str, list[int]], where: str) -> dict[str, Any]:
     """The sizes of `describe_model` from weight shapes by name; a linear weight is stored as (out, in)."""
     projections = [
@@ -97,13 +109,13 @@ def identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
 def record_base(adapter: Path, model: Path) -> None:
     """Write beside an adapter's weights which base they were trained on, that of the model folder `model`.
 
-    PEFT is told the name and commit of a base of the hub too: it was loaded from a folder of this machine's cache.
+    PEFT is told the name and commit of a base of the hub, in place of the folder it was loaded from; of another base it
+    is told nothing, since where that lies is no part of a result.
     """
     base = identity(read_json(model / "manifest.json", ["model", "revision"]))
-    if base["revision"] is not None:
-        config = read_json(adapter / "adapter_config.json")
-        named = {"base_model_name_or_path": base["model"], "revision": base["revision"]}
-        write_json(adapter / "adapter_config.json", {**config, **named})
+    config = read_json(adapter / "adapter_config.json")
+    named = {"base_model_name_or_path": base["model"], "revision": base["revision"]}
+    write_json(adapter / "adapter_config.json", {**config, **named})
     write_json(adapter / "manifest.json", base)
 
 

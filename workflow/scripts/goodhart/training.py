@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
@@ -48,7 +46,7 @@ class Resumable(Trainer):
                 self.train(resume_from_checkpoint=str(newest.folder / "checkpoint") if newest else None)
         except Stopped:
             if processes.count() == 1 and self.state.global_step > checkpoints.step:
-                _set_random_states(self.random_states)
+                _set_random_states(*self.random_states)
                 self._save_checkpoint(self.model, None)
             raise
 
@@ -62,9 +60,12 @@ class Resumable(Trainer):
             for name, content in (pair for pairs in processes.gather(states) for pair in pairs):
                 (saved / name).write_bytes(content)  # each process has its own, and the first one's folder is kept
 
-        self.checkpoints.save(
-            self.state.global_step, write, micro_batch=self.args.per_device_train_batch_size, tokens=self._total_train_tokens
-        )
+        notes = {"micro_batch": self.args.per_device_train_batch_size, "tokens": self._tokens()}
+        self.checkpoints.save(self.state.global_step, write, notes)
+
+    def _tokens(self) -> int:
+        """Tokens seen, as of the last whole step."""
+        return int(self.state.log_history[-1]["num_tokens"])
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> torch.utils.data.Sampler:
         sampler = super()._get_train_sampler(train_dataset)
@@ -108,16 +109,15 @@ class _Keeper(TrainerCallback):
         release()
 
 
-def _random_states() -> tuple[Any, ...]:
-    gpu = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return random.getstate(), np.random.get_state(), torch.get_rng_state(), gpu
+def _random_states() -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """torch's, which dropout draws from; nothing else that is random happens in a step."""
+    return torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
 
 
-def _set_random_states(states: tuple[Any, ...]) -> None:
-    random.setstate(states[0])
-    np.random.set_state(states[1])
-    torch.set_rng_state(states[2])
-    torch.cuda.set_rng_state_all(states[3])
+def _set_random_states(cpu: torch.Tensor, gpus: list[torch.Tensor]) -> None:
+    torch.set_rng_state(cpu)
+    torch.cuda.set_rng_state_all(gpus)
+
 
 def arguments(
     derived: Mapping[str, Any], precision: str, rows: int, epochs: int, seed: int, folder: Path, micro_batch: int
@@ -181,9 +181,9 @@ def train(
 ) -> tuple[PeftModel, dict[str, Any]]:
     """Train what `build` makes of the trainer's arguments, in batches that fit into memory.
 
-    It goes on from the newest checkpoint, also where memory ran out: model and trainer are then built anew with half the
-    batch and twice the accumulation. The last update of a pass, where it is of fewer rows, then weighs its parts alike
-    rather than its rows.
+    It goes on from the newest checkpoint, also where memory ran out: model and trainer are then built anew with half
+    the batch and twice the accumulation. The last update of a pass, where it is of fewer rows, then weighs its parts
+    alike rather than its rows.
 
     Returns:
         the trained model, and the record of it: `micro_batch`, `accumulation` and the logged `history`.
