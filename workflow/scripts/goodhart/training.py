@@ -54,8 +54,7 @@ class Resumable(Trainer):
         def write(folder: Path) -> None:
             self.args.output_dir = str(folder)
             super(Resumable, self)._save_checkpoint(model, trial)
-            (saved,) = folder.iterdir()
-            saved = saved.rename(folder / "checkpoint")
+            saved = (folder / f"checkpoint-{self.state.global_step}").rename(folder / "checkpoint")
             states = [(path.name, path.read_bytes()) for path in saved.glob("rng_state*")]
             for name, content in (pair for pairs in processes.gather(states) for pair in pairs):
                 (saved / name).write_bytes(content)  # each process has its own, and the first one's folder is kept
@@ -226,4 +225,4 @@ def fit(trainer: Resumable, checkpoints: Checkpoints, newest: Checkpoint | None 
 
 def _entry(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:
     last = steps[-1]
-    return {k: float(last[k] if k in LATEST else sum(row[k] for row in steps) / len(steps)) for k in last}
+    return {k: float(last[k] if k in LATEST else sum(row[k] for row in steps) / len(steps)) for k in sorted(last)}
