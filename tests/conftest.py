@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 
@@ -20,5 +21,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Study:
     study = Study(tmp_path_factory.mktemp("study"))
     write_sources(study / "source")
     for name in CHAIN:
+        start = time.monotonic()
         study.run(name, study.root)
+        study.seconds[name] = time.monotonic() - start
     return study

@@ -176,6 +176,7 @@ class Study:
 
     def __init__(self, root: Path, changes: Mapping[str, str] | None = None) -> None:
         self.root, self.changes = root, changes or {}
+        self.seconds: dict[str, float] = {}  # that each step took
 
     def __truediv__(self, path: str) -> Path:
         return self.root / path

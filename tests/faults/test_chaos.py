@@ -1,0 +1,48 @@
+"""Fifty kills at random moments of the tiny study, seeded: every result has the bytes of the study nobody disturbed."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+from collections import Counter
+from pathlib import Path
+
+from stopping import results, run_apart
+
+from tiny_study import CHAIN, Study, write_sources
+
+KILLS = 50
+OFTEN = {"--checkpoint-minutes 5": "--checkpoint-minutes 0.005"}
+
+
+def test_fifty_random_kills_change_no_byte(tiny: Study, tmp_path: Path) -> None:
+    """Steps are hit in proportion to the time they take, each time at a random moment of what is left of them."""
+    draw = random.Random(0)
+    hits = Counter(draw.choices(list(tiny.seconds), list(tiny.seconds.values()), k=KILLS))
+    write_sources(tmp_path / "source")
+    study = Study(tmp_path, OFTEN)
+    whole = results(tiny.root)
+    resumed = 0
+    for step in CHAIN:
+        before = results(tmp_path)
+        left = hits[step]
+        while left:
+            soon = draw.random() * tiny.seconds[step] / hits[step]  # or it would be done before the last kill
+            code, log = run_apart(study, step, tmp_path, after=soon)
+            found = results(tmp_path)
+            assert {name: whole.get(name) for name in found} == found, f"{step} was killed and left half a result"
+            resumed += "going on after step" in log
+            if code == -signal.SIGKILL:
+                left -= 1
+                continue
+            assert code == 0, log
+            for name in found.keys() - before.keys():  # it was faster than the kill: once more
+                (tmp_path / name).unlink()
+        code, log = run_apart(study, step, tmp_path)
+        assert code == 0, log
+        resumed += "going on after step" in log
+    assert results(tmp_path) == whole
+    assert not list(tmp_path.rglob("*.tmp")), "what a killed writer left is removed by the next one"
+    assert resumed > KILLS / 4
+    shutil.rmtree(tmp_path)

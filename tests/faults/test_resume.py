@@ -1,0 +1,264 @@
+"""Training that is stopped goes on to the very bytes of training that is not, wherever it was stopped."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from stopping import Plan, at_call, results, run_apart, send
+from transformers import Trainer
+
+from goodhart import adaptation, checkpoints, interruption, pretraining, probes, training
+from tiny_study import Study
+
+TERM, KILL, INT = map(send, (signal.SIGTERM, signal.SIGKILL, signal.SIGINT))
+SHORT = {"--steps 700": "--steps 40"}  # of pretraining
+PRETRAIN, REWARD, OFFLINE = "pretrain_policy", "train_reward/1", "train_offline/p80/seed-1"
+ONLINE = "adapt_online/p80/kl-p20/seed-1"
+
+# What happens to a step, and the steps that its rerun must not have to do again; SIGKILL comes without warning, so that
+# only what is saved counts, which is everything where a checkpoint follows every step.
+POINTS: list[tuple[str, str, Plan, int, int]] = [
+    ("in mid-step", PRETRAIN, at_call(pretraining, "_collate", 7, TERM), 5, 6),
+    ("in mid-step", PRETRAIN, at_call(pretraining, "_collate", 7, KILL), 0, 6),
+    ("in the update", PRETRAIN, at_call(torch.optim.AdamW, "step", 20, TERM), 5, 20),
+    ("in mid-checkpoint", PRETRAIN, at_call(checkpoints, "write_json", 30, KILL), 0, 29),
+    *(
+        point
+        for step in (REWARD, OFFLINE)
+        for point in (
+            ("in mid-step", step, at_call(Trainer, "training_step", 3, TERM), 5, 2),
+            ("in mid-step", step, at_call(Trainer, "training_step", 4, KILL), 0, 3),
+            ("in the update", step, at_call(torch.optim.AdamW, "step", 2, INT), 5, 2),
+            ("in mid-checkpoint", step, at_call(checkpoints, "write_json", 3, KILL), 0, 2),
+            ("in mid-checkpoint", step, at_call(checkpoints, "write_json", 2, TERM), 0, 2),
+        )
+    ),
+    ("while sampling", ONLINE, at_call(adaptation, "sample", 2, TERM), 5, 1),
+    ("in mid-step", ONLINE, at_call(adaptation, "online_loss", 2, KILL), 0, 1),
+    ("in the update", ONLINE, at_call(torch.optim.AdamW, "step", 3, TERM), 5, 3),
+    ("in an evaluation", ONLINE, at_call(probes, "prompt_entropy", 2, INT), 5, 2),
+    ("in mid-checkpoint", ONLINE, at_call(checkpoints, "write_json", 3, KILL), 0, 1),
+]
+
+
+def often(minutes: float) -> dict[str, str]:
+    return SHORT | {"--checkpoint-minutes 5": f"--checkpoint-minutes {minutes}"}
+
+
+@pytest.fixture(scope="module")
+def whole(tiny: Study, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, bytes]]:
+    """The results of a step that nothing interrupts."""
+    known: dict[str, dict[str, bytes]] = {}
+
+    def run(step: str) -> dict[str, bytes]:
+        if step not in known:
+            folder = tmp_path_factory.mktemp("whole")
+            code, stderr = run_apart(tiny, step, folder, changes=often(5))
+            assert code == 0, stderr
+            known[step] = results(folder)
+        return known[step]
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("step", "fault", "minutes", "kept"),
+    [pytest.param(*rest, id=f"{i}-{rest[0].partition('/')[0]}-{what}") for i, (what, *rest) in enumerate(POINTS)],
+)
+def test_a_stopped_run_ends_with_the_bytes_of_one_that_was_not(
+    tiny: Study,
+    tmp_path: Path,
+    whole: Callable[[str], dict[str, bytes]],
+    step: str,
+    fault: Plan,
+    minutes: float,
+    kept: int,
+) -> None:
+    code, first = run_apart(tiny, step, tmp_path, fault, changes=often(minutes))
+    assert code in (128 + signal.SIGTERM, 128 + signal.SIGINT, -signal.SIGKILL), first
+    assert results(tmp_path) == {}
+    if code > 0:
+        name = signal.Signals(code - 128).name
+        assert f"{step.partition('/')[0]}.py: stopped by {name}; a rerun goes on from here" in first
+    code, second = run_apart(tiny, step, tmp_path, changes=often(minutes))
+    assert code == 0, second
+    assert f"going on after step {kept}, from {tmp_path}" in second
+    assert results(tmp_path) == whole(step)
+    assert not list(tmp_path.rglob("step-*")), "checkpoints go after success"
+
+
+def test_a_run_stopped_again_and_again_ends_with_the_same_bytes(
+    tiny: Study, tmp_path: Path, whole: Callable[[str], dict[str, bytes]]
+) -> None:
+    for kept in range(1, 4):
+        code, _ = run_apart(tiny, OFFLINE, tmp_path, at_call(Trainer, "training_step", 2, TERM), changes=often(5))
+        assert code == 128 + signal.SIGTERM
+        (newest, *_) = sorted(tmp_path.rglob("step-*"), reverse=True)
+        assert newest.name == f"step-{kept:08d}"
+    assert run_apart(tiny, OFFLINE, tmp_path, changes=often(5))[0] == 0
+    assert results(tmp_path) == whole(OFFLINE)
+
+
+def stopped(tiny: Study, folder: Path, step: str = OFFLINE) -> list[Path]:
+    """The checkpoints of a run that was killed in its fifth step, the newest first."""
+    run_apart(tiny, step, folder, at_call(Trainer, "training_step", 5, KILL), changes=often(0))
+    found = sorted((path for path in folder.rglob("step-*") if path.is_dir()), reverse=True)
+    assert [path.name for path in found] == ["step-00000004", "step-00000003"]
+    return found
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 16
+    path.write_bytes(content)
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "flipped bit in the weights": lambda folder: flip(folder / "checkpoint/adapter_model.safetensors"),
+    "flipped bit in the optimiser": lambda folder: flip(folder / "checkpoint/optimizer.pt"),
+    "half a file": lambda folder: (folder / "checkpoint/rng_state.pth").write_bytes(b""),
+    "missing file": lambda folder: (folder / "checkpoint/scheduler.pt").unlink(),
+    "half a record": lambda folder: (folder / "checkpoint.json").write_text('{"step": 4, "no'),
+    "no record": lambda folder: (folder / "checkpoint.json").unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+    tiny: Study, tmp_path: Path, whole: Callable[[str], dict[str, bytes]], damage: str
+) -> None:
+    newest, _ = stopped(tiny, tmp_path)
+    DAMAGES[damage](newest)
+    code, stderr = run_apart(tiny, OFFLINE, tmp_path, changes=often(0))
+    assert code == 0, stderr
+    assert str(newest) in stderr
+    assert "It is passed over." in stderr
+    assert "going on after step 3" in stderr
+    assert results(tmp_path) == whole(OFFLINE)
+
+
+def test_without_a_valid_checkpoint_it_starts_over(
+    tiny: Study, tmp_path: Path, whole: Callable[[str], dict[str, bytes]]
+) -> None:
+    for folder in stopped(tiny, tmp_path):
+        flip(folder / "checkpoint/optimizer.pt")
+    code, stderr = run_apart(tiny, OFFLINE, tmp_path, changes=often(0))
+    assert code == 0
+    assert stderr.count("It is passed over.") == 2
+    assert "going on" not in stderr
+    assert results(tmp_path) == whole(OFFLINE)
+
+
+@pytest.mark.parametrize("change", ["other flag", "other input"])
+def test_a_checkpoint_of_another_run_is_not_continued(tiny: Study, tmp_path: Path, change: str) -> None:
+    """Another epoch count, or another beta file of the same name: the run starts from the beginning, and says so."""
+    stopped(tiny, tmp_path / "out")
+    study, changes = tiny, often(0)
+    if change == "other flag":
+        changes = changes | {"--epochs 1 --seed 1": "--epochs 2 --seed 1"}
+    else:
+        study = Study(tmp_path / "copy")
+        shutil.copytree(tiny.root, study.root)
+        beta = json.loads((study / "beta/p80.json").read_text())
+        beta.pop("sha256", None)
+        (study / "beta/p80.json").write_text(json.dumps({**beta, "beta": 9.0}))
+    code, stderr = run_apart(study, OFFLINE, tmp_path / "out", changes=changes)
+    assert code == 0, stderr
+    assert "is of another configuration, data or code; starting from the beginning" in stderr
+    assert run_apart(study, OFFLINE, tmp_path / "whole", changes=changes)[0] == 0
+    assert results(tmp_path / "out") == results(tmp_path / "whole")
+
+
+def test_rows_grouped_by_length_come_in_the_same_order_after_a_stop(tiny: Study, tmp_path: Path) -> None:
+    """As for a large model: grouped rows, recomputed activations, two passes, stopped in the second one."""
+
+    def large(monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(training, "LARGE", 0)
+
+    def large_and_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+        large(monkeypatch)
+        at_call(Trainer, "training_step", 8, TERM)(monkeypatch)
+
+    two = often(5) | {"--epochs 1 --seed 0": "--epochs 2 --seed 0"}
+    assert run_apart(tiny, REWARD, tmp_path / "whole", large, changes=two)[0] == 0
+    assert run_apart(tiny, REWARD, tmp_path / "out", large_and_stopped, changes=two)[0] == 128 + signal.SIGTERM
+    code, stderr = run_apart(tiny, REWARD, tmp_path / "out", large, changes=two)
+    assert (code, "going on after step 7" in stderr) == (0, True), stderr
+    assert results(tmp_path / "out") == results(tmp_path / "whole")
+    history = json.loads((tmp_path / "out/reward/member-1/metrics.json").read_text())["history"]
+    assert history[-1]["epoch"] == 2.0
+
+
+def test_a_batch_halved_before_the_stop_stays_halved(tiny: Study, tmp_path: Path) -> None:
+    """Memory runs out for more than 8 rows: what was trained is kept, and neither the rerun nor its record forget."""
+    seen = tmp_path / "seen"
+
+    def small(monkeypatch: pytest.MonkeyPatch) -> None:
+        step = Trainer.training_step
+
+        def full(self: Trainer, model: torch.nn.Module, inputs: dict[str, torch.Tensor], *args: object) -> torch.Tensor:
+            if len(inputs["input_ids"]) > 16:  # two rows a pair
+                raise RuntimeError("CUDA out of memory")
+            with seen.open("a") as log:
+                log.write(f"{self.state.global_step}\n")
+            return step(self, model, inputs, *args)
+
+        monkeypatch.setattr(Trainer, "training_step", full)
+
+    def small_and_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+        small(monkeypatch)
+        at_call(Trainer, "training_step", 6, TERM)(monkeypatch)
+
+    assert run_apart(tiny, OFFLINE, tmp_path / "whole", small, changes=often(5))[0] == 0
+    whole = seen.read_text()
+    seen.unlink()
+    assert run_apart(tiny, OFFLINE, tmp_path / "out", small_and_stopped, changes=often(5))[0] == 128 + signal.SIGTERM
+    code, stderr = run_apart(tiny, OFFLINE, tmp_path / "out", small, changes=often(5))
+    assert code == 0, stderr
+    assert "do not fit into memory" not in stderr
+    assert results(tmp_path / "out") == results(tmp_path / "whole")
+    assert len(seen.read_text().split()) - len(whole.split()) <= 2, "only the interrupted step was done again"
+
+
+def test_memory_that_runs_out_late_costs_the_interrupted_step_only(tiny: Study, tmp_path: Path) -> None:
+    def late(monkeypatch: pytest.MonkeyPatch) -> None:
+        def full() -> None:
+            raise RuntimeError("CUDA out of memory")
+
+        at_call(Trainer, "training_step", 4, full)(monkeypatch)
+
+    code, stderr = run_apart(tiny, OFFLINE, tmp_path, late, changes=often(0))
+    assert code == 0, stderr
+    assert "16 rows do not fit into memory, going on with 8" in stderr
+    assert "going on after step 3" in stderr
+
+
+def test_signals_wait_for_the_end_of_a_held_section() -> None:
+    done = []
+
+    def update() -> None:
+        with interruption.stoppable():
+            with interruption.held():
+                TERM()
+                done.append("update")
+                with interruption.held():
+                    done.append("record")
+            done.append("never")
+
+    with pytest.raises(interruption.Stopped, match="SIGTERM") as caught:
+        update()
+    assert done == ["update", "record"]
+    assert caught.value.number == signal.SIGTERM
+
+
+def test_signals_have_their_old_meaning_afterwards() -> None:
+    before = [signal.getsignal(number) for number in interruption.SIGNALS]
+    with interruption.stoppable():
+        assert [signal.getsignal(number) for number in interruption.SIGNALS] != before
+    assert [signal.getsignal(number) for number in interruption.SIGNALS] == before
