@@ -182,7 +182,7 @@ def _content(value: Path | str) -> Any:
     """What stands for an input: its hash, with its label if it has one, or the identity of a model folder."""
     if isinstance(value, Labelled):
         label, _, file = value.partition("=")
-        return {label: sha256(_there(Path(file)))}
+        return {label: _content(Path(file))}
     path = _there(Path(value))
     if not path.is_dir():
         return sha256(path)
