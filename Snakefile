@@ -23,6 +23,7 @@ include: "workflow/rules/offline.smk"
 include: "workflow/rules/online.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/provenance.smk"
 
 
 rule all:
@@ -37,6 +38,7 @@ rule all:
         rules.draw_figures.output,
         rules.show_samples.output,
         rules.write_findings.output,
+        rules.write_provenance.output,
 
 
 rule tables:

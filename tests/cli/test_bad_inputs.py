@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import re
 import shlex
 import shutil
@@ -17,7 +16,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
-from goodhart.artifacts import read_table, write_table
+from goodhart.artifacts import read_json, read_table, write_json, write_table
 from goodhart.errors import InputError
 from goodhart.tables import LOGPROBS, PREFERENCES, PROBLEMS
 from tiny_study import STEPS, Study
@@ -162,18 +161,18 @@ def test_pairs_without_the_split_a_script_needs_are_refused(
 )
 def test_an_adapter_of_another_base_is_refused(tiny: Study, tmp_path: Path, script: str, adapter: str) -> None:
     shutil.copytree(tiny / adapter, tmp_path / "adapter")
-    record = json.loads((tmp_path / "adapter/manifest.json").read_text())
-    (tmp_path / "adapter/manifest.json").write_text(json.dumps({**record, "sha256": "of another"}))
+    record = tmp_path / "adapter/manifest.json"
+    write_json(record, {**read_json(record), "sha256": "of another"})
     message = refusal(tiny, FIRST[script], tmp_path / "out", {adapter: tmp_path / "adapter"})
     assert f"{tmp_path / 'adapter'} is an adapter of another base" in message
 
 
 def edited(path: Path, folder: Path, **changes: object) -> Path:
     """A copy of a `derived` file with some values in use replaced."""
-    record = json.loads(path.read_text())
+    record = read_json(path)
     for name, value in changes.items():
         record["values"][name]["value"] = value
-    (folder / path.name).write_text(json.dumps(record))
+    write_json(folder / path.name, record)
     return folder / path.name
 
 

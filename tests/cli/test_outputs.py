@@ -478,9 +478,8 @@ def test_samples_are_shown_in_one_page(tiny: Study, tmp_path: Path) -> None:
     "step", ["train_reward/0", "evaluate_rewards", "train_offline/p20/seed-0", "adapt_online/p20/kl-p20/seed-0"]
 )
 def test_a_base_may_be_quantised(tiny: Study, tmp_path: Path, step: str) -> None:
-    arguments = tiny.arguments(step, tmp_path)
-    arguments[arguments.index("--precision") + 1] = "nf4"
-    main(step.partition("/")[0], arguments)
+    tiny.run("score_reference", tmp_path, precision="nf4")
+    tiny.run(step, tmp_path, {"reference/logprobs.parquet": tmp_path / "reference/logprobs.parquet"}, precision="nf4")
     for path in tmp_path.rglob("metrics.json"):
         assert all(np.isfinite(row["loss"]) for row in json.loads(path.read_text())["history"])
     for path in tmp_path.rglob("adapter_model.safetensors"):

@@ -7,8 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from goodhart.artifacts import read_table
+from goodhart.records import STEPS as UPDATES
 from tiny_study import Study
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
@@ -93,5 +96,7 @@ def test_the_evaluation_seed_decides_no_update(tiny: Study, tmp_path: Path) -> N
     arguments[arguments.index("--evaluation-seed") + 1] = "77"
     arguments[arguments.index("--evaluate-every") + 1] = "1"
     importlib.import_module("adapt_online").main(arguments)
-    for file in ("steps.parquet", "adapter/adapter_model.safetensors"):
-        assert (tmp_path / run / file).read_bytes() == (tiny / f"{run}/{file}").read_bytes()
+    weights = "adapter/adapter_model.safetensors"
+    assert (tmp_path / run / weights).read_bytes() == (tiny / f"{run}/{weights}").read_bytes()
+    updates = [read_table(folder / "steps.parquet", UPDATES) for folder in (tmp_path / run, tiny / run)]
+    pd.testing.assert_frame_equal(*updates, check_exact=True)

@@ -12,6 +12,7 @@ from peft import PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from goodhart import adapters, models
+from goodhart.artifacts import read_json, write_json
 from goodhart.encoding import Batch, collate
 from goodhart.errors import InputError
 from goodhart.logprobs import response_logits, sequence_logprobs
@@ -93,7 +94,7 @@ def test_adapters_share_one_base(tiny: Study, model: PeftModel) -> None:
     base = models.load_policy(tiny / "policy", "float32")
     added = sum(p.numel() for name, p in model.named_parameters() if ".lora_" in name)
     assert model.num_parameters() == base.num_parameters() + added
-    ranks = 4 * sum(sum(shape) for shape in json.loads((tiny / "policy/manifest.json").read_text())["projections"])
+    ranks = 4 * sum(sum(shape) for shape in read_json(tiny / "policy/manifest.json")["projections"])
     assert added == 2 * ranks
 
 
@@ -169,7 +170,7 @@ def test_lora_adapts_every_attention_projection(tiny: Study) -> None:
     adapted = {name.split(".")[-4] for name, _ in model.named_parameters() if ".lora_A." in name}
     assert adapted == {"q_proj", "k_proj", "v_proj", "o_proj"}
     assert model.peft_config["default"].modules_to_save is None
-    projections = json.loads((tiny / "policy/manifest.json").read_text())["projections"]
+    projections = read_json(tiny / "policy/manifest.json")["projections"]
     assert model.get_nb_trainable_parameters()[0] == 4 * sum(map(sum, projections))
 
 
@@ -201,7 +202,7 @@ def test_an_adapter_of_another_base_is_refused(tiny: Study, tmp_path: Path) -> N
     policy = models.load_policy(tiny / "policy", "float32")
     shutil.copytree(tiny / "offline/p20/seed-0/adapter", tmp_path / "adapter")
     record = tmp_path / "adapter/manifest.json"
-    record.write_text(json.dumps({**json.loads(record.read_text()), "sha256": "of another"}))
+    write_json(record, {**read_json(record), "sha256": "of another"})
     with pytest.raises(InputError, match="adapter of another base"):
         adapters.attach_adapter(policy, tmp_path / "adapter", "policy")
     record.unlink()
@@ -215,12 +216,11 @@ def test_an_adapter_of_another_base_is_refused(tiny: Study, tmp_path: Path) -> N
 
 
 def test_a_model_asked_in_two_ways_is_one_model(tiny: Study, tmp_path: Path) -> None:
-    manifest = json.loads((tiny / "policy/manifest.json").read_text())
+    manifest = read_json(tiny / "policy/manifest.json")
     for prompts in ("chat", "plain"):
         (tmp_path / prompts).mkdir()
-        (tmp_path / prompts / "manifest.json").write_text(
-            json.dumps({**manifest, "model": str(tiny / "policy"), "prompts": prompts})
-        )
+        changed = {**manifest, "model": str(tiny / "policy"), "prompts": prompts}
+        write_json(tmp_path / prompts / "manifest.json", changed)
     assert models.same_model(tmp_path / "chat", tmp_path / "plain")
 
 
@@ -249,10 +249,10 @@ def test_a_tokeniser_never_pads_with_its_end(tiny: Study, tmp_path: Path, pad: s
 
 def test_folders_of_one_model_share_it(tiny: Study, tmp_path: Path) -> None:
     """By the place of the weights: two manifests of one model, or one folder; a copy is another model."""
-    manifest = json.loads((tiny / "policy/manifest.json").read_text())
+    manifest = read_json(tiny / "policy/manifest.json")
     for name, model in (("first", "some/model"), ("second", "some/model"), ("other", "other/model")):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "manifest.json").write_text(json.dumps({**manifest, "model": model}))
+        write_json(tmp_path / name / "manifest.json", {**manifest, "model": model})
     shutil.copytree(tiny / "policy", tmp_path / "copy")
     assert models.same_model(tmp_path / "first", tmp_path / "second")
     assert models.same_model(tiny / "policy", tiny / "policy")
@@ -273,8 +273,8 @@ def test_a_model_folder_is_checked_before_it_is_loaded(tiny: Study, tmp_path: Pa
 
 
 def test_a_manifest_may_point_to_weights_elsewhere(tiny: Study, tmp_path: Path) -> None:
-    manifest = json.loads((tiny / "policy/manifest.json").read_text())
-    (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "model": str(tiny / "policy")}))
+    manifest = read_json(tiny / "policy/manifest.json")
+    write_json(tmp_path / "manifest.json", {**manifest, "model": str(tiny / "policy")})
     models.check_model(tmp_path)
     assert models.load_tokenizer(tmp_path).get_vocab() == models.load_tokenizer(tiny / "policy").get_vocab()
     assert torch.equal(

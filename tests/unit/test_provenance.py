@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from goodhart.artifacts import read_json, write_json
 from goodhart.commandline import Labelled, Output, Source
 from goodhart.provenance import digest, model_identity, origin
 from tiny_study import STEPS, Study
@@ -80,9 +81,9 @@ def test_the_template_counts_where_it_is_used(tiny: Study, tmp_path: Path) -> No
             folder = tmp_path / f"{prompts}{len(text)}"
             shutil.copytree(tiny / "policy", folder)
             (folder / "chat_template.jinja").write_text(text)
-            record = json.loads((folder / "manifest.json").read_text())
+            record = read_json(folder / "manifest.json")
             kept = {k: v for k, v in record.items() if k not in ("tokenizer", "template", "files", "sha256")}
-            (folder / "manifest.json").write_text(json.dumps({**kept, "prompts": prompts}))
+            write_json(folder / "manifest.json", {**kept, "prompts": prompts})
             hashes[prompts].add(digest(model_identity(folder)))
     assert (len(hashes["chat"]), len(hashes["plain"])) == (2, 1)
 

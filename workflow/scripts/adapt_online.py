@@ -21,7 +21,7 @@ from typing import Any
 from goodhart.artifacts import check_safetensors, publish, read_json, read_table, write_table
 from goodhart.commandline import PRECISIONS, Output, add_checkpoints, add_sampling, parser, progress, run, use_threads
 from goodhart.manifest import check_adapters, record_base
-from goodhart.provenance import origin
+from goodhart.provenance import check_policy, origin
 from goodhart.records import SAMPLES, STEPS, TRAJECTORY
 from goodhart.tables import PROBLEMS
 from goodhart.verifiers import verifier
@@ -66,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     kl = read_json(args.kl_beta, ["level", "beta"])
     online, reward = (read_json(path, ["inputs", "values"]) for path in (args.derived_online, args.derived_reward))
     training, evaluation = (read_table(args.problems, PROBLEMS, split) for split in ("online", "evaluation"))
+    made = origin(args, __file__)
+    check_policy(args, made)
     verify = verifier(args.verifier)
     use_threads(args.threads)
     import torch
@@ -132,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     def state() -> tuple[int, dict[str, Any]]:
         return loop.done, {"loop": loop.state(), "trajectory": trajectory, "samples": samples}
 
-    with Checkpoints(args.checkpoints, origin(args, __file__), args.checkpoint_minutes) as checkpoints:
+    with Checkpoints(args.checkpoints, made, args.checkpoint_minutes) as checkpoints:
         if saved := checkpoints.restore():
             loop.restore(saved["loop"])
             trajectory, samples = saved["trajectory"], saved["samples"]
@@ -145,12 +147,12 @@ def main(argv: Sequence[str] | None = None) -> None:
                 if due and step not in (row["step"] for row in trajectory):
                     evaluate(step)
                 keep()
-        write_table(args.updates, [{**cell, **update} for update in loop.updates], STEPS)
-        write_table(args.samples, samples, SAMPLES)
+        write_table(args.updates, [{**cell, **update} for update in loop.updates], STEPS, made)
+        write_table(args.samples, samples, SAMPLES, made)
         with publish(args.output) as folder:
             loop.save(folder)
-            record_base(folder, args.policy)
-        write_table(args.trajectory, trajectory, TRAJECTORY)
+            record_base(folder, args.policy, made)
+        write_table(args.trajectory, trajectory, TRAJECTORY, made)
 
 
 if __name__ == "__main__":

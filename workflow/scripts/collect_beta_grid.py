@@ -11,6 +11,7 @@ from pathlib import Path
 
 from goodhart.artifacts import read_json, write_json
 from goodhart.commandline import Output, parser, run
+from goodhart.provenance import origin
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -22,8 +23,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
+    made = origin(args, __file__)
     levels = [read_json(path, ["level", "beta", "rule"]) for path in args.betas]
-    write_json(args.output, {"levels": sorted(levels, key=lambda level: level["beta"])})
+    write_json(args.output, {"levels": sorted(levels, key=lambda level: level["beta"])}, made)
 
 
 if __name__ == "__main__":

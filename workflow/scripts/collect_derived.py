@@ -13,6 +13,7 @@ from pathlib import Path
 from goodhart.artifacts import read_json, write_json
 from goodhart.commandline import Labelled, Output, parser, run
 from goodhart.errors import InputError
+from goodhart.provenance import origin
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not separator:
             raise InputError(f"--stages {item} is not NAME=FILE.")
         stages[name] = read_json(Path(path), ["inputs", "values"])
-    write_json(args.output, stages)
+    write_json(args.output, stages, origin(args, __file__))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from pathlib import Path
 from goodhart.artifacts import publish, read_json, read_table, write_json, write_table
 from goodhart.commandline import Output, parser, run
 from goodhart.errors import InputError
+from goodhart.provenance import origin
 from goodhart.records import PROBE, STEPS, TRAJECTORY
 from goodhart.summaries import GAPS, RUNS
 from goodhart.tables import RESPONSES
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for path in args.augc:
         if path.stem not in {f"{cell[0]}-{arm}" for arm, cells in arms.items() for cell in cells}:
             raise InputError(f"--augc {path}: no run belongs to a method and arm called {path.stem}.")
+    made = origin(args, __file__)
     import pandas as pd
 
     from goodhart.measurement import add_gaps, run_rows, scales, select_arms
@@ -55,11 +57,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     updates = pd.concat([read_table(folder / "steps.parquet", STEPS) for folder in args.runs], ignore_index=True)
     gaps, scale = add_gaps(trajectories, scales(quality, responses))
     runs = select_arms(run_rows(gaps, probes, updates, scale), arms)
-    write_table(args.gaps, gaps, GAPS)
-    write_table(args.table, runs, RUNS)
+    write_table(args.gaps, gaps, GAPS, made)
+    write_table(args.table, runs, RUNS, made)
     with publish(args.csv) as temporary:
         runs.to_csv(temporary, index=False)
-    write_json(args.scales, asdict(scale))
+    write_json(args.scales, asdict(scale), made)
     for path in args.augc:
         part = runs[runs["method"] + "-" + runs["arm"] == path.stem]
         with publish(path) as temporary:

@@ -12,6 +12,7 @@ from pathlib import Path
 from goodhart.artifacts import read_table, write_json
 from goodhart.commandline import Output, parser, run
 from goodhart.levels import parse_level
+from goodhart.provenance import origin
 from goodhart.tables import LOGPROBS
 
 
@@ -27,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     kind, number = parse_level(args.level)
     logprobs = read_table(args.logprobs, LOGPROBS, split="train")
+    made = origin(args, __file__)
     import numpy as np
 
     from goodhart.betas import beta_at, log_ratio_magnitudes
@@ -45,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "median_delta": float(np.median(deltas)),
             "n": len(deltas),
         },
+        made,
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from goodhart.artifacts import read_json, read_table, write_json
 from goodhart.commandline import Output, parser, run
 from goodhart.errors import InputError
+from goodhart.provenance import origin
 from goodhart.tables import PREFERENCES
 
 
@@ -35,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     manifest = read_json(args.model / "manifest.json", ["hidden_size", "parameters", "projections"])
     preferences = read_table(args.preferences, PREFERENCES, split="train")
+    made = origin(args, __file__)
     overrides = dict(_override(item) for item in args.override)
 
     from goodhart import derivations
@@ -59,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         epochs=args.epochs or 1,
         overrides=overrides,
     )
-    write_json(args.output, derived)
+    write_json(args.output, derived, made)
 
 
 def _override(item: str) -> tuple[str, float]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from goodhart.artifacts import publish, read_json, read_table
 from goodhart.commandline import Output, parser, progress, run
 from goodhart.errors import InputError
+from goodhart.provenance import origin
 from goodhart.summaries import GAPS, OVEROPTIMISATION, RUNS, read_fits
 
 QUALITY = ["pairs", "member_accuracy", "ensemble_accuracy", "calibration", "proxy_mean"]
@@ -35,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     gaps, runs = read_table(args.gaps, GAPS), read_table(args.runs, RUNS)
     fits = read_fits(args.fits, runs)
+    made = origin(args, __file__)
     from goodhart.panels import Tables, save
     from goodhart.plotting import FIGURES, draw
 
@@ -49,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for path in args.output:
             if path.stem == name:
                 with publish(path) as temporary:
-                    save(figure, temporary, path.suffix[1:])
+                    save(figure, temporary, path.suffix[1:], made)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from goodhart.artifacts import publish, read_json, read_table, write_json, write_table
+from goodhart.artifacts import read_json, read_table, write_json, write_table, write_tensors
 from goodhart.commandline import PRECISIONS, Output, parser, run, use_threads
 from goodhart.manifest import check_adapters
+from goodhart.provenance import check_cache, origin
 from goodhart.tables import BASELINE, PREFERENCES, RESPONSES
 
 
@@ -43,9 +44,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     responses = read_table(args.responses, RESPONSES)
     derived = read_json(args.derived, ["values"])
     check_adapters(args.backbone, args.members)
+    made = origin(args, __file__)
+    for member in args.members:
+        check_cache(member, made, "train_reward", ["backbone", "preferences"])
     use_threads(args.threads)
-    from safetensors.torch import save_file
-
     from goodhart.derivations import values
     from goodhart.ensemble import RewardEnsemble, quality, uncertainty
     from goodhart.models import check_model, load_reward_backbone, load_tokenizer
@@ -69,13 +71,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     rewards = ensemble.score(
         responses["prompt"].tolist(), responses["response"].tolist(), responses["finished"].tolist()
     ).rewards
-    write_json(args.quality, {**quality(chosen, rejected), "centroid_responses": len(train)})
-    with publish(args.centroid) as temporary:
-        save_file({"centroid": embeddings.mean(dim=0)}, temporary)
+    write_json(args.quality, {**quality(chosen, rejected), "centroid_responses": len(train)}, made)
+    write_tensors(args.centroid, {"centroid": embeddings.mean(dim=0)}, made)
     baseline = responses[["problem_id"]].assign(
         proxy=rewards.mean(dim=1).double().numpy(), uncertainty=uncertainty(rewards).double().numpy()
     )
-    write_table(args.baseline, baseline, BASELINE)
+    write_table(args.baseline, baseline, BASELINE, made)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from goodhart.artifacts import publish, read_json, read_table, write_table
 from goodhart.commandline import Output, parser, run
+from goodhart.provenance import origin
 from goodhart.summaries import GAPS, OVEROPTIMISATION, RUNS
 
 
@@ -29,10 +30,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     gaps, runs = read_table(args.gaps, GAPS), read_table(args.runs, RUNS)
     scales = read_json(args.scales, ["proxy", "true"])
+    made = origin(args, __file__)
     from goodhart.overoptimisation import overoptimisation_rows
 
     rows = overoptimisation_rows(gaps, runs, scales["proxy"], scales["true"])
-    write_table(args.table, rows, OVEROPTIMISATION)
+    write_table(args.table, rows, OVEROPTIMISATION, made)
     with publish(args.csv) as temporary:
         rows[OVEROPTIMISATION.schema.names].to_csv(temporary, index=False)
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from goodhart.artifacts import write_json
 from goodhart.commandline import Output, parser, run
 from goodhart.errors import InputError
+from goodhart.provenance import origin
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +35,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     points = read_points(args.augc)
+    made = origin(args, __file__)
     from goodhart.powerlaw import fit_power_law
     from goodhart.rivals import compare
     from goodhart.tradeoff import optimal_conservatism
@@ -47,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     fit["rivals"] = compare(beta, augc, fit)
     win_rate = points["win_rate"].to_numpy() if "win_rate" in points else None
     fit["tradeoff"] = None if win_rate is None else optimal_conservatism(beta, augc, win_rate, seeds)
-    write_json(args.output, fit)
+    write_json(args.output, fit, made)
     used, ignored = ([str(c) for c in points if (c in COLUMNS) is known] for known in (True, False))
     print(f"read {len(points)} points with {', '.join(used)}{'; ignored ' + ', '.join(ignored) if ignored else ''}")
 

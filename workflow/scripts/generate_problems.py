@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from goodhart.artifacts import write_table
 from goodhart.commandline import Output, parser, run
+from goodhart.provenance import origin
 from goodhart.tables import CORPUS, PROBLEMS
 
 SHARES = {"pretraining": 0.5, "preference": 0.3, "online": 0.15, "evaluation": 0.05}
@@ -34,6 +35,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
+    made = origin(args, __file__)
     import numpy as np
 
     from goodhart import arithmetic
@@ -57,8 +59,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         {"row": row, "prompt": arithmetic.prompt(chain), "response": arithmetic.teach(chain, rng)}
         for row, chain in enumerate(drawn)
     ]
-    write_table(args.problems, problems, PROBLEMS)
-    write_table(args.corpus, corpus, CORPUS)
+    write_table(args.problems, problems, PROBLEMS, made)
+    write_table(args.corpus, corpus, CORPUS, made)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from pathlib import Path
 from goodhart.artifacts import write_json, write_table
 from goodhart.commandline import Output, Source, parser, run
 from goodhart.pairing import COLUMNS, FORMS, columns_of
+from goodhart.provenance import origin
 from goodhart.tables import PREFERENCES
 
 
@@ -57,9 +58,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     from goodhart.models import check_model, load_tokenizer
 
     check_model(args.policy)
+    made = origin(args, __file__, data=record)
     covered = coverage(preferences, load_tokenizer(args.policy))
-    write_table(args.output, preferences, PREFERENCES)
-    write_json(args.coverage, {"data": record, **counts, **dropped, **covered})
+    write_table(args.output, preferences, PREFERENCES, made)
+    write_json(args.coverage, {"data": record, **counts, **dropped, **covered}, made)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from goodhart.artifacts import write_json, write_table
 from goodhart.commandline import Output, Source, parser, run
 from goodhart.errors import InputError
+from goodhart.provenance import origin
 from goodhart.tables import PROBLEMS
 
 
@@ -62,9 +63,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             }
         )
         record[split] = {**pinned, "rows_in_source": rows, "problems": len(frame)}
+    made = origin(args, __file__, data=record)
     shared = parts["online"]["prompt"].isin(parts["evaluation"]["prompt"])
-    write_table(args.output, pd.concat(parts.values()), PROBLEMS)
-    write_json(args.record, {**record, "online_problems_also_evaluated": int(shared.sum())})
+    write_table(args.output, pd.concat(parts.values()), PROBLEMS, made)
+    write_json(args.record, {**record, "online_problems_also_evaluated": int(shared.sum())}, made)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from goodhart.artifacts import publish, read_json, write_json
+from goodhart.artifacts import read_json, write_json, write_text
 from goodhart.commandline import ENGINES, PRECISIONS, Output, parser, run
+from goodhart.provenance import origin
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     derived = read_json(args.derived, ["offline", "reward", "online"])
 
+    made = origin(args, __file__)
     from goodhart import memory_plan
     from goodhart.architecture import architecture, same_architecture
     from goodhart.rollout import engine_for
@@ -67,9 +69,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     )
     table = memory_plan.table(stages, args.memory_gb)
-    write_json(args.json, memory_plan.record(stages, args.memory_gb))
-    with publish(args.markdown) as temporary:
-        temporary.write_text(table)
+    write_json(args.json, memory_plan.record(stages, args.memory_gb), made)
+    write_text(args.markdown, table)
     print(table)
     for stage in stages:
         if stage.peak > args.memory_gb * memory_plan.GIB:

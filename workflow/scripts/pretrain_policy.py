@@ -44,14 +44,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from goodhart.checkpoints import Checkpoints
     from goodhart.encoding import encode_prompts, encode_responses
-    from goodhart.manifest import describe_model
+    from goodhart.manifest import pin_model
     from goodhart.pretraining import Shape, build_model, build_tokenizer, train
 
     torch.manual_seed(args.seed)
     tokenizer = build_tokenizer([*corpus["prompt"], *corpus["response"]])
     shape = Shape(args.hidden_size, args.layers, args.heads, args.kv_heads, args.head_dim, args.mlp_size)
     model = build_model(tokenizer, shape)
-    with Checkpoints(args.checkpoints, origin(args, __file__), args.checkpoint_minutes) as checkpoints:
+    made = origin(args, __file__)
+    with Checkpoints(args.checkpoints, made, args.checkpoint_minutes) as checkpoints:
         losses = train(
             model,
             encode_prompts(tokenizer, corpus["prompt"].tolist()),
@@ -66,8 +67,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         with publish(args.output) as folder:
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
-            manifest = {"model": ".", "revision": None, "prompts": "plain", **describe_model(folder)}
-            write_json(folder / "manifest.json", manifest)
+            manifest = {"model": ".", "revision": None, "prompts": "plain", **pin_model(folder, "plain")}
+            write_json(folder / "manifest.json", manifest, made)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from pathlib import Path
 from goodhart.artifacts import check_safetensors, read_json, read_table, write_table
 from goodhart.commandline import PRECISIONS, Output, add_sampling, parser, run, use_threads
 from goodhart.manifest import check_adapters
+from goodhart.provenance import check_cache, check_policy, origin
 from goodhart.records import PROBE
 from goodhart.tables import BASELINE, LOGPROBS, PREFERENCES, PROBLEMS
 from goodhart.verifiers import verifier
@@ -59,6 +60,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     baseline = read_table(args.baseline, BASELINE)
     logprobs = read_table(args.logprobs, LOGPROBS, split="test")
     pairs = logprobs.merge(read_table(args.preferences, PREFERENCES).drop(columns="split"), on="pair_id")
+    made = origin(args, __file__)
+    check_cache(args.logprobs, made, "score_reference", ["policy", "preferences"], ["max_length", "precision"])
+    check_policy(args, made)
     verify = verifier(args.verifier)
     use_threads(args.threads)
     import torch
@@ -94,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "preference_accuracy": accuracy,
         "win_rate": win_rate(rewards.double(), torch.tensor(against["proxy"].to_numpy())),
     }
-    write_table(args.output, [row], PROBE)
+    write_table(args.output, [row], PROBE, made)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ from goodhart.artifacts import publish, write_json
 from goodhart.commandline import Output, Source, parser, run
 from goodhart.errors import InputError
 from goodhart.hub import MODEL_FILES, OTHER_FILES, SMALL_FILES, snapshot
-from goodhart.manifest import describe_model
+from goodhart.manifest import asked, describe_model, pin_model
+from goodhart.provenance import origin
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -46,17 +47,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         if gguf:
             _convert(_gguf_path(args.model), folder)
             admit(folder, args.model, args.role, args.prompts)
-            sizes = {"converted_from": Path(args.model).name.rpartition(":")[2], **describe_model(folder)}
+            sizes = {"converted_from": Path(args.model).name.rpartition(":")[2], **pin_model(folder, args.prompts)}
             source, commit = ".", None
         elif local:
             admit(Path(args.model), args.model, args.role, args.prompts)
-            source, commit, sizes = args.model, None, describe_model(Path(args.model))
+            source, commit, sizes = args.model, None, pin_model(Path(args.model), args.prompts)
         else:
             small = snapshot(args.model, args.revision, "model", SMALL_FILES, OTHER_FILES)
             admit(small, args.model, args.role, args.prompts)
             whole = snapshot(args.model, small.name, "model", MODEL_FILES, OTHER_FILES)
-            source, commit, sizes = args.model, whole.name, describe_model(whole, args.model, hashed=False)
-        write_json(folder / "manifest.json", {"model": source, "revision": commit, "prompts": args.prompts, **sizes})
+            source, commit = args.model, whole.name
+            sizes = {**describe_model(whole, args.model, hashed=False), **asked(whole, args.prompts)}
+        record = {"model": source, "revision": commit, "prompts": args.prompts, **sizes}
+        write_json(folder / "manifest.json", record, origin(args, __file__))
         from goodhart.models import load_tokenizer
 
         load_tokenizer(folder)  # refuses one without an end or a padding token, before any data are loaded

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from goodhart.artifacts import read_table, write_json, write_table
 from goodhart.commandline import PRECISIONS, Output, add_sampling, parser, run, use_threads
+from goodhart.provenance import origin
 from goodhart.tables import PREFERENCES, PROBLEMS
 from goodhart.verifiers import verifier
 
@@ -39,6 +40,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     problems = read_table(args.problems, PROBLEMS, split="preference")
+    made = origin(args, __file__)
     verify = verifier(args.verifier)
     use_threads(args.threads)
     import numpy as np
@@ -83,8 +85,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     preferences, counts = finish_preferences(pairs, args.seed, None)
     counts["responses_cut_at_the_token_limit"] = unfinished
     counts["choices_against_the_score"] = int((np.where(wins, 1, -1) * (first_score - second_score) < 0).sum())
-    write_table(args.output, preferences, PREFERENCES)
-    write_json(args.coverage, {**counts, **coverage(preferences, tokenizer)})
+    write_table(args.output, preferences, PREFERENCES, made)
+    write_json(args.coverage, {**counts, **coverage(preferences, tokenizer)}, made)
 
 
 if __name__ == "__main__":

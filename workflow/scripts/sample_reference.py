@@ -13,6 +13,7 @@ from pathlib import Path
 
 from goodhart.artifacts import read_table, write_table
 from goodhart.commandline import PRECISIONS, Output, add_sampling, parser, run, use_threads
+from goodhart.provenance import origin
 from goodhart.tables import PROBLEMS, RESPONSES
 from goodhart.verifiers import verifier
 
@@ -33,6 +34,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     problems = read_table(args.problems, PROBLEMS, split="evaluation")
+    made = origin(args, __file__)
     verify = verifier(args.verifier)
     use_threads(args.threads)
     from goodhart.examination import Examination, respond
@@ -55,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         correct=given.strict,
         correct_flexible=given.flexible,
     )
-    write_table(args.output, table, RESPONSES)
+    write_table(args.output, table, RESPONSES, made)
 
 
 if __name__ == "__main__":

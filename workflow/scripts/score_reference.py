@@ -14,6 +14,7 @@ from pathlib import Path
 from goodhart.artifacts import read_json, read_table, write_table
 from goodhart.commandline import PRECISIONS, Output, parser, run, use_threads
 from goodhart.errors import InputError
+from goodhart.provenance import origin
 from goodhart.tables import LOGPROBS, PREFERENCES
 
 
@@ -32,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     preferences = read_table(args.preferences, PREFERENCES)
     derived = read_json(args.derived, ["values"])
+    made = origin(args, __file__)
     use_threads(args.threads)
     import torch
 
@@ -84,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             for i, pair in pairs.items()
         ],
         LOGPROBS,
+        made,
     )
 
 

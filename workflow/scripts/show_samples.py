@@ -15,10 +15,11 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from goodhart.artifacts import publish, read_table
+from goodhart.artifacts import read_table, write_text
 from goodhart.commandline import Output, parser, run
 from goodhart.errors import InputError
-from goodhart.pages import page
+from goodhart.pages import page, stamped
+from goodhart.provenance import origin
 from goodhart.records import SAMPLES
 
 if TYPE_CHECKING:
@@ -44,8 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if samples["step"].nunique() < 2:
             raise InputError(f"{path} has responses of a single step; there is nothing to compare.")
         sections.append(render_run(samples, args.examples, args.seed))
-    with publish(args.output) as temporary:
-        temporary.write_text(render_page(sections, args.examples, args.seed), encoding="utf-8")
+    write_text(args.output, stamped(render_page(sections, args.examples, args.seed), origin(args, __file__)))
 
 
 def paired(samples: pd.DataFrame) -> pd.DataFrame:

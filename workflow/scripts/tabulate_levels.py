@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from goodhart.artifacts import publish, read_table, write_json
+from goodhart.artifacts import publish, read_table, write_json, write_text
 from goodhart.commandline import Output, parser, run
+from goodhart.provenance import origin
 from goodhart.summaries import RUNS
 
 if TYPE_CHECKING:
@@ -32,17 +33,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     runs = read_table(args.runs, RUNS)
+    made = origin(args, __file__)
     from goodhart.measurement import arm_differences, table1, trends
 
     table, found = table1(runs), trends(runs)
     shown = _for_reading(table, found)
     with publish(args.csv) as temporary:
         table.to_csv(temporary, index=False)
-    with publish(args.markdown) as temporary:
-        temporary.write_text(shown.to_markdown(index=False) + "\n")
-    with publish(args.latex) as temporary:
-        temporary.write_text(shown.to_latex(index=False, escape=True).replace("±", r"$\pm$"))
-    write_json(args.trends, {"trends": found, "arm_differences": arm_differences(runs)})
+    write_text(args.markdown, shown.to_markdown(index=False) + "\n")
+    write_text(args.latex, shown.to_latex(index=False, escape=True).replace("±", r"$\pm$"))
+    write_json(args.trends, {"trends": found, "arm_differences": arm_differences(runs)}, made)
 
 
 def _for_reading(table: pd.DataFrame, found: list[dict]) -> pd.DataFrame:

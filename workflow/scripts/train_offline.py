@@ -16,7 +16,7 @@ from goodhart.artifacts import publish, read_json, read_table, write_json
 from goodhart.commandline import PRECISIONS, Output, add_checkpoints, parser, run, use_threads
 from goodhart.errors import InputError
 from goodhart.manifest import record_base
-from goodhart.provenance import origin
+from goodhart.provenance import check_cache, origin
 from goodhart.tables import LOGPROBS, PREFERENCES
 
 
@@ -44,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     derived = read_json(args.derived, ["inputs", "values"])
     preferences = read_table(args.preferences, PREFERENCES)
     logprobs = read_table(args.logprobs, LOGPROBS, split="train")
+    made = origin(args, __file__)
+    check_cache(args.logprobs, made, "score_reference", ["policy", "preferences"], ["max_length", "precision"])
     rows = logprobs.merge(preferences.drop(columns="split"), on="pair_id", validate="one_to_one")
     if len(rows) != len(logprobs):
         raise InputError(f"{args.logprobs} and {args.preferences} are of different pairs; rerun score_reference.")
@@ -86,12 +88,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             peft_config=lora_config(used["lora_rank"], used["lora_alpha"], used["lora_dropout"], "CAUSAL_LM"),
         )
 
-    with Checkpoints(args.checkpoints, origin(args, __file__), args.checkpoint_minutes) as checkpoints:
+    with Checkpoints(args.checkpoints, made, args.checkpoint_minutes) as checkpoints:
         model, record = train(build, derived, args.precision, len(dataset), args.epochs, args.seed, checkpoints)
         with publish(args.output) as folder:
             model.save_pretrained(folder)
             tidy_adapter(folder)
-            record_base(folder, args.policy)
+            record_base(folder, args.policy, made)
         write_json(
             args.metrics,
             {
@@ -102,6 +104,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 "rows": len(dataset),
                 **record,
             },
+            made,
         )
 
 

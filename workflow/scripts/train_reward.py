@@ -78,12 +78,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             peft_config=lora_config(used["lora_rank"], used["lora_alpha"], used["lora_dropout"], "SEQ_CLS"),
         )
 
-    with Checkpoints(args.checkpoints, origin(args, __file__), args.checkpoint_minutes) as checkpoints:
+    made = origin(args, __file__)
+    with Checkpoints(args.checkpoints, made, args.checkpoint_minutes) as checkpoints:
         model, record = train(build, derived, args.precision, len(rows), args.epochs, seed, checkpoints)
         with publish(args.output) as folder:
             model.save_pretrained(folder)
             tidy_adapter(folder)
-            record_base(folder, args.backbone)
+            record_base(folder, args.backbone, made)
         write_json(
             args.metrics,
             {
@@ -94,6 +95,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 "pair_ids": [int(fitting[pick][0]) for pick in picks],
                 **record,
             },
+            made,
         )
 
 

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from goodhart.artifacts import publish, read_json, read_table, write_json
+from goodhart.artifacts import read_json, read_table, write_json, write_text
 from goodhart.commandline import Output, parser, run
+from goodhart.provenance import origin
 from goodhart.summaries import GAPS, OVEROPTIMISATION, RUNS, read_fits
 from goodhart.tables import PROBLEMS
 
@@ -42,9 +43,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     runs = read_table(args.runs, RUNS)
     fits = read_fits(args.fits, runs)
+    made = origin(args, __file__)
     from goodhart.checklist import checklist
     from goodhart.findings import Results
     from goodhart.measurement import table1
+    from goodhart.pages import stamped
     from goodhart.report import checklist_page, findings_page
 
     problems = read_table(args.problems, PROBLEMS)
@@ -69,9 +72,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     items = checklist(results)
     for path, page in ((args.findings, findings_page(results)), (args.checklist, checklist_page(items))):
-        with publish(path) as temporary:
-            temporary.write_text(page, encoding="utf-8")
-    write_json(args.items, {"items": [asdict(item) for item in items]})
+        write_text(path, stamped(page, made))
+    write_json(args.items, {"items": [asdict(item) for item in items]}, made)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from goodhart.artifacts import read_json, write_json
-from goodhart.manifest import ATTENTION, check_adapter
+from goodhart.artifacts import read_json
+from goodhart.manifest import ATTENTION, check_adapter, write_config
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
@@ -73,7 +73,7 @@ def tidy_adapter(folder: Path) -> None:
     PEFT keeps the names of the adapted modules in a set, whose order differs from process to process.
     """
     config = read_json(folder / "adapter_config.json", ["target_modules"])
-    write_json(folder / "adapter_config.json", {**config, "target_modules": sorted(config["target_modules"])})
+    write_config(folder, {**config, "target_modules": sorted(config["target_modules"])})
     (folder / "README.md").unlink(missing_ok=True)
 
 

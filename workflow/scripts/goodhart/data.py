@@ -15,7 +15,7 @@ import pandas as pd
 from goodhart.conversations import SHARED, split_pair
 from goodhart.errors import InputError
 from goodhart.hub import snapshot
-from goodhart.manifest import sha256
+from goodhart.seals import sha256
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

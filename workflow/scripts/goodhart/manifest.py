@@ -14,10 +14,12 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from goodhart.artifacts import check_safetensors, read_json, write_json
+from goodhart.artifacts import Origin, check_safetensors, read_json, write_json
 from goodhart.errors import InputError
+from goodhart.seals import LARGE, check_files, describe_files, sha256
 
 TOKENIZER = ("tokenizer*", "vocab*", "merges*", "special_tokens_map.json", "added_tokens.json", "*.model")
+PARTS = ("config.json", "generation_config.json", "*.safetensors.index.json", "chat_template*", *TOKENIZER)
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")  # "all attention projection matrices", section 4.1
 
 
@@ -59,14 +61,24 @@ def weight_files(folder: Path, where: str | None = None) -> list[Path]:
     return files
 
 
-def sha256(*files: Path) -> str:
-    """Hex digest of the bytes of files, one after the other."""
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as handle:
-            while block := handle.read(1 << 24):
-                digest.update(block)
-    return digest.hexdigest()
+def pin_model(folder: Path, prompts: str, where: str | None = None) -> dict[str, Any]:
+    """What a manifest says of a local model: `describe_model`, `asked`, and each of its `files` with size and hash."""
+    parts = {file for pattern in PARTS for file in folder.glob(pattern) if file.is_file()}
+    weights = weight_files(folder, where)
+    files = describe_files(parts.union(weights))
+    whole = files[weights[0].name]["sha256"] if len(weights) == 1 else sha256(*weights)
+    return {**describe_model(folder, where, hashed=False), "sha256": whole, **asked(folder, prompts), "files": files}
+
+
+def check_weights(source: Path, manifest: Mapping[str, Any]) -> None:
+    """Raise `InputError` unless the files of a model are whole and, where it is local, those that were pinned.
+
+    All files are hashed of a model that the study holds, and those of at most a GiB of one that lies elsewhere. Its
+    larger ones are held against their sizes and headers: to hash 28 GB takes half a minute, in every step.
+    """
+    weight_files(source)
+    if manifest["revision"] is None:
+        check_files(source, manifest.get("files", {}), None if manifest["model"] == "." else LARGE)
 
 
 def asked(folder: Path, prompts: str | None) -> dict[str, str | None]:
@@ -106,8 +118,10 @@ def identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def record_base(adapter: Path, model: Path) -> None:
-    """Write beside an adapter's weights which base they were trained on, that of the model folder `model`.
+def record_base(adapter: Path, model: Path, origin: Origin | None = None) -> None:
+    """Write beside an adapter's weights whose they are: their base, that of the model folder `model`, and their origin.
+
+    Each file of the adapter stands there with its size and hash.
 
     PEFT is told the name and commit of a base of the hub, in place of the folder it was loaded from; of another base it
     is told nothing, since where that lies is no part of a result.
@@ -115,8 +129,14 @@ def record_base(adapter: Path, model: Path) -> None:
     base = identity(read_json(model / "manifest.json", ["model", "revision"]))
     config = read_json(adapter / "adapter_config.json")
     named = {"base_model_name_or_path": base["model"], "revision": base["revision"]}
-    write_json(adapter / "adapter_config.json", {**config, **named})
-    write_json(adapter / "manifest.json", base)
+    write_config(adapter, {**config, **named})
+    files = describe_files(file for file in adapter.iterdir() if file.is_file() and file.name != "manifest.json")
+    write_json(adapter / "manifest.json", {**base, "files": files}, origin)
+
+
+def write_config(adapter: Path, config: Mapping[str, Any]) -> None:
+    """Write PEFT's own record of an adapter, which has no room for a seal."""
+    (adapter / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
 def check_adapters(model: Path, adapters: Sequence[Path]) -> None:
@@ -136,7 +156,9 @@ def check_adapter(folder: Path, base: Mapping[str, Any]) -> None:
     check_safetensors(weights)
     record = folder / "manifest.json"
     if record.is_file():
-        fits = read_json(record, ["model", "revision", "sha256"]) == identity(base)
+        known = read_json(record, ["model", "revision", "sha256"])
+        check_files(folder, known.get("files", {}))
+        fits = {name: known[name] for name in ("model", "revision", "sha256")} == identity(base)
     else:
         adapted = Counter(_adapted(_shapes(weights)))
         fits = adapted <= Counter((inputs, outputs) for inputs, outputs in base["projections"])

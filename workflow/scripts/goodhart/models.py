@@ -16,7 +16,7 @@ from goodhart import processes
 from goodhart.artifacts import read_json
 from goodhart.errors import InputError
 from goodhart.hub import MODEL_FILES, OTHER_FILES, snapshot
-from goodhart.manifest import weight_files
+from goodhart.manifest import check_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -40,11 +40,11 @@ def device() -> torch.device:
 
 
 def check_model(folder: Path) -> dict[str, Any]:
-    """Read a model folder's manifest and check that its weights are here and, where they are local, whole."""
+    """Read a model folder's manifest and check that its weights are here, whole and, where they are local, the same."""
     manifest = _manifest(folder)
     source = _source(folder, manifest)
+    check_weights(source, manifest)
     if manifest["revision"] is None:
-        weight_files(source)
         for name in ("config.json", "tokenizer_config.json"):
             read_json(source / name)
         if (source / "tokenizer.json").is_file():
@@ -56,9 +56,8 @@ def same_model(one: Path, other: Path) -> bool:
     """Whether two model folders stand for the same weights, so that one copy in memory serves both."""
     if one.resolve() == other.resolve():
         return True
-    first, second = (
-        {**_manifest(folder), "prompts": None} for folder in (one, other)
-    )  # how it is asked, not what it is
+    asked = dict.fromkeys(("prompts", "tokenizer", "template"))  # how it is asked, not what it is
+    first, second = ({**_manifest(folder), **asked} for folder in (one, other))
     return first == second and first["model"] != "."
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -41,6 +42,11 @@ def page(title: str, body: str) -> str:
 {body}</body>
 </html>
 """
+
+
+def stamped(text: str, origin: Mapping[str, Any]) -> str:
+    """A whole page with its origin in its head."""
+    return text.replace("<title>", f'<meta name="origin" content="{escape(json.dumps(origin))}">\n<title>', 1)
 
 
 def section(title: str, *parts: str) -> str:

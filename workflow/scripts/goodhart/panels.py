@@ -6,6 +6,7 @@ thin lines and dashes single seeds. A figure is saved without a date: the same t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -124,10 +125,11 @@ def panels(tables: Tables, quantities: Mapping[str, str], x: str, height: float)
     return figure, found
 
 
-def save(figure: Figure, path: Path, kind: str) -> None:
-    """Write a figure as "svg" or "pdf"."""
+def save(figure: Figure, path: Path, kind: str, origin: Mapping[str, Any] | None = None) -> None:
+    """Write a figure as "svg" or "pdf", with its origin where the format has room for remarks, and no date."""
+    date, remark = {"svg": ("Date", "Description"), "pdf": ("CreationDate", "Keywords")}[kind]
     with mpl.rc_context(STYLE):
-        figure.savefig(path, format=kind, metadata={"Date" if kind == "svg" else "CreationDate": None})
+        figure.savefig(path, format=kind, metadata={date: None, remark: json.dumps(origin)})
 
 
 def heading(tables: Tables, method: str, arm: str) -> str:

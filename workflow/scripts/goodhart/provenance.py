@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import html
 import json
+import re
+import struct
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +20,18 @@ from goodhart.artifacts import read_json
 from goodhart.commandline import Labelled, Output, Source
 from goodhart.errors import InputError
 from goodhart.fingerprint import fingerprint
-from goodhart.manifest import asked, identity, sha256
+from goodhart.manifest import asked, identity
+from goodhart.seals import sha256
 
+# What of a model folder may differ, in the order in which it is named.
+MODEL = {
+    "model": "another model",
+    "revision": "another revision",
+    "sha256": "other weights",
+    "prompts": "another way to ask",
+    "template": "another chat template",
+    "tokenizer": "another tokenizer",
+}
 AIDS = {"checkpoint_minutes"}  # flags that change no result
 
 
@@ -55,6 +69,45 @@ def origin(args: argparse.Namespace, script: str, **pinned: Any) -> dict[str, An
     return {**made, **({"derived": derived} if derived else {}), **pinned}
 
 
+def check_cache(
+    path: Path, now: Mapping[str, Any], step: str, inputs: Sequence[str], settings: Sequence[str] = ()
+) -> None:
+    """Raise `InputError` if what `step` made was not made with what is in use now.
+
+    What has no origin is of someone else and passes: the checks of its content remain.
+
+    Args:
+        now: origin of the script that reads it.
+        inputs: the flags whose files or folders must be the same in both.
+        settings: the arguments and derived values that must be.
+    """
+    made = origin_of(path)
+    if made is None:
+        return
+    for name in inputs:
+        before, after = made["inputs"].get(name), now["inputs"][name]
+        if before != after:
+            parts = [words for key, words in MODEL.items() if isinstance(after, dict) and before[key] != after[key]]
+            what = f"{parts[0]} than the {name}'s" if parts else f"other {name}"
+            raise InputError(f"{path} was made with {what}; rerun {step}.")
+    for name in settings:
+        before, after = _setting(made, name), _setting(now, name)
+        if before != after:
+            raise InputError(f"{path} was made with {name} {before}, and {after} is in use; rerun {step}.")
+
+
+def check_policy(args: argparse.Namespace, now: Mapping[str, Any]) -> None:
+    """`check_cache` of what measures a policy: its adapter, the rewards, and what was computed with these."""
+    check_cache(args.adapter, now, "train_offline", ["policy"])
+    if origin_of(args.adapter) != origin_of(args.metrics) and origin_of(args.adapter) is not None:
+        raise InputError(f"{args.metrics} is not of {args.adapter}; name its own, or rerun train_offline.")
+    for member in args.members:
+        check_cache(member, now, "train_reward", ["backbone"])
+    for made in (args.centroid, getattr(args, "baseline", None)):
+        if made is not None:
+            check_cache(made, now, "evaluate_rewards", ["members", "backbone"])
+
+
 def digest(content: Any) -> str:
     """Hex sha256 of something JSON can hold, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
@@ -72,6 +125,52 @@ def model_identity(folder: Path) -> dict[str, Any]:
     return {**identity(manifest), **{name: manifest.get(name) for name in ("prompts", "tokenizer", "template")}}
 
 
+def origin_of(path: Path) -> dict[str, Any] | None:
+    """The origin that a file or folder of a study holds; None where it holds none, as one of someone else."""
+    path = path / "manifest.json" if path.is_dir() else path
+    try:
+        return _READ[path.suffix](path)
+    except (KeyError, TypeError, ValueError, OSError, struct.error):  # of another kind, or without one
+        return None
+
+
+def _of_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_bytes())["origin"]
+
+
+def _of_parquet(path: Path) -> dict[str, Any]:
+    import pyarrow.parquet as pq
+
+    return json.loads(pq.read_metadata(path).metadata[b"origin"])
+
+
+def _of_safetensors(path: Path) -> dict[str, Any]:
+    with path.open("rb") as handle:
+        header = handle.read(*struct.unpack("<Q", handle.read(8)))
+    return json.loads(json.loads(header)["__metadata__"]["origin"])
+
+
+def _of_text(path: Path) -> dict[str, Any]:
+    """Of a page's head, or the description of a drawing."""
+    found = re.search(r'<meta name="origin" content="(.*?)">|<dc:description>(.*?)</dc:description>', path.read_text())
+    return json.loads(html.unescape((found[1] or found[2]) if found else ""))
+
+
+_READ = {
+    ".json": _of_json,
+    ".parquet": _of_parquet,
+    ".safetensors": _of_safetensors,
+    ".svg": _of_text,
+    ".html": _of_text,
+}
+
+
+def _setting(origin: Mapping[str, Any], name: str) -> Any:
+    """An argument, or the derived value of the first stage that has it."""
+    places = [origin["arguments"], *origin.get("derived", {}).values()]
+    return next((place[name] for place in places if name in place), None)
+
+
 def _is_input(value: Any) -> bool:
     """Whether the value of a flag names something on this machine."""
     if isinstance(value, Source):
@@ -83,7 +182,7 @@ def _content(value: Path | str) -> Any:
     """What stands for an input: its hash, with its label if it has one, or the identity of a model folder."""
     if isinstance(value, Labelled):
         label, _, file = value.partition("=")
-        return {label: sha256(_there(Path(file)))}
+        return {label: _content(Path(file))}
     path = _there(Path(value))
     if not path.is_dir():
         return sha256(path)
@@ -92,10 +191,11 @@ def _content(value: Path | str) -> Any:
         if record.is_file() and "files" in read_json(record):
             return sha256(record)
         return sha256(*map(_there, (path / "adapter_config.json", path / "adapter_model.safetensors")))
-    if (path / "manifest.json").is_file():
-        return model_identity(path)
-    files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
-    return digest({file.name: sha256(file) for file in files})
+    if tables := sorted(path.glob("*.parquet")):  # an online run
+        return digest({table.name: sha256(table) for table in tables})
+    if isinstance(value, Source) and not (path / "manifest.json").is_file():  # a model that is no study's yet
+        return digest({file.name: sha256(file) for file in sorted(path.iterdir()) if file.is_file()})
+    return model_identity(path)
 
 
 def _used(path: Path) -> dict[str, Any]:
