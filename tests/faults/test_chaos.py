@@ -28,8 +28,8 @@ def test_fifty_random_kills_change_no_byte(tiny: Study, tmp_path: Path) -> None:
         before = results(tmp_path)
         left = hits[step]
         while left:
-            soon = draw.random() * tiny.seconds[step] / hits[step]  # or it would be done before the last kill
-            code, log = run_apart(study, step, tmp_path, after=soon)
+            soon = min(tiny.seconds[step], 1 + 2 * tiny.seconds[step] / hits[step])  # or it would be done too early
+            code, log = run_apart(study, step, tmp_path, after=draw.random() * soon)
             found = results(tmp_path)
             assert {name: whole.get(name) for name in found} == found, f"{step} was killed and left half a result"
             resumed += "going on after step" in log

@@ -6,17 +6,19 @@ import json
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from stopping import Plan, at_call, results, run_apart, send
+from stopping import At, Plan, results, run_apart
 from transformers import Trainer
 
-from goodhart import adaptation, checkpoints, interruption, pretraining, probes, training
+from goodhart import interruption, training
 from tiny_study import Study
 
-TERM, KILL, INT = map(send, (signal.SIGTERM, signal.SIGKILL, signal.SIGINT))
+TERM, KILL, INT = signal.SIGTERM, signal.SIGKILL, signal.SIGINT
 SHORT = {"--steps 700": "--steps 40"}  # of pretraining
 PRETRAIN, REWARD, OFFLINE = "pretrain_policy", "train_reward/1", "train_offline/p80/seed-1"
 ONLINE = "adapt_online/p80/kl-p20/seed-1"
@@ -24,26 +26,26 @@ ONLINE = "adapt_online/p80/kl-p20/seed-1"
 # What happens to a step, and the steps that its rerun must not have to do again; SIGKILL comes without warning, so that
 # only what is saved counts, which is everything where a checkpoint follows every step.
 POINTS: list[tuple[str, str, Plan, int, int]] = [
-    ("in mid-step", PRETRAIN, at_call(pretraining, "_collate", 7, TERM), 5, 6),
-    ("in mid-step", PRETRAIN, at_call(pretraining, "_collate", 7, KILL), 0, 6),
-    ("in the update", PRETRAIN, at_call(torch.optim.AdamW, "step", 20, TERM), 5, 20),
-    ("in mid-checkpoint", PRETRAIN, at_call(checkpoints, "write_json", 30, KILL), 0, 29),
+    ("in mid-step", PRETRAIN, At("goodhart.pretraining._collate", 7, TERM), 5, 6),
+    ("in mid-step", PRETRAIN, At("goodhart.pretraining._collate", 7, KILL), 0, 6),
+    ("in the update", PRETRAIN, At("torch.optim.AdamW.step", 20, TERM), 5, 20),
+    ("in mid-checkpoint", PRETRAIN, At("goodhart.checkpoints.write_json", 30, KILL), 0, 29),
     *(
         point
         for step in (REWARD, OFFLINE)
         for point in (
-            ("in mid-step", step, at_call(Trainer, "training_step", 3, TERM), 5, 2),
-            ("in mid-step", step, at_call(Trainer, "training_step", 4, KILL), 0, 3),
-            ("in the update", step, at_call(torch.optim.AdamW, "step", 2, INT), 5, 2),
-            ("in mid-checkpoint", step, at_call(checkpoints, "write_json", 3, KILL), 0, 2),
-            ("in mid-checkpoint", step, at_call(checkpoints, "write_json", 2, TERM), 0, 2),
+            ("in mid-step", step, At("transformers.Trainer.training_step", 3, TERM), 5, 2),
+            ("in mid-step", step, At("transformers.Trainer.training_step", 4, KILL), 0, 3),
+            ("in the update", step, At("torch.optim.AdamW.step", 2, INT), 5, 2),
+            ("in mid-checkpoint", step, At("goodhart.checkpoints.write_json", 3, KILL), 0, 2),
+            ("in mid-checkpoint", step, At("goodhart.checkpoints.write_json", 2, TERM), 0, 2),
         )
     ),
-    ("while sampling", ONLINE, at_call(adaptation, "sample", 2, TERM), 5, 1),
-    ("in mid-step", ONLINE, at_call(adaptation, "online_loss", 2, KILL), 0, 1),
-    ("in the update", ONLINE, at_call(torch.optim.AdamW, "step", 3, TERM), 5, 3),
-    ("in an evaluation", ONLINE, at_call(probes, "prompt_entropy", 2, INT), 5, 2),
-    ("in mid-checkpoint", ONLINE, at_call(checkpoints, "write_json", 3, KILL), 0, 1),
+    ("while sampling", ONLINE, At("goodhart.adaptation.sample", 2, TERM), 5, 1),
+    ("in mid-step", ONLINE, At("goodhart.adaptation.online_loss", 2, KILL), 0, 1),
+    ("in the update", ONLINE, At("torch.optim.AdamW.step", 3, TERM), 5, 3),
+    ("in an evaluation", ONLINE, At("goodhart.probes.prompt_entropy", 2, INT), 5, 2),
+    ("in mid-checkpoint", ONLINE, At("goodhart.checkpoints.write_json", 3, KILL), 0, 1),
 ]
 
 
@@ -97,7 +99,9 @@ def test_a_run_stopped_again_and_again_ends_with_the_same_bytes(
     tiny: Study, tmp_path: Path, whole: Callable[[str], dict[str, bytes]]
 ) -> None:
     for kept in range(1, 4):
-        code, _ = run_apart(tiny, OFFLINE, tmp_path, at_call(Trainer, "training_step", 2, TERM), changes=often(5))
+        code, _ = run_apart(
+            tiny, OFFLINE, tmp_path, At("transformers.Trainer.training_step", 2, TERM), changes=often(5)
+        )
         assert code == 128 + signal.SIGTERM
         (newest, *_) = sorted(tmp_path.rglob("step-*"), reverse=True)
         assert newest.name == f"step-{kept:08d}"
@@ -107,7 +111,7 @@ def test_a_run_stopped_again_and_again_ends_with_the_same_bytes(
 
 def stopped(tiny: Study, folder: Path, step: str = OFFLINE) -> list[Path]:
     """The checkpoints of a run that was killed in its fifth step, the newest first."""
-    run_apart(tiny, step, folder, at_call(Trainer, "training_step", 5, KILL), changes=often(0))
+    run_apart(tiny, step, folder, At("transformers.Trainer.training_step", 5, KILL), changes=often(0))
     found = sorted((path for path in folder.rglob("step-*") if path.is_dir()), reverse=True)
     assert [path.name for path in found] == ["step-00000004", "step-00000003"]
     return found
@@ -166,7 +170,7 @@ def test_a_checkpoint_of_another_run_is_not_continued(tiny: Study, tmp_path: Pat
         study = Study(tmp_path / "copy")
         shutil.copytree(tiny.root, study.root)
         beta = json.loads((study / "beta/p80.json").read_text())
-        beta.pop("sha256", None)
+        beta.pop("seal")
         (study / "beta/p80.json").write_text(json.dumps({**beta, "beta": 9.0}))
     code, stderr = run_apart(study, OFFLINE, tmp_path / "out", changes=changes)
     assert code == 0, stderr
@@ -175,19 +179,36 @@ def test_a_checkpoint_of_another_run_is_not_continued(tiny: Study, tmp_path: Pat
     assert results(tmp_path / "out") == results(tmp_path / "whole")
 
 
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "LARGE", 0)
+
+
+@dataclass(frozen=True)
+class Small:
+    """A memory that holds eight pairs, and a log of the steps that were tried within it."""
+
+    seen: Path
+
+    def __call__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        step = Trainer.training_step
+
+        def full(trainer: Trainer, model: torch.nn.Module, inputs: dict[str, torch.Tensor], *args: object) -> Any:
+            if len(inputs["input_ids"]) > 16:  # two rows a pair
+                raise RuntimeError("CUDA out of memory")
+            with self.seen.open("a") as log:
+                log.write(f"{trainer.state.global_step}\n")
+            return step(trainer, model, inputs, *args)
+
+        monkeypatch.setattr(Trainer, "training_step", full)
+
+
 def test_rows_grouped_by_length_come_in_the_same_order_after_a_stop(tiny: Study, tmp_path: Path) -> None:
     """As for a large model: grouped rows, recomputed activations, two passes, stopped in the second one."""
 
-    def large(monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(training, "LARGE", 0)
-
-    def large_and_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-        large(monkeypatch)
-        at_call(Trainer, "training_step", 8, TERM)(monkeypatch)
-
+    stop = At("transformers.Trainer.training_step", 8, TERM)
     two = often(5) | {"--epochs 1 --seed 0": "--epochs 2 --seed 0"}
     assert run_apart(tiny, REWARD, tmp_path / "whole", large, changes=two)[0] == 0
-    assert run_apart(tiny, REWARD, tmp_path / "out", large_and_stopped, changes=two)[0] == 128 + signal.SIGTERM
+    assert run_apart(tiny, REWARD, tmp_path / "out", large, stop, changes=two)[0] == 128 + signal.SIGTERM
     code, stderr = run_apart(tiny, REWARD, tmp_path / "out", large, changes=two)
     assert (code, "going on after step 7" in stderr) == (0, True), stderr
     assert results(tmp_path / "out") == results(tmp_path / "whole")
@@ -198,27 +219,11 @@ def test_rows_grouped_by_length_come_in_the_same_order_after_a_stop(tiny: Study,
 def test_a_batch_halved_before_the_stop_stays_halved(tiny: Study, tmp_path: Path) -> None:
     """Memory runs out for more than 8 rows: what was trained is kept, and neither the rerun nor its record forget."""
     seen = tmp_path / "seen"
-
-    def small(monkeypatch: pytest.MonkeyPatch) -> None:
-        step = Trainer.training_step
-
-        def full(self: Trainer, model: torch.nn.Module, inputs: dict[str, torch.Tensor], *args: object) -> torch.Tensor:
-            if len(inputs["input_ids"]) > 16:  # two rows a pair
-                raise RuntimeError("CUDA out of memory")
-            with seen.open("a") as log:
-                log.write(f"{self.state.global_step}\n")
-            return step(self, model, inputs, *args)
-
-        monkeypatch.setattr(Trainer, "training_step", full)
-
-    def small_and_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-        small(monkeypatch)
-        at_call(Trainer, "training_step", 6, TERM)(monkeypatch)
-
+    small, stop = Small(seen), At("transformers.Trainer.training_step", 6, TERM)
     assert run_apart(tiny, OFFLINE, tmp_path / "whole", small, changes=often(5))[0] == 0
     whole = seen.read_text()
     seen.unlink()
-    assert run_apart(tiny, OFFLINE, tmp_path / "out", small_and_stopped, changes=often(5))[0] == 128 + signal.SIGTERM
+    assert run_apart(tiny, OFFLINE, tmp_path / "out", small, stop, changes=often(5))[0] == 128 + signal.SIGTERM
     code, stderr = run_apart(tiny, OFFLINE, tmp_path / "out", small, changes=often(5))
     assert code == 0, stderr
     assert "do not fit into memory" not in stderr
@@ -227,12 +232,7 @@ def test_a_batch_halved_before_the_stop_stays_halved(tiny: Study, tmp_path: Path
 
 
 def test_memory_that_runs_out_late_costs_the_interrupted_step_only(tiny: Study, tmp_path: Path) -> None:
-    def late(monkeypatch: pytest.MonkeyPatch) -> None:
-        def full() -> None:
-            raise RuntimeError("CUDA out of memory")
-
-        at_call(Trainer, "training_step", 4, full)(monkeypatch)
-
+    late = At("transformers.Trainer.training_step", 4, RuntimeError("CUDA out of memory"))
     code, stderr = run_apart(tiny, OFFLINE, tmp_path, late, changes=often(0))
     assert code == 0, stderr
     assert "16 rows do not fit into memory, going on with 8" in stderr
@@ -245,7 +245,7 @@ def test_signals_wait_for_the_end_of_a_held_section() -> None:
     def update() -> None:
         with interruption.stoppable():
             with interruption.held():
-                TERM()
+                signal.raise_signal(TERM)
                 done.append("update")
                 with interruption.held():
                     done.append("record")
