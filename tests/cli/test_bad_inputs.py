@@ -102,8 +102,8 @@ DAMAGES = [
     for path in paths
     for damage in (missing, empty, truncated, flipped, of_another_kind)
     if not (damage in (truncated, flipped) and (path.endswith(".csv") or (script, path) in READ_NO_WEIGHTS))
-    and not (damage is flipped and path.startswith("source/"))
-]  # half a CSV file is a CSV file, and what a user brings has no seal
+    and not (damage is flipped and (path.startswith("source/") or script == "resolve_model"))
+]  # half a CSV file is a CSV file, and what a user brings goes by its form
 
 
 @pytest.mark.parametrize(("script", "path", "damage"), DAMAGES)
