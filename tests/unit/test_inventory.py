@@ -140,3 +140,32 @@ def test_the_machine_and_its_software_are_named() -> None:
     found = machine()
     assert found["processor"]
     assert found["platform"]
+
+
+def test_a_study_is_described_as_a_crate(tiny: Study, tmp_path: Path) -> None:
+    """Files as they are, and actions that join what a step took to what it made."""
+    pytest.importorskip("rocrate", reason="extra 'crate' is not installed")
+    tiny.run("write_crate", tmp_path)
+    described = json.loads((tmp_path / "ro-crate-metadata.json").read_text())
+    things = {thing["@id"]: thing for thing in described["@graph"]}
+    assert things["ro-crate-metadata.json"]["about"] == {"@id": "./"}
+    assert things["./"]["conformsTo"]["@id"].startswith("https://w3id.org/ro/wfrun/process")
+    files = [thing for thing in things.values() if thing["@type"] == "File"]
+    assert {part["@id"] for part in things["./"]["hasPart"]} == {file["@id"] for file in files}
+    assert all(hashlib.sha256((tiny / file["@id"]).read_bytes()).hexdigest() == file["sha256"] for file in files)
+    actions = {thing["name"]: thing for thing in things.values() if thing["@type"] == "CreateAction"}
+    assert actions.keys() >= {"pretrain_policy", "train_offline", "collect_runs"}
+    trained = actions["train_offline"]
+    assert things[trained["instrument"]["@id"]]["name"] == "train_offline"
+    taken, made = ([thing["@id"] for thing in trained[side]] for side in ("object", "result"))
+    assert "policy/manifest.json" in taken
+    assert "offline/p20/seed-0/adapter/adapter_model.safetensors" in made
+    seed = next(things[name] for name in taken if name.endswith("/seed"))
+    assert (seed["@type"], seed["value"]) == ("PropertyValue", "0")
+
+
+def test_a_crate_needs_its_package(tiny: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("write_crate.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="install this project's extra 'crate'"):
+        tiny.run("write_crate", tmp_path)
+    assert list(tmp_path.iterdir()) == []
