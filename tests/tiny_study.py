@@ -115,6 +115,9 @@ CHAIN: dict[str, str] = {
     "fit_overoptimisation": "--gaps @tables/gaps.parquet --runs @tables/runs.parquet --scales @tables/scales.json"
     " --table >tables/overoptimisation.parquet --csv >tables/overoptimisation.csv",
     **{f"fit_power_law/{arm}": f"--augc @tables/augc/dpo-{arm}.csv --output >fit/dpo-{arm}.json" for arm in _CELLS},
+    "write_provenance": "--artefacts pretrain_policy=@policy train_offline=@offline/p20/seed-0/adapter"
+    " collect_runs=@tables/runs.parquet collect_runs=@tables/runs.csv evaluate_rewards=@reward/centroid.safetensors"
+    " --derived @derived.json --output >provenance.json",
 }
 
 # Steps that no other step of the tiny study needs; a test runs them where it wants to.
@@ -133,9 +136,8 @@ LEAVES: dict[str, str] = {
     " --prompts-per-step 8 --json >memory.json --markdown >memory.md",
     "show_samples": "--samples @online/p20/kl-p20/seed-0/samples.parquet --examples 2 --seed 0 --output >samples.html",
     "resolve_model": "--model @policy --class policy --prompts plain --output >resolved",
-    "write_provenance": "--artefacts pretrain_policy=@policy train_offline=@offline/p20/seed-0/adapter"
-    " collect_runs=@tables/runs.parquet collect_runs=@tables/runs.csv evaluate_rewards=@reward/centroid.safetensors"
-    " --derived @derived.json --output >provenance.json",
+    "write_crate": "--provenance @provenance.json --license https://spdx.org/licenses/Apache-2.0"
+    " --output >ro-crate-metadata.json",
     "load_preferences": "--source @source/pairs.jsonl --form pairs --prompt-column question --chosen-column good"
     " --rejected-column bad --chosen-score-column score.good --rejected-score-column score.bad --pairs 60 --seed 0"
     " --policy @policy --output >preferences.parquet --coverage >coverage.json",

@@ -45,6 +45,14 @@ def truncated(path: Path) -> None:
     file.write_bytes(content[: len(content) // 2])
 
 
+def flipped(path: Path) -> None:
+    """One bit of another value, two thirds in."""
+    file = path / FILE_OF_FOLDER[path.name] if path.is_dir() else path
+    content = bytearray(file.read_bytes())
+    content[2 * len(content) // 3] ^= 1
+    file.write_bytes(content)
+
+
 def of_another_kind(path: Path) -> None:
     """A file in the right format that holds something else."""
     if path.name == "policy":
@@ -87,14 +95,15 @@ def refusal(study: Study, name: str, outputs: Path, instead: dict[str, Path]) ->
     return str(caught.value)
 
 
-READ_NO_WEIGHTS = {("derive_hyperparameters", "policy"), ("plan_memory", "policy")}
+READ_NO_WEIGHTS = {("plan_memory", "policy")}
 DAMAGES = [
     (script, path, damage)
     for script, paths in INPUTS.items()
     for path in paths
-    for damage in (missing, empty, truncated, of_another_kind)
-    if damage is not truncated or not (path.endswith(".csv") or (script, path) in READ_NO_WEIGHTS)
-]  # half a CSV file is a CSV file
+    for damage in (missing, empty, truncated, flipped, of_another_kind)
+    if not (damage in (truncated, flipped) and (path.endswith(".csv") or (script, path) in READ_NO_WEIGHTS))
+    and not (damage is flipped and (path.startswith("source/") or script == "resolve_model"))
+]  # half a CSV file is a CSV file, and what a user brings goes by its form
 
 
 @pytest.mark.parametrize(("script", "path", "damage"), DAMAGES)

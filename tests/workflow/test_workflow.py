@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from goodhart.artifacts import read_json
+
 ROOT = Path(__file__).parents[2]
 TINY = "tests/workflow/tiny.yaml"
 PARTS = ("Snakefile", "workflow", "config", "envs", "profiles", TINY)
@@ -63,12 +65,14 @@ def study(house: Path, snakemake: Snakemake) -> Path:
 
 
 def jobs(planned: subprocess.CompletedProcess) -> dict[str, int]:
-    """The job table of a dry run, without the targets that only collect."""
+    """The job table of a dry run, without the targets that only collect and the record that follows any other job."""
     output = planned.stdout
     assert planned.returncode == 0, output[-3000:]
     table = re.search(r"^job +count\n[- ]+\n(.*?)^total", output, flags=re.MULTILINE | re.DOTALL)
     rows = [line.split() for line in table[1].splitlines()] if table else []
-    return {name: int(count) for name, count in rows if name not in {"all", "figures", "tables"}}
+    counts = {name: int(count) for name, count in rows}
+    assert ("write_provenance" in counts) == ("all" in counts)
+    return {name: n for name, n in counts.items() if name not in {"all", "figures", "tables", "write_provenance"}}
 
 
 @contextmanager
@@ -92,10 +96,14 @@ def test_study_is_complete(study: Path) -> None:
     grid = json.loads((study / "beta_grid.json").read_text())["levels"]
     assert [level["level"] for level in grid] == ["p20", "p80"]
     assert 0 < grid[0]["beta"] < 1 < grid[1]["beta"]
-    assert set(json.loads((study / "derived.json").read_text())) == {"offline", "reward", "online"}
+    assert set(read_json(study / "derived.json")) == {"offline", "reward", "online"}
     figures = {path.stem for path in study.glob("figures/*.svg")}
     assert figures == {path.stem for path in study.glob("figures/*.pdf")}
     assert {"rewards_by_step", "gap_by_step", "augc_by_beta", "beta_by_lambda"} <= figures
+    record = read_json(study / "provenance.json", ["git", "software", "models", "derived", "origins"])
+    files = {path.relative_to(study).as_posix() for path in study.rglob("*") if path.is_file()}
+    assert {row["path"] for row in record["artefacts"]} == files - {"provenance.json"}
+    assert [row["path"] for row in record["artefacts"] if row["origin"] not in record["origins"]] == []
     assert len(json.loads((study / "checklist.json").read_text())["items"]) == 14
     assert not list(study.rglob("*.tmp")), "a temporary file was left behind"
 

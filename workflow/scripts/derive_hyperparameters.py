@@ -41,8 +41,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from goodhart import derivations
     from goodhart.encoding import encode_pairs
-    from goodhart.models import load_tokenizer
+    from goodhart.models import check_model, load_tokenizer
 
+    check_model(args.model)
     tokenizer = load_tokenizer(args.model)
     sample = preferences.sample(n=derivations.length_sample_size(len(preferences)), random_state=args.seed)
     counts = [

@@ -28,6 +28,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
+    derived = read_json(args.derived, ["offline", "reward", "online"])
     folder, artefacts = args.output.parent, []
     for item in args.artefacts:
         step, separator, path = item.partition("=")
@@ -36,7 +37,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not Path(path).is_relative_to(folder):
             raise InputError(f"--artefacts {item}: {path} does not lie in {folder}, as --output does.")
         artefacts.append((step, Path(path)))
-    derived = read_json(args.derived, ["offline", "reward", "online"])
     from goodhart.derivations import values
     from goodhart.inventory import git, inventory, machine, software
 

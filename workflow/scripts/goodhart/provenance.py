@@ -193,8 +193,8 @@ def _content(value: Path | str) -> Any:
         return sha256(*map(_there, (path / "adapter_config.json", path / "adapter_model.safetensors")))
     if tables := sorted(path.glob("*.parquet")):  # an online run
         return digest({table.name: sha256(table) for table in tables})
-    if isinstance(value, Source) and not (path / "manifest.json").is_file():  # a model that is no study's yet
-        return digest({file.name: sha256(file) for file in sorted(path.iterdir()) if file.is_file()})
+    if isinstance(value, Source):  # a model to be pinned
+        return digest({file.name: sha256(file) for file in sorted(path.glob("[!.]*")) if file.is_file()})
     return model_identity(path)
 
 
