@@ -97,7 +97,7 @@ def work(rule: str, config: Mapping[str, Any], derived: Mapping[str, Mapping[str
     problems = config["task"]["evaluation_problems"] or ALL
     values = next((derived[name] for name in ("derived", "derived_offline") if name in derived), {})
     pairs = 2 * values.get("n", 0) * values.get("max_length", 0)  # both responses of all pairs of the training split
-    everything = pairs / 0.8  # ... and of the others
+    everything, held_out = pairs / 0.8, pairs / 8  # of all three splits, and of the test split
     if rule == "pretrain_policy":
         pretraining = config["policy"]["pretraining"]
         return Work(trained=pretraining["steps"] * pretraining["batch_size"] * 2 * response)
@@ -110,11 +110,11 @@ def work(rule: str, config: Mapping[str, Any], derived: Mapping[str, Mapping[str
     if rule == "train_reward":
         return Work(taught=config["reward"]["epochs"] * pairs)
     if rule == "evaluate_rewards":
-        return Work(scored=members * (everything + problems * whole))
+        return Work(scored=members * (held_out + problems * whole))
     if rule == "train_offline":
         return Work(trained=config["offline"]["epochs"] * pairs)
     if rule == "probe_offline":
-        return Work(problems * response, read=problems * whole + everything, scored=members * problems * whole)
+        return Work(problems * response, read=problems * whole + held_out, scored=members * problems * whole)
     if rule == "adapt_online":
         evaluated = problems * (2 + online["steps"] // online["evaluate_every"])
         updated = online["steps"] * online["prompts_per_step"]
