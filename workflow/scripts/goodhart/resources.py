@@ -143,8 +143,10 @@ def _embedded(config: Mapping[str, Any]) -> Model:
 def _model(folder: Path) -> Model:
     """The sizes of a model folder; one without them is for its job to refuse."""
     manifest = _read(folder / "manifest.json", folder)
-    layers = len(manifest.get("projections", ())) // 4
-    return Model(manifest.get("parameters", 0), manifest.get("hidden_size", 1), layers)
+    try:
+        return Model(float(manifest["parameters"]), int(manifest["hidden_size"]), len(manifest["projections"]) // 4)
+    except (KeyError, TypeError, ValueError):
+        return Model(0, 1, 0)
 
 
 def _derived(path: Path) -> dict[str, int]:
