@@ -125,7 +125,7 @@ class House(NamedTuple):
     def start(self, *args: str, gpus: int) -> subprocess.Popen[str]:
         """Start `snakemake --profile profiles/slurm`, here with frequent looks at its short jobs."""
         (self.folder / "cluster.yaml").write_text(f"seeds: [0]\ngpus: {gpus}\n")
-        often = "--slurm-init-seconds-before-status-checks 4 --latency-wait 5"
+        often = "--slurm-init-seconds-before-status-checks 6 --latency-wait 5"
         line = f"-m snakemake --profile profiles/slurm {often}"
         return subprocess.Popen(
             [sys.executable, *line.split(), *args, "--configfile", PARTS[-1], "cluster.yaml"],

@@ -99,9 +99,7 @@ def test_ctrl_c_cancels_what_was_submitted_and_nothing_need_be_unlocked(study: R
     assert running.returncode == 1
     (job,) = wait_for(lambda: [job for job in show_jobs() if job["JobId"] not in known])
     assert wait_for(lambda: find_jobs(job["Comment"])[-1]["JobState"] == "CANCELLED"), output
-    assert not (study.house.folder / ".snakemake/locks").is_dir() or not list(
-        (study.house.folder / ".snakemake/locks").iterdir()
-    )
+    assert not list((study.house.folder / ".snakemake/locks").glob("*"))
     assert not adapter.exists()
     aside.rename(adapter)
     assert study.house.contents("reward/member-1") == kept

@@ -5,8 +5,9 @@ Rules with `localrule: True` run where Snakemake runs, on a cluster too: they ta
 
 from goodhart import resources
 
-# A limit of this machine's GPUs, as in profiles/default, is none of a cluster's: there a job has a pool of its own.
-if not workflow.local_exec:
+# Snakemake cuts what a job asks for down to the limit, of profiles/default or the command line: one job's GPUs at least.
+gpu_limit = workflow.global_resources.get("gpu").value
+if gpu_limit is not None and gpu_limit < config["gpus"]:
     workflow.register_resource("gpu", config["gpus"])
 
 
