@@ -72,9 +72,7 @@ def test_the_table_of_the_documentation_is_what_the_papers_jobs_ask_for(paper: P
     said = {(cells := [cell.strip() for cell in row.split("|")])[1]: (cells[2], cells[3]) for row in rows}
     config = load("paper")
     asked = {rule: ask(rule, config, paper) for rule in INPUTS}
-    assert said == {
-        rule: (f"{wants.mem_mb / 1024:.0f}", f"{wants.runtime / 60:.1f}") for rule, wants in asked.items()
-    }
+    assert said == {rule: (f"{wants.mem_mb / 1024:.0f}", f"{wants.runtime / 60:.1f}") for rule, wants in asked.items()}
 
 
 def test_each_attempt_asks_for_more(paper: Path) -> None:

@@ -1,7 +1,7 @@
 """What a job asks a cluster for: memory of its node and minutes, from the models it runs and the tokens it passes.
 
-Neither need be exact. A job that meets a limit is submitted again with so much more (`attempt`) and goes on from where it
-left off, or starts over. Throughputs are modest on purpose; what is asked for and what was used stand in benchmarks/.
+Neither need be exact. A job that meets a limit is submitted again with so much more (`attempt`), and goes on from what
+it left or starts over. Throughputs are modest on purpose.
 """
 
 from __future__ import annotations
@@ -56,24 +56,22 @@ def request(rule: str, config: Mapping[str, Any], inputs: Mapping[str, Path], at
         FileNotFoundError: naming an input that is not there yet, as Snakemake wants it.
     """
     policy = _model(inputs["policy"]) if "policy" in inputs else _embedded(config)
-    backbone = _model(inputs["backbone"]) if "backbone" in inputs else None
-    shared = "policy" in inputs and inputs.get("backbone") == inputs["policy"]
+    backbone = _model(inputs["backbone"]) if "backbone" in inputs else policy
+    models = {inputs.get("policy"): policy, inputs.get("backbone", inputs.get("policy")): backbone}  # shared: once
     derived = {name: _derived(path) for name, path in inputs.items() if name.startswith("derived")}
-    passed = work(rule, config, derived)
-    return Request(
-        mem_mb=ceil(memory(config, [policy, *([backbone] if backbone and not shared else [])], derived) / MIB) * attempt,
-        runtime=max(SHORTEST, ceil(seconds(config, policy, backbone or policy, passed) / 60)) * attempt,
-    )
+    needed = memory(config, list(models.values()), derived) / MIB
+    minutes = seconds(config, policy, backbone, work(rule, config, derived)) / 60
+    return Request(ceil(needed) * attempt, max(SHORTEST, ceil(minutes)) * attempt)
 
 
 def memory(config: Mapping[str, Any], models: list[Model], derived: Mapping[str, Mapping[str, int]]) -> float:
     """Bytes of the node's memory that a job may take.
 
-    On a GPU: the libraries and the weights in 16 bits, as they lie on disk and pass through, in each of its processes. On a
-    CPU: the libraries, the weights twice in float32 (as they are, and as adapters are merged into them), and the largest
-    batch with all that a backward pass would keep of it, 34 hidden states a layer (Korthikanti et al. 2022), and four
-    copies of its logits; of a vocabulary of at most parameters / hidden words. Never more than V_GB of Eq. B.3, which the
-    batches are made for.
+    On a GPU: the libraries and the weights in 16 bits, as they lie on disk and pass through, for each of its processes.
+    On a CPU: the libraries, the weights twice in float32 (as they are, and as adapters are merged into them), and the
+    largest batch with all that a backward pass could keep of it: 34 hidden states a layer and four copies of the
+    logits, for a vocabulary of at most parameters / hidden words. Never more than V_GB of Eq. B.3, for which batches
+    are made.
     """
     if config["gpus"]:
         return config["gpus"] * (LIBRARIES + sum(2 * model.parameters for model in models))
