@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from itertools import combinations
+from pathlib import Path
 
 from slurm_cluster import STUDY, Run, rule_of
 
@@ -77,4 +78,7 @@ def test_logs_survive(study: Run) -> None:
     logs = study.house.folder / "logs"
     (steps,) = re.findall(r"(\d+) of \1 steps \(100%\) done", study.output)
     assert len(list((logs / "tiny").rglob("*.log"))) == int(steps) - 1 == 30  # `all` says nothing
-    assert len(list((logs / "slurm").rglob("*.log"))) == len(study.jobs)
+    for job in study.jobs:
+        kept = Path(job["StdOut"])
+        assert kept.parent.is_relative_to(logs / "slurm" / f"rule_{rule_of(job)}")
+        assert f"rule {rule_of(job)}:" in kept.read_text()
