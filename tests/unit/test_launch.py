@@ -16,12 +16,12 @@ LAUNCH = Path(launch.__file__)
 SAY = "import os, sys; print(os.environ.get('CUDA_VISIBLE_DEVICES'), sys.argv[1:]); sys.stdout.flush(); "
 
 
-def start(folder: Path, devices: str, gpus: int, code: str) -> subprocess.Popen[str]:
+def start(folder: Path, devices: str, gpus: int, code: str, **environment: str) -> subprocess.Popen[str]:
     script = folder / "script.py"
     script.write_text(SAY + code)
     return subprocess.Popen(
         [sys.executable, str(LAUNCH), "--gpus", str(gpus), str(script), "--flag", "a b"],
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": devices, "TMPDIR": str(folder)},
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": devices, "TMPDIR": str(folder), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -42,6 +42,18 @@ def test_jobs_that_run_together_have_a_gpu_each_and_a_free_one_is_taken_again(tm
     jobs[1][0].kill()
     for job, _ in jobs:
         job.communicate()
+
+
+def test_jobs_of_a_cluster_that_calls_the_gpu_of_each_of_them_0_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    jobs = [start(tmp_path, "0", 1, "import time; time.sleep(60)", SLURM_JOB_ID=number) for number in ("7", "8")]
+    try:
+        for job in jobs:
+            assert job.stdout is not None
+            assert job.stdout.readline().startswith("0 ")
+    finally:
+        for job in jobs:
+            job.kill()
+            job.communicate()
 
 
 def test_a_job_waits_until_a_gpu_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

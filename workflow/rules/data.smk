@@ -11,6 +11,7 @@ if config["task"]["source"] == "arithmetic":
             f"{LOGS}/generate_problems.log",
         benchmark:
             f"{BENCHMARKS}/generate_problems.tsv"
+        localrule: True
         conda:
             ENVIRONMENT
         threads: 1
@@ -42,6 +43,7 @@ else:
             f"{LOGS}/load_problems.log",
         benchmark:
             f"{BENCHMARKS}/load_problems.tsv"
+        localrule: True
         conda:
             ENVIRONMENT
         threads: 1
@@ -78,6 +80,9 @@ if config["policy"]["model"] is None:
         conda:
             ENVIRONMENT
         threads: config["threads"]
+        resources:
+            mem_mb=host_memory,
+            runtime=time_limit,
         params:
             code=code("pretrain_policy"),
             threads=config["threads"],
@@ -111,6 +116,7 @@ else:
             f"{LOGS}/resolve_policy.log",
         benchmark:
             f"{BENCHMARKS}/resolve_policy.tsv"
+        localrule: True
         conda:
             ENVIRONMENT
         threads: 1
@@ -143,6 +149,8 @@ if config["preferences"]["source"] == "sampled":
         threads: config["threads"]
         resources:
             gpu=config["gpus"],
+            mem_mb=host_memory,
+            runtime=time_limit,
         params:
             code=code("sample_preferences"),
             threads=config["threads"],
@@ -172,6 +180,7 @@ else:
             f"{LOGS}/load_preferences.log",
         benchmark:
             f"{BENCHMARKS}/load_preferences.tsv"
+        localrule: True
         conda:
             ENVIRONMENT
         threads: 1

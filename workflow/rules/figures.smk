@@ -48,6 +48,7 @@ rule draw_figures:
         f"{LOGS}/draw_figures.log",
     benchmark:
         f"{BENCHMARKS}/draw_figures.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     threads: 1
@@ -74,6 +75,7 @@ rule show_samples:
         f"{LOGS}/show_samples.log",
     benchmark:
         f"{BENCHMARKS}/show_samples.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     threads: 1
@@ -118,6 +120,7 @@ rule write_findings:
         f"{LOGS}/write_findings.log",
     benchmark:
         f"{BENCHMARKS}/write_findings.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     threads: 1

@@ -28,6 +28,7 @@ rule collect_runs:
         f"{LOGS}/collect_runs.log",
     benchmark:
         f"{BENCHMARKS}/collect_runs.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     threads: 1
@@ -63,6 +64,7 @@ rule tabulate_levels:
         f"{LOGS}/tabulate_levels.log",
     benchmark:
         f"{BENCHMARKS}/tabulate_levels.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     threads: 1
@@ -83,6 +85,7 @@ rule fit_power_law:
         f"{LOGS}/fit_power_law/{{method}}-{{arm}}.log",
     benchmark:
         f"{BENCHMARKS}/fit_power_law/{{method}}-{{arm}}.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     threads: 1
@@ -105,6 +108,7 @@ rule fit_overoptimisation:
         f"{LOGS}/fit_overoptimisation.log",
     benchmark:
         f"{BENCHMARKS}/fit_overoptimisation.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     threads: 1

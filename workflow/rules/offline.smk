@@ -21,6 +21,8 @@ rule train_offline:
     threads: config["threads"]
     resources:
         gpu=config["gpus"],
+        mem_mb=host_memory,
+        runtime=time_limit,
     params:
         code=code("train_offline"),
         threads=config["threads"],
@@ -61,6 +63,8 @@ rule probe_offline:
     threads: config["threads"]
     resources:
         gpu=config["gpus"],
+        mem_mb=host_memory,
+        runtime=time_limit,
     params:
         code=code("probe_offline"),
         threads=config["threads"],

@@ -28,6 +28,8 @@ rule adapt_online:
     threads: config["threads"]
     resources:
         gpu=config["gpus"],
+        mem_mb=host_memory,
+        runtime=time_limit,
     params:
         code=code("adapt_online"),
         threads=config["threads"],

@@ -12,6 +12,7 @@ rule derive_hyperparameters:
         f"{LOGS}/derive_hyperparameters/{{stage}}.log",
     benchmark:
         f"{BENCHMARKS}/derive_hyperparameters/{{stage}}.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     threads: 1
@@ -39,6 +40,7 @@ rule collect_derived:
         f"{LOGS}/collect_derived.log",
     benchmark:
         f"{BENCHMARKS}/collect_derived.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     threads: 1
@@ -62,6 +64,7 @@ rule plan_memory:
         f"{LOGS}/plan_memory.log",
     benchmark:
         f"{BENCHMARKS}/plan_memory.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     threads: 1
@@ -101,6 +104,8 @@ rule score_reference:
     threads: config["threads"]
     resources:
         gpu=config["gpus"],
+        mem_mb=host_memory,
+        runtime=time_limit,
     params:
         code=code("score_reference"),
         threads=config["threads"],
@@ -127,6 +132,8 @@ rule sample_reference:
     threads: config["threads"]
     resources:
         gpu=config["gpus"],
+        mem_mb=host_memory,
+        runtime=time_limit,
     params:
         code=code("sample_reference"),
         threads=config["threads"],
@@ -151,6 +158,7 @@ rule derive_beta:
         f"{LOGS}/derive_beta/{{level}}.log",
     benchmark:
         f"{BENCHMARKS}/derive_beta/{{level}}.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     threads: 1
@@ -170,6 +178,7 @@ rule collect_beta_grid:
         f"{LOGS}/collect_beta_grid.log",
     benchmark:
         f"{BENCHMARKS}/collect_beta_grid.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     threads: 1

@@ -12,6 +12,7 @@ if config["reward"]["model"]:
             f"{LOGS}/resolve_backbone.log",
         benchmark:
             f"{BENCHMARKS}/resolve_backbone.tsv"
+        localrule: True
         conda:
             ENVIRONMENT
         threads: 1
@@ -43,6 +44,8 @@ rule train_reward:
     threads: config["threads"]
     resources:
         gpu=config["gpus"],
+        mem_mb=host_memory,
+        runtime=time_limit,
     params:
         code=code("train_reward"),
         threads=config["threads"],
@@ -79,6 +82,8 @@ rule evaluate_rewards:
     threads: config["threads"]
     resources:
         gpu=config["gpus"],
+        mem_mb=host_memory,
+        runtime=time_limit,
     params:
         code=code("evaluate_rewards"),
         threads=config["threads"],

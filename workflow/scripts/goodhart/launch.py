@@ -2,7 +2,8 @@
 
 A machine may have more GPUs than a job wants, and several jobs may start at once: a job leases its devices by locking a
 file for each, which the system unlocks when the job ends, however it ends. Of the GPUs that `CUDA_VISIBLE_DEVICES`
-names, as a scheduler sets it, or else of all. Without any, the script runs on the CPU.
+names, as a scheduler sets it, or else of all. Locks are those of one SLURM job: a cluster that shows each job its own
+GPUs alone calls the first of them 0 in all jobs of a node. Without any GPU, the script runs on the CPU.
 """
 
 from __future__ import annotations
@@ -52,11 +53,12 @@ def visible() -> list[str]:
 def lease(devices: list[str], count: int, folder: Path | None = None) -> list[str]:
     """Lock `count` of the devices, waiting until so many are free; the locks last as long as this process."""
     folder = folder or Path(tempfile.gettempdir())
+    among = os.environ.get("SLURM_JOB_ID", "gpu")
     while True:
         held: list[tuple[str, int]] = []
         for device in devices:
             name = "".join(c if c.isalnum() else "-" for c in device)
-            handle = os.open(folder / f"goodhart-gpu-{name}.lock", os.O_RDWR | os.O_CREAT, 0o666)
+            handle = os.open(folder / f"goodhart-{among}-{name}.lock", os.O_RDWR | os.O_CREAT, 0o666)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
