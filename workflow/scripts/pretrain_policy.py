@@ -13,6 +13,7 @@ from pathlib import Path
 
 from goodhart.artifacts import publish, read_table, write_json
 from goodhart.commandline import parser, run, use_threads
+from goodhart.inspection import kept
 from goodhart.tables import CORPUS
 
 
@@ -48,15 +49,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     tokenizer = build_tokenizer([*corpus["prompt"], *corpus["response"]])
     shape = Shape(args.hidden_size, args.layers, args.heads, args.kv_heads, args.head_dim, args.mlp_size)
     model = build_model(tokenizer, shape)
-    losses = train(
-        model,
-        encode_prompts(tokenizer, corpus["prompt"].tolist()),
-        encode_responses(tokenizer, corpus["response"].tolist()),
-        steps=args.steps,
-        batch_size=args.batch_size,
-        learning_rate=args.learning_rate,
-        generator=torch.Generator().manual_seed(args.seed),
-    )
+    with kept(args.output.with_suffix(".stopped.json"), args.seed):
+        losses = train(
+            model,
+            encode_prompts(tokenizer, corpus["prompt"].tolist()),
+            encode_responses(tokenizer, corpus["response"].tolist()),
+            steps=args.steps,
+            batch_size=args.batch_size,
+            learning_rate=args.learning_rate,
+            generator=torch.Generator().manual_seed(args.seed),
+        )
     print(f"loss of the last 100 steps: {sum(losses[-100:]) / len(losses[-100:]):.3f} nats a token")
     with publish(args.output) as folder:
         model.save_pretrained(folder)

@@ -15,6 +15,7 @@ from typing import Any
 from goodhart.artifacts import publish, read_json, read_table, write_json
 from goodhart.commandline import PRECISIONS, parser, run, use_threads
 from goodhart.errors import InputError
+from goodhart.inspection import kept
 from goodhart.manifest import record_base
 from goodhart.tables import LOGPROBS, PREFERENCES
 
@@ -83,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             peft_config=lora_config(used["lora_rank"], used["lora_alpha"], used["lora_dropout"], "CAUSAL_LM"),
         )
 
-    with publish(args.output) as folder:
+    with kept(args.output.parent / "stopped.json", args.seed), publish(args.output) as folder:
         model, record = train(build, derived, args.precision, len(dataset), args.epochs, args.seed, folder)
         model.save_pretrained(folder)
         tidy_adapter(folder)

@@ -17,6 +17,7 @@ from typing import Any
 from goodhart.artifacts import publish, read_json, read_table, write_json
 from goodhart.commandline import PRECISIONS, parser, run, use_threads
 from goodhart.errors import InputError
+from goodhart.inspection import kept
 from goodhart.manifest import record_base
 from goodhart.tables import PREFERENCES
 
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from goodhart.adapters import lora_config, tidy_adapter
     from goodhart.derivations import values
     from goodhart.encoding import encode_pairs
+    from goodhart.guarded import guarded
     from goodhart.models import check_model, load_reward_backbone, load_tokenizer
     from goodhart.training import tokenized, train
 
@@ -64,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     dataset = tokenized([{"chosen_ids": p.prompt + p.chosen, "rejected_ids": p.prompt + p.rejected} for p in rows])
 
     def build(settings: dict[str, Any]) -> RewardTrainer:
-        return RewardTrainer(
+        return guarded(RewardTrainer)(
             model=load_reward_backbone(args.backbone, args.precision),
             args=RewardConfig(**settings),
             train_dataset=dataset,
@@ -72,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             peft_config=lora_config(used["lora_rank"], used["lora_alpha"], used["lora_dropout"], "SEQ_CLS"),
         )
 
-    with publish(args.output) as folder:
+    with kept(args.output.parent / "stopped.json", seed), publish(args.output) as folder:
         model, record = train(build, derived, args.precision, len(rows), args.epochs, seed, folder)
         model.save_pretrained(folder)
         tidy_adapter(folder)

@@ -11,6 +11,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from goodhart.commandline import progress
+from goodhart.inspection import Watched
 
 PAD, END = "<pad>", "<end>"
 WORDS = Regex(r"\n| ?\d| ?#+| ?[A-Za-z]+[.,!:?]?| ?[^\sA-Za-z0-9#]")
@@ -68,7 +69,8 @@ def train(
 ) -> list[float]:
     """Minimise the next-token loss on the responses (AdamW, cosine to zero); returns the loss of every step, in nats.
 
-    Batches hold rows of like length, so that little is spent on padding.
+    A loss, gradient norm or final weight that is not finite raises `inspection.NotFinite`. Batches hold rows of like
+    length, so that little is spent on padding.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     warmup = math.isqrt(steps)
@@ -80,18 +82,22 @@ def train(
     order: list[int] = []
     losses = []
     model.train()
-    for _ in progress(range(steps), "pretraining"):
+    for step in progress(range(1, steps + 1), "pretraining"):
         if not order:
             order = torch.randperm(len(batches), generator=generator).tolist()
         rows = batches[order.pop()]
         ids, labels = _collate([prompts[i] for i in rows], [responses[i] for i in rows])
         loss = model(input_ids=ids, labels=labels).loss
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        losses.append(loss.item())
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0).item()
+        watched = Watched("update", step, prompt=[prompts[i] for i in rows], tokens=[responses[i] for i in rows])
+        watched.check("loss", losses[-1])
+        watched.check("gradient_norm", norm)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
-        losses.append(loss.item())
+    watched.check("sum_of_weights", sum(weights.sum().item() for weights in model.parameters()))
     return losses
 
 
