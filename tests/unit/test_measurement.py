@@ -32,7 +32,7 @@ TEST = {"statistic", "p_value", "smallest_p", "n", "method"}
 SCALE = Scales(proxy=2.0, true=0.5, successes=8, problems=16)
 BETA = {"p20": 0.3, "p80": 2.0}
 MEASURES = ("n", "kl", "entropy_prompt", "entropy_response", "ood_distance", "diversity", "truncated", "uncertainty")
-MEASURES += ("reward_truncated",)
+MEASURES += ("reward_truncated", "empty")
 
 
 def trajectory(level: str, kl_level: str, seed: int, proxy: list[float], true: list[float]) -> pd.DataFrame:

@@ -162,6 +162,7 @@ def test_an_examination_measures_what_it_says(
         "diversity": probes.diversity(embeddings),
         "response_tokens": sum(map(len, given.rollout.responses)) / 16,
         "truncated": given.rollout.finished.count(False) / 16,
+        "empty": sum(text.strip() == "" for text in given.texts) / 16,
         "reward_truncated": 0.0,
     }
     assert measures == pytest.approx(expected, abs=1e-4)
