@@ -140,7 +140,7 @@ class OnlineRun:
         total, policy_loss, penalty = (sum(term) for term in zip(*terms, strict=True))
         watched.check("loss", total)
         gradient_norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm).item()
-        watched.check("gradient_norm", gradient_norm)
+        watched.check("gradient norm", gradient_norm)
         rate = self.schedule.get_last_lr()[0]
         self.optimizer.step()
         self.schedule.step()

@@ -40,8 +40,8 @@ class NotFinite(InputError):
 
     def __str__(self) -> str:
         place = " ".join(str(part) for part in (self.where, self.step) if part not in ("", None))
-        look = f"; the batch is in {self.path}: look at its rows," if self.path else ";"
-        return f"{place + ': ' if place else ''}{self.what}{look} or train with a lower learning rate."
+        look = f"the batch is in {self.path}: look at its rows, or train" if self.path else "train"
+        return f"{place + ': ' if place else ''}{self.what}; {look} with a lower learning rate."
 
 
 class Watched:

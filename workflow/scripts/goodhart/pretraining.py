@@ -93,11 +93,11 @@ def train(
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0).item()
         watched = Watched("update", step, prompt=[prompts[i] for i in rows], tokens=[responses[i] for i in rows])
         watched.check("loss", losses[-1])
-        watched.check("gradient_norm", norm)
+        watched.check("gradient norm", norm)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
-    watched.check("sum_of_weights", sum(weights.sum().item() for weights in model.parameters()))
+    watched.check("sum of all weights after it", sum(weights.sum().item() for weights in model.parameters()))
     return losses
 
 

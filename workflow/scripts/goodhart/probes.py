@@ -92,7 +92,7 @@ def examine(
     activate(model, "policy")
     probe = probe_size(len(prompts))
     asked = prompt_entropy(model, tokenizer, prompts[:probe], batch_size)
-    watched.check("entropy_prompt", asked)
+    watched.check("entropy of prompts", asked)
     lengths = [len(tokens) for tokens in given.rollout.responses]
     count = len(prompts)
     measures = {
