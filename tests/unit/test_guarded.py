@@ -93,7 +93,7 @@ def test_finite_training_is_what_it_was(tiny: Study, tmp_path: Path) -> None:
 def test_the_loss_of_a_micro_batch_stops_before_the_weights_move(
     tiny: Study, tmp_path: Path, row: int, step: int
 ) -> None:
-    """transformers alone would go on, and report a finite loss: see the next test."""
+    """Of two micro-batches an update, two pairs each; the margin of the odd pair overflows in float32."""
     trainer = dpo(tiny, tmp_path, [3.4e38 if i == row else -3.0 for i in range(8)])
     trainer.train_dataset = trainer.train_dataset.map(
         lambda pair: {"ref_rejected_logps": -3.4e38 if pair["ref_chosen_logps"] > 0 else -4.0}

@@ -52,7 +52,7 @@ def test_the_rows_are_kept_as_far_as_they_are_known(tmp_path: Path, value: float
 
 
 def test_one_number_of_a_batch_offends_with_no_row(tmp_path: Path) -> None:
-    with pytest.raises(NotFinite, match="^online update 7: loss is -inf; ") as caught, kept(tmp_path / "stopped.json"):
+    with pytest.raises(NotFinite, match=r"^online update 7: loss is -inf; ") as caught, kept(tmp_path / "stopped.json"):
         watched().check("loss", -math.inf)
     assert caught.value.offending == ()
     assert len(json.loads((tmp_path / "stopped.json").read_text())["rows"]) == 3

@@ -84,6 +84,8 @@ def test_diversity_at_its_ends() -> None:
     assert probes.diversity(torch.tensor([[1.0, 2.0], [2.0, 4.0], [3.0, 6.0]])) == pytest.approx(0, abs=1e-12)
     assert probes.diversity(torch.tensor([[1.0, 0.0], [-2.0, 0.0]])) == pytest.approx(2)
     assert math.isnan(probes.diversity(torch.ones(1, 3)))
+    assert probes.diversity(torch.zeros(3, 2)) == 1  # of responses without a token
+    assert probes.diversity(torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 0.0]])) == pytest.approx(2 / 3)
 
 
 def test_a_tie_is_half_a_win() -> None:
