@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from balanced import Balanced
 from goodhart import findings, result_tables
 from goodhart.artifacts import read_json
+from goodhart.caveats import counted
 from goodhart.checklist import Item, checklist
 from goodhart.findings import Results
 from goodhart.plotting import FIGURES
@@ -380,16 +381,16 @@ def test_what_makes_numbers_mean_less_is_said_where_there_is_any(many: Results) 
     said = (
         "token limit cut",
         "responses are empty",
-        "rewards did not differ, at most",
+        "whose rewards did not differ",
         "true reward is 0 at the start",
     )
     usual = {"truncated_end": 0.04, "empty_end": 0.04, "zero_variance_batches": 0, "true_at_start_is_zero": False}
-    assert list(findings.counted(replace(many, runs=many.runs.assign(**usual)))) == []
+    assert list(counted(replace(many, runs=many.runs.assign(**usual)))) == []
     odd = many.runs.assign(**usual, steps=80)
     odd["truncated_end"], odd["empty_end"] = 0.4, 0.3
     odd.loc[odd.index[:2], "zero_variance_batches"] = [3, 7]
     odd.loc[odd.index[:3], "true_at_start_is_zero"] = True
-    sentences = list(findings.counted(replace(many, runs=odd)))
+    sentences = list(counted(replace(many, runs=odd)))
     assert len(sentences) == 4
     assert all(text in sentence for text, sentence in zip(said, sentences, strict=True))
     n = f"{len(odd)} runs"

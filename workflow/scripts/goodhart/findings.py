@@ -27,7 +27,6 @@ _UNITS = {
 
 
 READ_IN_FULL = 0.05  # share of responses that a reward may read in part before the page says so
-WHOLE = 0.05  # share of responses that may be cut or empty before it does
 
 
 @dataclass(frozen=True)
@@ -184,33 +183,6 @@ def cut_by_the_rewards(results: Results) -> Iterator[str]:
             f"{plural(len(results.runs), 'run')}): prompt and response are longer than the {length} tokens of the "
             "pairs that they were trained on. Such a reward does not see the answer; reward.override.max_length raises "
             "it."
-        )
-
-
-def counted(results: Results) -> Iterator[str]:
-    """What is no error but makes the numbers mean less, where there is any of it."""
-    runs = results.runs
-    n = f"n = {plural(len(runs), 'run')}"
-    if (share := runs["truncated_end"].mean()) > WHOLE:
-        yield (
-            f"At the end of the online stage the token limit cut {share:.0%} of the responses ({n}): an answer that "
-            "was not reached counts as wrong; sampling.max_new_tokens raises the limit."
-        )
-    if (share := runs["empty_end"].mean()) > WHOLE:
-        yield (
-            f"At the end of the online stage {share:.0%} of the responses are empty ({n}): what their rewards, "
-            "distances and diversity judge is the prompt and an end token."
-        )
-    if some := int((runs["zero_variance_batches"] > 0).sum()):
-        most = runs.sort_values("zero_variance_batches").iloc[-1]
-        yield (
-            f"In {some} of {plural(len(runs), 'run')} there are updates whose rewards did not differ, at most "
-            f"{most['zero_variance_batches']} of {most['steps']} in one: these have no policy term, only the penalty."
-        )
-    if some := int(runs["true_at_start_is_zero"].sum()):
-        yield (
-            f"In {some} of {plural(len(runs), 'run')} the true reward is 0 at the start: it cannot fall, so that their "
-            "gap shows the proxy's rise alone, and Eq. 2 divides by its epsilon."
         )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from goodhart import findings as f
 from goodhart import result_tables as t
+from goodhart.caveats import counted
 from goodhart.checklist import Item
 from goodhart.pages import page, paragraphs, rows_table, section
 
@@ -47,7 +48,7 @@ _DISTANCE = (
 def findings_page(results: f.Results) -> str:
     """The page of findings, each section with the tables it rests on."""
     sections = [
-        section("In short", paragraphs([*f.headline(results), *f.cut_by_the_rewards(results), *f.counted(results)])),
+        section("In short", paragraphs([*f.headline(results), *f.cut_by_the_rewards(results), *counted(results)])),
         section("How to read the numbers", paragraphs([_TERMS, f"{_NOTATION} {_sizes(results)}"])),
         section("Does AUGC rise with beta?", paragraphs(f.conservatism(results))),
         section("What of it is Eq. 10's second use of beta?", paragraphs(f.second_use(results))),
