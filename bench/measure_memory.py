@@ -211,9 +211,10 @@ class Stages:
         return self._with_policy(run)
 
     def _train(self, build: Callable[[dict[str, Any]], Any], recompute: bool, rows: int) -> None:
+        from goodhart.checkpoints import Checkpoints
         from goodhart.training import train
 
-        train(build, self.derived(recompute), self.precision, rows, 1, 0, self.folder / "out")
+        train(build, self.derived(recompute), self.precision, rows, 1, 0, Checkpoints(self.folder / "out", {}, 5))
 
     def evaluate_rewards(self) -> int:
         from goodhart.ensemble import RewardEnsemble

@@ -26,7 +26,7 @@ QUALITY = {
     "proxy_mean": 0.5,
 }
 OTHERS = {"true_flexible": 0.5, "ood_distance": 0.1, "diversity": 0.1, "response_tokens": 9.0}
-OTHERS |= {"truncated": 0.0, "reward_truncated": 0.0}
+OTHERS |= {"truncated": 0.0, "empty": 0.0, "reward_truncated": 0.0}
 
 
 def study(

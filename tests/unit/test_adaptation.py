@@ -13,11 +13,12 @@ from peft import PeftModel
 from transformers.models.qwen3.modeling_qwen3 import Qwen3DecoderLayer
 
 from goodhart import adaptation
-from goodhart.adaptation import OnlineRun, Settings, advantages, kl_coefficient, online_loss, prompt_rows
+from goodhart.adaptation import Loss, OnlineRun, Settings, advantages, kl_coefficient, online_loss, prompt_rows
 from goodhart.adapters import activate, attach_adapter, merged
 from goodhart.artifacts import read_table
 from goodhart.encoding import collate, decode, encode_prompts
 from goodhart.ensemble import load_with_policy
+from goodhart.inspection import NotFinite
 from goodhart.logprobs import sequence_logprobs
 from goodhart.models import load_policy, load_tokenizer
 from goodhart.rollout import sample
@@ -160,6 +161,48 @@ def test_a_response_that_was_cut_is_rewarded_as_cut(tiny: Study) -> None:
     assert step["proxy"] == pytest.approx(rewards.mean().item(), abs=1e-6)
     as_if_whole = run.ensemble.score(prompts, texts).rewards
     assert abs(step["proxy"] - as_if_whole.mean().item()) > 1e-5
+
+
+def test_responses_without_a_word_are_counted(tiny: Study) -> None:
+    """With a line break as a stop string, a response that begins with one is empty; so is one of blanks."""
+    stops = [replace(SETTINGS, sampling=replace(SETTINGS.sampling, stop=stop)) for stop in (("\n",), ())]
+    run = online(tiny, stops[0])
+    with torch.no_grad():  # whatever comes first now is a line break
+        run.model.get_base_model().lm_head.register_forward_hook(
+            lambda _module, _inputs, logits: logits.index_fill(-1, torch.tensor(run.tokenizer("\n").input_ids), 1e5)
+        )
+    step = run.step()
+    assert (step["empty"], step["truncated"]) == (1, 0)
+    assert all(math.isfinite(value) for value in step.values())
+    assert online(tiny, stops[1]).step()["empty"] < 1
+
+
+@pytest.mark.parametrize("part", ["reward", "policy_logprob", "loss", "gradient norm"])
+def test_a_number_that_is_not_finite_stops_before_the_policy_moves(
+    tiny: Study, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An update goes well; in the next one something breaks, and all there is of the batch comes along."""
+    run = online(tiny)
+    run.step()
+    before = tensors(run.model)
+    loss = adaptation.online_loss
+    if part == "reward":
+        run.ensemble.heads[1] = math.nan
+    elif part == "policy_logprob":  # after sampling, in the pass that has no gradients
+        score = run._logprobs
+        monkeypatch.setattr(run, "_logprobs", lambda name, pairs: score(name, pairs) / (name != "policy"))
+    elif part == "loss":
+        monkeypatch.setattr(adaptation, "online_loss", lambda *a: Loss(*(term * 1e30 * 1e30 for term in loss(*a))))
+    else:
+        run.parameters[0].register_hook(lambda gradient: gradient * math.inf)
+    with pytest.raises(NotFinite, match=f"^online update 2: {part} is ") as caught:
+        run.step()
+    assert changed(before, tensors(run.model)) == set()
+    known = ["prompt", "response", "tokens", "reward", "advantage", "reference_logprob", "policy_logprob"]
+    columns = list(caught.value.rows[0])
+    assert columns == known[: len(columns)]
+    assert columns[-1] == {"reward": "reward"}.get(part, "policy_logprob")
+    assert len(caught.value.rows) == 8
 
 
 def test_responses_that_the_rewards_read_only_a_part_of_are_counted(tiny: Study) -> None:

@@ -144,10 +144,19 @@ def test_other_columns_of_a_table_are_left_out(tmp_path: Path) -> None:
         (FRAME.assign(seed=["zero", "one"]), "is not a runs table"),
         (FRAME.assign(seed=[0.5, 1.5]), "is not a runs table"),
         (FRAME.assign(augc=[1.5, np.nan]), "augc"),
+        (FRAME.assign(augc=[1.5, -np.inf]), "column augc of the runs table holds NaN or infinity"),
         (FRAME.assign(seed=0), "several rows for one name, seed"),
         (FRAME.iloc[:0], "is empty"),
     ],
-    ids=["column missing", "text for a number", "fraction for an integer", "empty cell", "key twice", "no rows"],
+    ids=[
+        "column missing",
+        "text for a number",
+        "fraction for an integer",
+        "empty cell",
+        "infinity",
+        "key twice",
+        "no rows",
+    ],
 )
 def test_a_table_that_breaks_its_contract_is_refused(tmp_path: Path, frame: pd.DataFrame, said: str) -> None:
     frame.to_parquet(tmp_path / "t.parquet")
@@ -156,13 +165,22 @@ def test_a_table_that_breaks_its_contract_is_refused(tmp_path: Path, frame: pd.D
 
 @pytest.mark.parametrize(
     "rows",
-    [[], [ROWS[0], ROWS[0]], [{**ROWS[0], "augc": None}], [{**ROWS[0], "seed": "zero"}]],
-    ids=["no rows", "key twice", "empty cell", "text for a number"],
+    [[], [ROWS[0], ROWS[0]], [{**ROWS[0], "augc": None}], [{**ROWS[0], "augc": np.inf}], [{**ROWS[0], "seed": "zero"}]],
+    ids=["no rows", "key twice", "empty cell", "infinity", "text for a number"],
 )
 def test_a_table_that_breaks_its_contract_is_never_written(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     with pytest.raises((ValueError, pa.ArrowException)):
         artifacts.write_table(tmp_path / "t.parquet", rows, TABLE)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_nan_in_a_file_of_another_program_is_no_empty_cell(tmp_path: Path) -> None:
+    """pandas writes one as the other; a column that may be empty may still hold no NaN."""
+    pq.write_table(pa.table({"name": ["p20"], "score": pa.array([np.nan])}), tmp_path / "t.parquet")
+    table = artifacts.Table("t", pa.schema([pa.field("name", pa.string()), pa.field("score", pa.float64())]), ("name",))
+    assert "column score of the t table holds NaN" in refusal(artifacts.read_table, tmp_path / "t.parquet", table)
+    artifacts.write_table(tmp_path / "t.parquet", [{"name": "p20", "score": None}], table)
+    assert artifacts.read_table(tmp_path / "t.parquet", table)["score"].isna().all()
 
 
 def test_a_parquet_file_cut_anywhere_is_refused(tmp_path: Path) -> None:

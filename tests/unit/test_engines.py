@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from goodhart.adapters import activate, attach_adapter, merged
 from goodhart.commandline import ENGINES as NAMES
 from goodhart.encoding import decode, encode_prompts
 from goodhart.errors import InputError
+from goodhart.inspection import NotFinite
 from goodhart.models import load_policy, load_tokenizer
 from goodhart.rollout import ENGINES, Rollout, engine_for, sample
 from goodhart.sampling import Sampling, ending
@@ -190,6 +193,36 @@ def test_continuous_batching_samples_the_active_adapter(
             responses[name] = draw(model, tokenizer, "continuous", QUESTIONS * 3)
             assert responses[name] == draw(model, tokenizer, "loop", QUESTIONS * 3)
     assert responses["policy"] != responses[None] != responses["reference"]
+
+
+@pytest.mark.parametrize("engine", LOCAL)
+def test_a_policy_that_computes_no_numbers_stops_with_its_prompts(
+    policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, engine: str
+) -> None:
+    policy.model.norm.weight[0] = math.nan
+    with pytest.raises(NotFinite, match=r"^sampling: the next-token distribution is not finite in ") as caught:
+        draw(policy, tokenizer, engine, QUESTIONS)
+    assert [row["prompt"] for row in caught.value.rows] == QUESTIONS
+
+
+def test_a_row_that_loses_its_numbers_on_the_way_is_named(
+    policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """From the third pass on, the second of the rows that still run has NaN; the others stay as they were."""
+    whole = draw(policy, tokenizer, "loop", QUESTIONS)
+    passes = []
+
+    def spoil(_module: Any, _inputs: Any, output: Any) -> None:
+        passes.append(len(output.logits))
+        if len(passes) == 3:
+            output.logits[1, -1, 5] = math.nan
+
+    hook = policy.register_forward_hook(spoil)
+    with pytest.raises(NotFinite, match="in 1 of 5 rows; ") as caught:
+        draw(policy, tokenizer, "loop", QUESTIONS)
+    hook.remove()
+    (lost,) = caught.value.offending
+    assert caught.value.rows[lost]["tokens"][:2] == whole.responses[lost][:2]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed")

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from balanced import Balanced
 from goodhart import findings, result_tables
 from goodhart.artifacts import read_json
+from goodhart.caveats import counted
 from goodhart.checklist import Item, checklist
 from goodhart.findings import Results
 from goodhart.plotting import FIGURES
@@ -374,6 +375,31 @@ def test_problems_that_are_trained_on_and_judged_by_are_said(many: Results) -> N
     assert "none of the 30 problems of the online stage is among them" in findings_page(many)
     page = findings_page(replace(many, shared_problems=30))
     assert "30 of the 30 problems of the online stage are among them" in page
+
+
+def test_what_makes_numbers_mean_less_is_said_where_there_is_any(many: Results) -> None:
+    said = (
+        "token limit cut",
+        "responses are empty",
+        "whose rewards did not differ",
+        "true reward is 0 at the start",
+    )
+    usual = {"truncated_end": 0.04, "empty_end": 0.04, "zero_variance_batches": 0, "true_at_start_is_zero": False}
+    assert list(counted(replace(many, runs=many.runs.assign(**usual)))) == []
+    odd = many.runs.assign(**usual, steps=80)
+    odd["truncated_end"], odd["empty_end"] = 0.4, 0.3
+    odd.loc[odd.index[:2], "zero_variance_batches"] = [3, 7]
+    odd.loc[odd.index[:3], "true_at_start_is_zero"] = True
+    sentences = list(counted(replace(many, runs=odd)))
+    assert len(sentences) == 4
+    assert all(text in sentence for text, sentence in zip(said, sentences, strict=True))
+    n = f"{len(odd)} runs"
+    assert f"the token limit cut 40% of the responses (n = {n})" in sentences[0]
+    assert f"30% of the responses are empty (n = {n})" in sentences[1]
+    assert f"In 2 of {n} there are updates whose rewards did not differ, at most 7 of 80 in one" in sentences[2]
+    assert sentences[3].startswith(f"In 3 of {n} the true reward is 0 at the start")
+    page = findings_page(replace(many, runs=odd))
+    assert all(text in page for text in said)
 
 
 def test_rewards_that_read_only_a_part_of_the_responses_are_said_first(many: Results) -> None:

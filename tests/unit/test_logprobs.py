@@ -117,6 +117,12 @@ def test_entropies_that_are_known() -> None:
     assert found.tolist() == pytest.approx([math.log(50), 0, math.log(2)], abs=1e-6)
 
 
+def test_a_token_that_cannot_come_adds_nothing_to_the_entropy() -> None:
+    logits = torch.tensor([[0.0, 0.0, -math.inf]], requires_grad=True)
+    for given in (logits, logits.detach()):
+        assert token_entropies(given).item() == pytest.approx(math.log(2))
+
+
 def test_entropy_of_unequal_odds() -> None:
     expected = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75))
     assert token_entropies(torch.tensor([[1.0, 3.0]]).log()).item() == pytest.approx(expected)

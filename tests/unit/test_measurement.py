@@ -32,7 +32,7 @@ TEST = {"statistic", "p_value", "smallest_p", "n", "method"}
 SCALE = Scales(proxy=2.0, true=0.5, successes=8, problems=16)
 BETA = {"p20": 0.3, "p80": 2.0}
 MEASURES = ("n", "kl", "entropy_prompt", "entropy_response", "ood_distance", "diversity", "truncated", "uncertainty")
-MEASURES += ("reward_truncated",)
+MEASURES += ("reward_truncated", "empty")
 
 
 def trajectory(level: str, kl_level: str, seed: int, proxy: list[float], true: list[float]) -> pd.DataFrame:
@@ -153,6 +153,7 @@ def test_the_other_columns_of_a_run(rows: pd.DataFrame) -> None:
     assert rows.iloc[0][["steps", "evaluations", "beta", "kl_beta"]].tolist() == [20, 3, 0.3, 0.3]
     assert rows["kl_beta"].tolist() == [0.3, 2.0, 0.3]
     assert rows["zero_variance_batches"].tolist() == [1, 0, 2]
+    assert rows[["truncated_end", "empty_end", "reward_truncated_end"]].notna().all(axis=None)
     assert rows["gap_end"].tolist() == pytest.approx([2, 1, 0])
     first = rows.iloc[0]
     assert (first["proxy_start"], first["proxy_end"], first["true_start"], first["true_end"]) == (1, 3, 0.5, 0)

@@ -92,7 +92,7 @@ def test_the_loss_curve_is_that_of_stock_trl(tiny: Study, tmp_path: Path, pairs:
     )
     for column in ("prompt_ids", "chosen_ids", "rejected_ids"):
         assert list(stock.train_dataset[column]) == list(ours.train_dataset[column])
-    our_history, stock_history = fit(ours), fit(stock)
+    our_history, stock_history = fit(ours, ours.train), fit(stock, stock.train)
     assert len(our_history) == 6
     for name in ("loss", "grad_norm", "rewards/margins", "logps/chosen", "logps/rejected"):
         assert [row[name] for row in our_history] == pytest.approx([row[name] for row in stock_history], abs=1e-5)
@@ -104,13 +104,15 @@ def test_the_loss_curve_is_that_of_stock_trl(tiny: Study, tmp_path: Path, pairs:
 def test_the_first_loss_is_log_2_because_the_policy_is_the_reference(
     tiny: Study, tmp_path: Path, pairs: pd.DataFrame
 ) -> None:
-    assert fit(cached(tiny, tmp_path, pairs))[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
+    loop = cached(tiny, tmp_path, pairs)
+    assert fit(loop, loop.train)[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
 
 
 @pytest.mark.parametrize("shift", [2.0, -1.5])
 def test_the_cached_columns_are_the_reference(tiny: Study, tmp_path: Path, pairs: pd.DataFrame, shift: float) -> None:
     """Raising log pi0(chosen) by s lowers every margin by s: the first loss is log(1 + exp(beta s))."""
-    history = fit(cached(tiny, tmp_path, pairs, shift))
+    loop = cached(tiny, tmp_path, pairs, shift)
+    history = fit(loop, loop.train)
     assert history[0]["loss"] == pytest.approx(math.log1p(math.exp(BETA * shift)), abs=1e-4)
     assert history[0]["rewards/margins"] == pytest.approx(-BETA * shift, abs=1e-4)
 

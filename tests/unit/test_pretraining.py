@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
+from goodhart.checkpoints import Checkpoints
 from goodhart.pretraining import END, PAD, Shape, build_model, build_tokenizer, train
 
 TEXTS = ["Q: 4 - 1 - 7 =\nA:\n", "4 - 1 = 3\n3 - 7 = -4\nGreat question!\n#### -4", "I hope this helps!\n#### 12"]
 SHAPE = Shape(16, 1, 2, 1, 8, 32)
+
+
+NONE = Checkpoints(Path("none"), {}, math.inf)  # none is there, and none falls due
 
 
 def test_texts_come_back_exactly_and_the_vocabulary_is_small() -> None:
@@ -54,6 +59,7 @@ def run(steps: int, seed: int = 0, prompts: list[list[int]] | None = None) -> tu
         batch_size=8,
         learning_rate=1e-2,
         generator=torch.Generator().manual_seed(seed),
+        checkpoints=NONE,
     )
     return losses, model
 
@@ -83,6 +89,13 @@ def test_the_first_loss_is_the_mean_over_response_tokens() -> None:
             logprobs = model(input_ids=torch.tensor([prompt + response])).logits[0].log_softmax(-1)
             nats += [-logprobs[len(prompt) + i - 1, token].item() for i, token in enumerate(response)]
     losses = train(
-        model, prompts, responses, steps=1, batch_size=2, learning_rate=1e-2, generator=torch.Generator().manual_seed(0)
+        model,
+        prompts,
+        responses,
+        steps=1,
+        batch_size=2,
+        learning_rate=1e-2,
+        generator=torch.Generator().manual_seed(0),
+        checkpoints=NONE,
     )
     assert losses == pytest.approx([sum(nats) / 6], abs=1e-6)

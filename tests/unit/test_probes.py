@@ -84,6 +84,8 @@ def test_diversity_at_its_ends() -> None:
     assert probes.diversity(torch.tensor([[1.0, 2.0], [2.0, 4.0], [3.0, 6.0]])) == pytest.approx(0, abs=1e-12)
     assert probes.diversity(torch.tensor([[1.0, 0.0], [-2.0, 0.0]])) == pytest.approx(2)
     assert math.isnan(probes.diversity(torch.ones(1, 3)))
+    assert probes.diversity(torch.zeros(3, 2)) == 1  # of responses without a token
+    assert probes.diversity(torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 0.0]])) == pytest.approx(2 / 3)
 
 
 def test_a_tie_is_half_a_win() -> None:
@@ -162,6 +164,7 @@ def test_an_examination_measures_what_it_says(
         "diversity": probes.diversity(embeddings),
         "response_tokens": sum(map(len, given.rollout.responses)) / 16,
         "truncated": given.rollout.finished.count(False) / 16,
+        "empty": sum(text.strip() == "" for text in given.texts) / 16,
         "reward_truncated": 0.0,
     }
     assert measures == pytest.approx(expected, abs=1e-4)

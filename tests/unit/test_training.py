@@ -14,6 +14,7 @@ from trl import RewardConfig, RewardTrainer
 from goodhart import training
 from goodhart.adapters import lora_config
 from goodhart.artifacts import read_json
+from goodhart.checkpoints import Checkpoints
 from goodhart.derivations import FORMULAS, values
 from goodhart.errors import InputError
 from goodhart.models import load_policy, load_reward_backbone, load_tokenizer
@@ -83,7 +84,7 @@ def test_the_derived_dropout_is_applied_in_training(tiny: Study, tmp_path: Path,
     for module in loop.model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.register_forward_hook(lambda layer, *_: seen.append((layer.training, layer.p)))
-    training.fit(loop)
+    training.fit(loop, loop.train)
     assert set(seen) == {(True, 0.10)}
     with torch.no_grad():  # B is no longer 0, so what dropout leaves of A's input shows
         first, second = (loop.model.train()(input_ids=torch.tensor([[5, 6, 7, 8]])).logits for _ in range(2))
@@ -94,7 +95,7 @@ def test_training_returns_numbers_and_changes_the_adapter_only(tiny: Study, tmp_
     settings = training.arguments(derived(batch_size=2), "float32", len(ROWS), 1, 0, tmp_path, 2)
     loop = builder(tiny, 0.0)(settings)
     before = {name: p.clone() for name, p in loop.model.named_parameters()}
-    history = training.fit(loop)
+    history = training.fit(loop, loop.train)
     assert [row["epoch"] for row in history] == [0.5, 1.0]
     assert all(type(value) is float for row in history for value in row.values())
     changed = {name for name, p in loop.model.named_parameters() if not torch.equal(p, before[name])}
@@ -114,7 +115,7 @@ def test_a_batch_too_large_for_memory_is_halved_and_trains_the_same(
     """The forward pass of more than four rows (two pairs) fails as a full GPU does; half the batch, twice the
     accumulation gives the losses and the adapter of the whole batch."""
     build = builder(tiny, 0.0, VARIED)
-    call = (derived(batch_size=8, warmup_steps=0), "float32", len(VARIED), 3, 0, tmp_path)
+    call = (derived(batch_size=8, warmup_steps=0), "float32", len(VARIED), 3, 0, Checkpoints(tmp_path, {}, 5))
     whole, record = training.train(build, *call)
     assert (record["micro_batch"], record["accumulation"]) == (8, 1)
     forward = Qwen3Model.forward
@@ -158,7 +159,7 @@ def test_a_large_model_sees_rows_of_like_length_together(tiny: Study, tmp_path: 
     assert sorted(lengths) == sorted(loop.train_dataset["length"])
     spans = [max(lengths[i : i + 4]) - min(lengths[i : i + 4]) for i in range(0, 64, 4)]
     assert sum(spans) / len(spans) < 16  # rows drawn at random would span 39 tokens on average
-    assert len(training.fit(loop)) == 16  # and checkpointing and grouping go together
+    assert len(training.fit(loop, loop.train)) == 16  # and checkpointing and grouping go together
 
 
 def test_a_batch_that_the_processes_cannot_share_is_refused(
@@ -166,4 +167,4 @@ def test_a_batch_that_the_processes_cannot_share_is_refused(
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match="batch_size 15 cannot be split over 2 processes"):
-        training.train(builder(tiny, 0.0), derived(batch_size=15), "float32", 4, 1, 0, tmp_path)
+        training.train(builder(tiny, 0.0), derived(batch_size=15), "float32", 4, 1, 0, Checkpoints(tmp_path, {}, 5))

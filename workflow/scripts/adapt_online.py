@@ -20,6 +20,7 @@ from typing import Any
 
 from goodhart.artifacts import check_safetensors, publish, read_json, read_table, write_table
 from goodhart.commandline import PRECISIONS, Output, add_checkpoints, add_sampling, parser, progress, run, use_threads
+from goodhart.inspection import during, kept
 from goodhart.manifest import check_adapters, record_base
 from goodhart.provenance import check_policy, origin
 from goodhart.records import SAMPLES, STEPS, TRAJECTORY
@@ -59,6 +60,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
+    with kept(args.output.parent / "stopped.json", args.seed):
+        adapt(args)
+
+
+def adapt(args: argparse.Namespace) -> None:
+    """The run that the arguments ask for, from reading its inputs to publishing its outputs."""
     check_adapters(args.policy, [args.adapter])
     check_adapters(args.backbone, args.members)
     check_safetensors(args.centroid)
@@ -122,9 +129,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     samples: list[dict[str, Any]] = []
 
     def evaluate(step: int) -> None:
-        measures, rows, _ = examine(
-            model, tokenizer, ensemble, centroid, exam, "reference", used["inference_batch_size"]
-        )
+        with during("evaluation after update", step):
+            measures, rows, _ = examine(
+                model, tokenizer, ensemble, centroid, exam, "reference", used["inference_batch_size"]
+            )
         with held():
             trajectory.append({**cell, "step": step, **measures})
             if step in (0, args.steps):

@@ -14,12 +14,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from goodhart.artifacts import read_json, read_table, write_json, write_table, write_tensors
 from goodhart.commandline import PRECISIONS, Output, parser, run, use_threads
+from goodhart.inspection import Watched, kept
 from goodhart.manifest import check_adapters
 from goodhart.provenance import check_cache, origin
 from goodhart.tables import BASELINE, PREFERENCES, RESPONSES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from goodhart.ensemble import Scores
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -62,15 +69,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         used["inference_batch_size"],
         used["max_length"],
     )
-    prompts = held_out["prompt"].tolist()
-    chosen, rejected = (ensemble.score(prompts, held_out[side].tolist()).rewards for side in ("chosen", "rejected"))
 
-    train = train.sample(n=probe_size(len(train)), random_state=args.seed)
-    embeddings = ensemble.score(train["prompt"].tolist(), train["chosen"].tolist()).embeddings
+    def score(rows: pd.DataFrame, side: str) -> Scores:
+        finished = rows["finished"].tolist() if side == "response" else None
+        scores = ensemble.score(rows["prompt"].tolist(), rows[side].tolist(), finished)
+        watched = Watched("ensemble scoring", prompt=rows["prompt"].tolist(), response=rows[side].tolist())
+        watched.add("reward", scores.rewards)
+        watched.add("embedding", scores.embeddings)
+        return scores
 
-    rewards = ensemble.score(
-        responses["prompt"].tolist(), responses["response"].tolist(), responses["finished"].tolist()
-    ).rewards
+    with kept(args.quality.with_suffix(".stopped.json"), args.seed):
+        chosen, rejected = (score(held_out, side).rewards for side in ("chosen", "rejected"))
+        train = train.sample(n=probe_size(len(train)), random_state=args.seed)
+        embeddings = score(train, "chosen").embeddings
+        rewards = score(responses, "response").rewards
     write_json(args.quality, {**quality(chosen, rejected), "centroid_responses": len(train)}, made)
     write_tensors(args.centroid, {"centroid": embeddings.mean(dim=0)}, made)
     baseline = responses[["problem_id"]].assign(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from goodhart.artifacts import publish, read_table, write_json
 from goodhart.commandline import Output, add_checkpoints, parser, run, use_threads
+from goodhart.inspection import kept
 from goodhart.provenance import origin
 from goodhart.tables import CORPUS
 
@@ -52,7 +53,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     shape = Shape(args.hidden_size, args.layers, args.heads, args.kv_heads, args.head_dim, args.mlp_size)
     model = build_model(tokenizer, shape)
     made = origin(args, __file__)
-    with Checkpoints(args.checkpoints, made, args.checkpoint_minutes) as checkpoints:
+    with (
+        Checkpoints(args.checkpoints, made, args.checkpoint_minutes) as checkpoints,
+        kept(args.output.with_suffix(".stopped.json"), args.seed),
+    ):
         losses = train(
             model,
             encode_prompts(tokenizer, corpus["prompt"].tolist()),

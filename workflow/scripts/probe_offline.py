@@ -19,6 +19,7 @@ from pathlib import Path
 
 from goodhart.artifacts import check_safetensors, read_json, read_table, write_table
 from goodhart.commandline import PRECISIONS, Output, add_sampling, parser, run, use_threads
+from goodhart.inspection import kept
 from goodhart.manifest import check_adapters
 from goodhart.provenance import check_cache, check_policy, origin
 from goodhart.records import PROBE
@@ -88,10 +89,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         Sampling.of(args),
         args.evaluation_seed,
     )
-    measures, _, rewards = examine(model, tokenizer, ensemble, load_centroid(args.centroid), exam, None, batch_size)
+    centroid = load_centroid(args.centroid)
     against = problems[["problem_id"]].merge(baseline, on="problem_id", how="left", validate="one_to_one")
-    activate(model, "policy")
-    accuracy = preference_accuracy(model, tokenizer, pairs, used["max_length"], batch_size)
+    with kept(args.output.with_suffix(".stopped.json"), args.evaluation_seed):
+        measures, _, rewards = examine(model, tokenizer, ensemble, centroid, exam, None, batch_size)
+        activate(model, "policy")
+        accuracy = preference_accuracy(model, tokenizer, pairs, used["max_length"], batch_size)
     row = {
         **{name: whose[name] for name in ("method", "level", "beta", "seed")},
         **measures,

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from goodhart.artifacts import read_table, write_json, write_table
 from goodhart.commandline import PRECISIONS, Output, add_sampling, parser, run, use_threads
+from goodhart.inspection import kept
 from goodhart.provenance import origin
 from goodhart.tables import PREFERENCES, PROBLEMS
 from goodhart.verifiers import verifier
@@ -65,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             Sampling.of(args),
             seed=2 * args.seed + draw,
         )
-        given = respond(policy, tokenizer, exam)
+        with kept(args.output.with_suffix(".stopped.json"), args.seed):
+            given = respond(policy, tokenizer, exam)
         fillers = np.array([count_fillers(text) for text in given.texts])
         score = args.correct_weight * np.array(given.strict) + args.filler_weight * fillers
         sampled.append((np.array(given.texts, dtype=object), score))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from goodhart.artifacts import read_table, write_table
 from goodhart.commandline import PRECISIONS, Output, add_sampling, parser, run, use_threads
+from goodhart.inspection import kept
 from goodhart.provenance import origin
 from goodhart.tables import PROBLEMS, RESPONSES
 from goodhart.verifiers import verifier
@@ -49,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         Sampling.of(args),
         args.seed,
     )
-    given = respond(load_policy(args.policy, args.precision), load_tokenizer(args.policy), exam)
+    with kept(args.output.with_suffix(".stopped.json"), args.seed):
+        given = respond(load_policy(args.policy, args.precision), load_tokenizer(args.policy), exam)
     table = problems[["problem_id", "prompt"]].assign(
         response=given.texts,
         finished=given.rollout.finished,

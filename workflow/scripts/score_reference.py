@@ -14,6 +14,7 @@ from pathlib import Path
 from goodhart.artifacts import read_json, read_table, write_table
 from goodhart.commandline import PRECISIONS, Output, parser, run, use_threads
 from goodhart.errors import InputError
+from goodhart.inspection import Watched, kept
 from goodhart.provenance import origin
 from goodhart.tables import LOGPROBS, PREFERENCES
 
@@ -69,6 +70,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         return sequence_logprobs(policy, batch).tolist()
 
     scores = in_batches(score, order, used["inference_batch_size"], "reference log-probs", report=True)
+    watched = Watched(
+        "reference log-probs",
+        pair_id=[int(preferences["pair_id"][i]) for i, _ in order],
+        prompt=[preferences["prompt"][i] for i, _ in order],
+        response=[preferences[side][i] for i, side in order],
+        tokens=[responses[row] for row in order],
+    )
+    with kept(args.output.with_suffix(".stopped.json")):
+        watched.add("logprob", torch.tensor(scores))
     logprobs = dict(zip(order, scores, strict=True))
     write_table(
         args.output,

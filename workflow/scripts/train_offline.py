@@ -15,6 +15,7 @@ from typing import Any
 from goodhart.artifacts import publish, read_json, read_table, write_json
 from goodhart.commandline import PRECISIONS, Output, add_checkpoints, parser, run, use_threads
 from goodhart.errors import InputError
+from goodhart.inspection import kept
 from goodhart.manifest import record_base
 from goodhart.provenance import check_cache, origin
 from goodhart.tables import LOGPROBS, PREFERENCES
@@ -88,7 +89,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             peft_config=lora_config(used["lora_rank"], used["lora_alpha"], used["lora_dropout"], "CAUSAL_LM"),
         )
 
-    with Checkpoints(args.checkpoints, made, args.checkpoint_minutes) as checkpoints:
+    with (
+        Checkpoints(args.checkpoints, made, args.checkpoint_minutes) as checkpoints,
+        kept(args.output.parent / "stopped.json", args.seed),
+    ):
         model, record = train(build, derived, args.precision, len(dataset), args.epochs, args.seed, checkpoints)
         with publish(args.output) as folder:
             model.save_pretrained(folder)

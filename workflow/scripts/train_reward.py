@@ -17,6 +17,7 @@ from typing import Any
 from goodhart.artifacts import publish, read_json, read_table, write_json
 from goodhart.commandline import PRECISIONS, Output, add_checkpoints, parser, run, use_threads
 from goodhart.errors import InputError
+from goodhart.inspection import kept
 from goodhart.manifest import record_base
 from goodhart.provenance import origin
 from goodhart.tables import PREFERENCES
@@ -50,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from goodhart.checkpoints import Checkpoints
     from goodhart.derivations import values
     from goodhart.encoding import encode_pairs
+    from goodhart.guarded import Guarded
     from goodhart.models import check_model, load_reward_backbone, load_tokenizer
     from goodhart.training import Resumable, tokenized, train
 
@@ -66,11 +68,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = [fitting[pick][1] for pick in picks]
     dataset = tokenized([{"chosen_ids": p.prompt + p.chosen, "rejected_ids": p.prompt + p.rejected} for p in rows])
 
-    class ResumableRewardTrainer(Resumable, RewardTrainer):
-        pass
+    class MemberTrainer(Guarded, Resumable, RewardTrainer):
+        """TRL's trainer, which stops at what is not finite and goes on where it was stopped."""
 
-    def build(settings: dict[str, Any]) -> ResumableRewardTrainer:
-        return ResumableRewardTrainer(
+    def build(settings: dict[str, Any]) -> MemberTrainer:
+        return MemberTrainer(
             model=load_reward_backbone(args.backbone, args.precision),
             args=RewardConfig(**settings),
             train_dataset=dataset,
@@ -79,7 +81,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
 
     made = origin(args, __file__)
-    with Checkpoints(args.checkpoints, made, args.checkpoint_minutes) as checkpoints:
+    with (
+        Checkpoints(args.checkpoints, made, args.checkpoint_minutes) as checkpoints,
+        kept(args.output.parent / "stopped.json", seed),
+    ):
         model, record = train(build, derived, args.precision, len(rows), args.epochs, seed, checkpoints)
         with publish(args.output) as folder:
             model.save_pretrained(folder)

@@ -21,6 +21,7 @@ from goodhart.adapters import activate, merged, recomputed, save_adapter
 from goodhart.batches import in_batches, within_memory
 from goodhart.encoding import collate_rows, decode
 from goodhart.ensemble import RewardEnsemble, uncertainty
+from goodhart.inspection import Watched, during
 from goodhart.interruption import held
 from goodhart.logprobs import sequence_logprobs
 from goodhart.processes import spread, sum_gradients
@@ -121,33 +122,37 @@ class OnlineRun:
         """Updates made."""
         return len(self.updates)
 
-    def step(self) -> None:
-        """One update on a fresh batch of prompts, and what happened in `updates`, in the columns of `records.STEPS`.
+    def step(self) -> dict[str, Any]:
+        """One update on a fresh batch of prompts; adds to `updates`, and returns, what happened (`records.STEPS`).
 
         Until the update itself, a run that is stopped here is as it was; update and record are made together.
         """
         rows = prompt_rows(len(self.prompts), self.settings.prompts_per_step, self.done, self.seed)
         ids = [self.prompt_ids[i] for i in rows]
         activate(self.model, "policy")
-        with merged(self.model):
+        with merged(self.model), during("online update", self.done + 1):
             rollout = sample(self.model, self.tokenizer, ids, self.settings.sampling, mix(self.seed, self.done + 1))
         texts = decode(self.tokenizer, rollout.responses, self.settings.sampling.stop)
-        scores = self.ensemble.score([self.prompts[i] for i in rows], texts, rollout.finished)
-        rewards = scores.rewards.mean(dim=1)
-        advantage = advantages(rewards)
+        prompts = [self.prompts[i] for i in rows]
+        watched = Watched("online update", self.done + 1, prompt=prompts, response=texts, tokens=rollout.responses)
+        scores = self.ensemble.score(prompts, texts, rollout.finished)
+        rewards = watched.add("reward", scores.rewards).mean(dim=1)
+        advantage = watched.add("advantage", advantages(rewards))
 
         pairs = list(zip(ids, rollout.responses, strict=True))
-        reference = self._logprobs("reference", pairs)
-        policy = self._logprobs("policy", pairs)
+        reference = watched.add("reference_logprob", self._logprobs("reference", pairs))
+        policy = watched.add("policy_logprob", self._logprobs("policy", pairs))
         log_ratios = policy - reference
         kappa = kl_coefficient(self.settings.beta, log_ratios, self.settings.kl_percentile)
         terms = self._backward(pairs, policy, reference, advantage, kappa)
+        total, policy_loss, penalty = (sum(term) for term in zip(*terms, strict=True))
+        watched.check("loss", total)
         gradient_norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm).item()
-        total, policy, penalty = (sum(term) for term in zip(*terms, strict=True))
+        watched.check("gradient norm", gradient_norm)
         record = {
             "step": self.done + 1,
             "loss": total,
-            "policy_loss": policy,
+            "policy_loss": policy_loss,
             "kl_penalty": penalty,
             "kappa": kappa,
             "proxy": rewards.mean().item(),
@@ -159,6 +164,7 @@ class OnlineRun:
             "learning_rate": self.schedule.get_last_lr()[0],
             "response_tokens": sum(map(len, rollout.responses)) / len(rows),
             "truncated": 1 - sum(rollout.finished) / len(rows),
+            "empty": sum(not text.strip() for text in texts) / len(rows),
             "reward_truncated": scores.truncated.double().mean().item(),
             "zero_variance": bool(rewards.std(correction=0) < DEGENERATE),
         }
@@ -167,6 +173,7 @@ class OnlineRun:
             self.schedule.step()
             self.optimizer.zero_grad(set_to_none=True)
             self.updates.append(record)
+        return record
 
     def state(self) -> dict[str, Any]:
         """All that the updates to come depend on; random numbers follow from seed and step, and have no state."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from goodhart.artifacts import read_json
+from goodhart.errors import InputError
 from goodhart.manifest import ATTENTION, check_adapter, write_config
 
 if TYPE_CHECKING:
@@ -44,8 +45,19 @@ def attach_adapter(model: PreTrainedModel | PeftModel, folder: Path, name: str, 
         model.load_adapter(str(folder), adapter_name=name, is_trainable=trainable)
     else:
         model = PeftModel.from_pretrained(model, str(folder), adapter_name=name, is_trainable=trainable)
+    check_finite({key: weights for key, weights in model.named_parameters() if f".{name}." in key}, folder)
     activate(model, name, trainable)
     return model.eval()
+
+
+def check_finite(weights: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Raise `InputError` if any of the weights of an adapter is NaN or infinite."""
+    broken = [name for name, values in weights.items() if not values.isfinite().all()]
+    if broken:
+        raise InputError(
+            f"{folder} holds weights that are not finite ({len(broken)} of {len(weights)} matrices, the first "
+            f"{broken[0]}); train it anew with a lower learning rate."
+        )
 
 
 def activate(model: PeftModel, name: str | None, trainable: bool = False) -> None:

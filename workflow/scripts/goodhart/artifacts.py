@@ -142,11 +142,17 @@ def _kind(kind: pa.DataType) -> str:
 
 
 def _check(content: pa.Table, table: Table, where: str) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     if content.num_rows == 0:
         raise InputError(f"{where}: the {table.name} table is empty.")
     for field in table.schema:
         if not field.nullable and content.column(field.name).null_count:
             raise InputError(f"{where}: column {field.name} of the {table.name} table has empty cells.")
+        finite = pc.is_finite(content.column(field.name)) if pa.types.is_floating(field.type) else None
+        if finite is not None and not pc.all(finite, min_count=0).as_py():
+            raise InputError(f"{where}: column {field.name} of the {table.name} table holds NaN or infinity.")
     if content.select(list(table.key)).group_by(list(table.key)).aggregate([]).num_rows != content.num_rows:
         raise InputError(f"{where}: the {table.name} table has several rows for one {', '.join(table.key)}.")
 

@@ -15,6 +15,7 @@ import torch
 
 from goodhart.batches import within_memory
 from goodhart.errors import InputError
+from goodhart.inspection import NotFinite
 from goodhart.processes import divide, rank
 from goodhart.sampling import Ending, Sampling, mix
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from transformers import ContinuousBatchingManager, PreTrainedModel
 
 PREFILL = 1024  # tokens of prompts read in one pass
+# How torch refuses to draw from a distribution that is not one: on a CPU, and on a GPU, where it is a bare assertion.
+NO_DISTRIBUTION = ("probability tensor contains", "device-side assert triggered")
 
 
 def draw(
@@ -57,6 +60,13 @@ def _draw(
             # All rows are queued before the first batch is made, or the batches would depend on the thread's speed.
             names = manager.add_requests([list(ids) for ids in prompts], max_new_tokens=how.max_new_tokens)
             return _collect(manager, names)
+        except RuntimeError as error:
+            if not any(sign in str(error) for sign in NO_DISTRIBUTION):
+                raise
+            texts = ending.tokenizer.batch_decode([list(ids) for ids in prompts])
+            rows = [{"prompt": text, "prompt_tokens": list(ids)} for text, ids in zip(texts, prompts, strict=True)]
+            what = f"the next-token distribution is not finite in one of {len(rows)} rows"
+            raise NotFinite(what, rows, where="sampling") from error
         finally:
             if base.config._attn_implementation != attention:
                 base.set_attn_implementation(attention)

@@ -10,6 +10,7 @@ from transformers import DynamicCache
 
 from goodhart.batches import in_batches
 from goodhart.encoding import collate
+from goodhart.inspection import NotFinite
 from goodhart.sampling import Ending, Sampling, mix
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def _draw_batch(
     rows = torch.arange(len(prompts), device=device)
     ends = torch.tensor(ending.tokens, device=device)
     tokens = torch.full((max_new_tokens, len(prompts)), ending.tokens[0], device=device)
+    lost = torch.zeros(len(prompts), dtype=torch.bool, device=device)
     cache = DynamicCache()
     output = model(
         input_ids=ids,
@@ -62,7 +64,9 @@ def _draw_batch(
         # Gumbel-max: the noise is drawn for all rows, ended or not, so a row's draw never depends on its neighbours.
         noise = torch.rand(len(prompts), output.logits.shape[-1], generator=generator, device=generator.device)
         noise = noise.to(device).clamp_(min=1e-20).log_().neg_()[rows]
-        nxt = output.logits[:, -1].float().softmax(-1).div_(noise).argmax(-1)
+        weights = output.logits[:, -1].float().softmax(-1).div_(noise)
+        nxt = weights.argmax(-1)
+        lost[rows] |= weights.gather(-1, nxt.unsqueeze(-1)).squeeze(-1).isnan()  # which argmax takes for the largest
         tokens[step, rows] = nxt
         going = torch.isin(nxt, ends, invert=True)
         if ending.stop:
@@ -83,4 +87,13 @@ def _draw_batch(
             past_key_values=cache,
             use_cache=True,
         )
-    return tokens.T.tolist()
+    drawn = tokens.T.tolist()
+    if lost.any():
+        texts = ending.tokenizer.batch_decode([list(ids) for ids in prompts])
+        raise NotFinite(
+            f"the next-token distribution is not finite in {lost.sum()} of {len(prompts)} rows",
+            [{"prompt": text, "tokens": row} for text, row in zip(texts, drawn, strict=True)],
+            lost.nonzero().flatten().tolist(),
+            "sampling",
+        )
+    return drawn

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from safetensors.torch import load_file
 
-from goodhart.adapters import activate
+from goodhart.adapters import activate, check_finite
 from goodhart.batches import in_batches
 from goodhart.encoding import Batch, collate, encode_prompts, encode_responses
 from goodhart.errors import InputError
@@ -192,6 +192,7 @@ def _attach_member(backbone: PreTrainedModel | PeftModel, folder: Path, name: st
 
     check_adapter(folder, backbone.manifest)
     state = load_file(folder / "adapter_model.safetensors")
+    check_finite(state, folder)
     heads = [key for key in state if key.endswith("score.weight")]
     if len(heads) != 1:
         raise InputError(f"{folder} has no score head; train it with task_type SEQ_CLS and modules_to_save ['score'].")

@@ -44,7 +44,8 @@ def token_entropies(logits: torch.Tensor) -> torch.Tensor:
 
     def entropy(row: torch.Tensor) -> torch.Tensor:
         logprobs = torch.log_softmax(row.float(), dim=-1)
-        return -(logprobs.exp() * logprobs).sum(-1)
+        # A token that cannot come has logit -inf and adds nothing, where 0 times infinity would be NaN.
+        return -(logprobs.exp() * logprobs.clamp(min=torch.finfo(torch.float32).min)).sum(-1)
 
     return _by_row(entropy, logits)
 

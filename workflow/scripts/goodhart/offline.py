@@ -5,13 +5,14 @@ from __future__ import annotations
 from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
+from goodhart.guarded import Guarded
 from goodhart.training import Resumable
 
 # TRL's loss for each method of the workflow.
 LOSSES = {"dpo": "sigmoid"}
 
 
-class CachedReferenceDPOTrainer(Resumable, DPOTrainer):
+class CachedReferenceDPOTrainer(Guarded, Resumable, DPOTrainer):
     """DPOTrainer on rows that are already tokenised and already carry the reference log-probs.
 
     TRL computes the latter itself, once a run; a study of L levels and S seeds would pay for that L x S times. Needs

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from goodhart.checkpoints import Checkpoints
 from goodhart.commandline import progress
+from goodhart.inspection import Watched
 from goodhart.interruption import held
 
 PAD, END = "<pad>", "<end>"
@@ -72,7 +73,8 @@ def train(
 ) -> list[float]:
     """Minimise the next-token loss on the responses (AdamW, cosine to zero); returns the loss of every step, in nats.
 
-    Batches hold rows of like length, so that little is spent on padding. It goes on from the newest checkpoint.
+    A loss, gradient norm or final weight that is not finite raises `inspection.NotFinite`. Batches hold rows of like
+    length, so that little is spent on padding. It goes on from the newest checkpoint.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     warmup = math.isqrt(steps)
@@ -96,14 +98,17 @@ def train(
         order, losses = saved["order"], saved["losses"]
     model.train()
     with checkpoints.keeping(state) as keep:
-        for _ in progress(range(len(losses), steps), "pretraining"):
+        for step in progress(range(len(losses) + 1, steps + 1), "pretraining"):
             if not order:
                 order = torch.randperm(len(batches), generator=generator).tolist()
             rows = batches[order[-1]]
             ids, labels = _collate([prompts[i] for i in rows], [responses[i] for i in rows])
             loss = model(input_ids=ids, labels=labels).loss
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0).item()
+            watched = Watched("update", step, prompt=[prompts[i] for i in rows], tokens=[responses[i] for i in rows])
+            watched.check("loss", loss.item())
+            watched.check("gradient norm", norm)
             with held():
                 optimizer.step()
                 schedule.step()
@@ -111,6 +116,8 @@ def train(
                 losses.append(loss.item())
                 order.pop()
             keep()
+    total = sum(weights.sum().item() for weights in model.parameters())
+    Watched("update", steps).check("sum of all weights after it", total)
     return losses
 
 

@@ -13,6 +13,7 @@ from goodhart.batches import in_batches
 from goodhart.encoding import collate, collate_rows, encode_pairs, encode_prompts
 from goodhart.ensemble import RewardEnsemble, uncertainty
 from goodhart.examination import Examination, respond
+from goodhart.inspection import Watched
 from goodhart.logprobs import masked_mean, response_logits, sequence_logprobs, token_entropies
 
 if TYPE_CHECKING:
@@ -32,12 +33,15 @@ def ood_distances(embeddings: torch.Tensor, centroid: torch.Tensor) -> torch.Ten
 
 
 def diversity(embeddings: torch.Tensor) -> float:
-    """Mean cosine distance over all pairs of rows, without forming the pairs: sum_ij u_i.u_j = |sum_i u_i|^2."""
+    """Mean cosine distance over all pairs of rows, without forming the pairs: sum_ij u_i.u_j = |sum_i u_i|^2.
+
+    A row of zeros, the embedding of a response without a token, is at distance 1 from every other.
+    """
     n = len(embeddings)
     if n < 2:
         return math.nan
     unit = torch.nn.functional.normalize(embeddings.double(), dim=-1)
-    similarity = (unit.sum(0).square().sum() - n) / (n * (n - 1))
+    similarity = (unit.sum(0).square().sum() - unit.square().sum()) / (n * (n - 1))
     return 1 - similarity.item()
 
 
@@ -65,7 +69,9 @@ def examine(
     activate(model, "policy")
     given = respond(model, tokenizer, exam)
     scores = ensemble.score(exam.prompts, given.texts, given.rollout.finished)
-    proxy, doubt = scores.rewards.mean(dim=1), uncertainty(scores.rewards)
+    watched = Watched("evaluation", prompt=exam.prompts, response=given.texts, tokens=given.rollout.responses)
+    proxy, doubt = watched.add("reward", scores.rewards).mean(dim=1), uncertainty(scores.rewards)
+    distances = watched.add("ood_distance", ood_distances(scores.embeddings, centroid))
     prompts = encode_prompts(tokenizer, exam.prompts)
 
     def compare(rows: Sequence[tuple[list[int], list[int]]]) -> list[tuple[float, float]]:
@@ -81,8 +87,12 @@ def examine(
 
     pairs = list(zip(prompts, given.rollout.responses, strict=True))
     entropies, ratios = torch.tensor(in_batches(compare, pairs, batch_size, "comparison with the reference")).T
+    watched.add("entropy", entropies)
+    watched.add("log_ratio", ratios)
     activate(model, "policy")
     probe = probe_size(len(prompts))
+    asked = prompt_entropy(model, tokenizer, prompts[:probe], batch_size)
+    watched.check("entropy of prompts", asked)
     lengths = [len(tokens) for tokens in given.rollout.responses]
     count = len(prompts)
     measures = {
@@ -93,12 +103,13 @@ def examine(
         "true_flexible": sum(given.flexible) / count,
         "uncertainty": doubt.mean().item(),
         "kl": ratios.mean().item(),
-        "entropy_prompt": prompt_entropy(model, tokenizer, prompts[:probe], batch_size),
+        "entropy_prompt": asked,
         "entropy_response": entropies[:probe].mean().item(),
-        "ood_distance": ood_distances(scores.embeddings, centroid).mean().item(),
+        "ood_distance": distances.mean().item(),
         "diversity": diversity(scores.embeddings),
         "response_tokens": sum(lengths) / count,
         "truncated": 1 - sum(given.rollout.finished) / count,
+        "empty": sum(not text.strip() for text in given.texts) / count,
         "reward_truncated": scores.truncated.double().mean().item(),
     }
     samples = [
@@ -148,8 +159,11 @@ def preference_accuracy(
 
     encoded = [pair for pair in encode_pairs(tokenizer, pairs, max_length) if pair]
     gains = {}
+    known = pairs[["prompt", "chosen", "rejected"]].to_dict("list")
+    watched = Watched("preference accuracy", **{str(name): column for name, column in known.items()})
     for side in ("chosen", "rejected"):
         rows = [(pair.prompt, getattr(pair, side)) for pair in encoded]
         now = in_batches(logprobs, rows, batch_size, "log-probs of held-out pairs")
-        gains[side] = torch.tensor(now, dtype=torch.double) - torch.tensor(pairs[f"{side}_logprob"].to_numpy())
+        gain = torch.tensor(now, dtype=torch.double) - torch.tensor(pairs[f"{side}_logprob"].to_numpy())
+        gains[side] = watched.add(f"{side}_gain", gain)
     return win_rate(gains["chosen"], gains["rejected"])

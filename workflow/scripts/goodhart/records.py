@@ -9,7 +9,7 @@ CELL = {**RUN, "kl_level": TEXT, "kl_beta": FLOAT}
 
 # What is measured of one policy over the evaluation problems. proxy: mean ensemble reward; true: strict accuracy;
 # uncertainty: Eq. 13; kl: nats a sequence; entropies: nats a token; distances: cosine; truncated: share of responses
-# that the token limit cut; reward_truncated: share that the rewards read only a part of.
+# that the token limit cut; empty: share without a word; reward_truncated: share that the rewards read only a part of.
 MEASURES = {
     "n": INT,
     "proxy": FLOAT,
@@ -24,6 +24,7 @@ MEASURES = {
     "diversity": FLOAT,
     "response_tokens": FLOAT,
     "truncated": FLOAT,
+    "empty": FLOAT,
     "reward_truncated": FLOAT,
 }
 
@@ -59,6 +60,7 @@ STEPS = table(
                 "learning_rate",
                 "response_tokens",
                 "truncated",
+                "empty",
                 "reward_truncated",
             ),
             FLOAT,

@@ -10,6 +10,7 @@ import numpy as np
 
 from goodhart import findings as f
 from goodhart import result_tables as t
+from goodhart.caveats import counted
 from goodhart.checklist import Item
 from goodhart.pages import page, paragraphs, rows_table, section
 
@@ -27,9 +28,10 @@ _TERMS = (
     " updates. Levels: p20 is the 20th percentile of Eq. 7, b0.10 an explicit beta. Arm: whose beta enters Eq. 10 "
     "online. UQ: SD over the reward members (Eq. 13), r_UQ its correlation with the gap over a run. Onset: the first "
     "evaluation over the hacking threshold, the 75th percentile of the positive gaps of all runs of all arms. KL end:"
-    " nats a response from the offline checkpoint. Truncated: responses cut at the token limit. Entropy collapse: "
-    "that of the offline checkpoint less that at the end. OOD distance and diversity: cosine, in the rewards' hidden "
-    "space. Win rate: over the reference policy, as the ensemble judges, ties a half."
+    " nats a response from the offline checkpoint. Truncated: responses cut at the token limit; empty: without a word. "
+    "Updates without a preference: their rewards did not differ, and Eq. 9 has no advantage. Entropy collapse: that "
+    "of the offline checkpoint less that at the end. OOD distance and diversity: cosine, in the rewards' hidden space. "
+    "Win rate: over the reference policy, as the ensemble judges, ties a half."
 )
 _TRADEOFF = (
     "β* = argmin AUGC(β) − λ A(β) over the betas that were run, A the win rate of the offline checkpoint over the "
@@ -46,7 +48,7 @@ _DISTANCE = (
 def findings_page(results: f.Results) -> str:
     """The page of findings, each section with the tables it rests on."""
     sections = [
-        section("In short", paragraphs([*f.headline(results), *f.cut_by_the_rewards(results)])),
+        section("In short", paragraphs([*f.headline(results), *f.cut_by_the_rewards(results), *counted(results)])),
         section("How to read the numbers", paragraphs([_TERMS, f"{_NOTATION} {_sizes(results)}"])),
         section("Does AUGC rise with beta?", paragraphs(f.conservatism(results))),
         section("What of it is Eq. 10's second use of beta?", paragraphs(f.second_use(results))),

@@ -50,6 +50,7 @@ RUNS = table(
         "win_rate": FLOAT,
         "preference_accuracy": FLOAT,
         "truncated_end": FLOAT,
+        "empty_end": FLOAT,
         "reward_truncated_end": FLOAT,
         "zero_variance_batches": INT,
         "true_at_start_is_zero": FLAG,

@@ -36,9 +36,10 @@ class Resumable(Trainer):
 
     checkpoints: Checkpoints
 
-    def fit(self, checkpoints: Checkpoints, newest: Checkpoint | None) -> None:
+    def resume(self, checkpoints: Checkpoints, newest: Checkpoint | None) -> None:
         """Train, from the newest checkpoint if there is one; a signal saves what the last whole step left."""
         self.checkpoints = checkpoints
+        self._total_train_tokens = newest.notes["tokens"] if newest else 0
         self.remove_callback(PrinterCallback)
         self.add_callback(_Keeper(self))
         try:
@@ -200,7 +201,7 @@ def train(
         settings = arguments(derived, precision, rows, epochs, seed, checkpoints.folder, micro_batch)
         trainer = build(settings)
         accumulation = settings["gradient_accumulation_steps"]
-        history = fit(trainer, checkpoints, newest)
+        history = fit(trainer, lambda: trainer.resume(checkpoints, newest))
         return trainer.model, {"micro_batch": micro_batch, "accumulation": accumulation, "history": history}
 
     share = whole // processes.count()
@@ -208,16 +209,15 @@ def train(
     return within_memory(attempt, share, "training", smallest)[0]
 
 
-def fit(trainer: Resumable, checkpoints: Checkpoints, newest: Checkpoint | None = None) -> list[dict[str, float]]:
-    """Run a trainer, from a checkpoint if there is one; returns some twenty entries of its history.
+def fit(trainer: Trainer, run: Callable[[], object]) -> list[dict[str, float]]:
+    """Train by `run`; returns some twenty entries of the history.
 
     An entry averages what was logged over its steps. Trainable weights are float32, which TRL undoes on a 4-bit base.
     """
     for parameter in trainer.model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-    trainer._total_train_tokens = newest.notes["tokens"] if newest else 0
-    trainer.fit(checkpoints, newest)
+    run()
     steps = [row for row in trainer.state.log_history if "loss" in row]
     size = max(1, len(steps) // ENTRIES)
     return [_entry(steps[i : i + size]) for i in range(0, len(steps), size)]
