@@ -159,18 +159,19 @@ class Stages:
         return self._with_policy(run)
 
     def train_reward(self, recompute: bool = False) -> int:
-        from trl import RewardConfig, RewardTrainer
+        from trl import RewardConfig
 
         from goodhart.adapters import lora_config
         from goodhart.models import load_reward_backbone
+        from goodhart.reward import MemberTrainer
         from goodhart.training import tokenized
 
         prompts, responses = self._tokens(2 * self.bench.rows)
         rows = [{"chosen_ids": p + r, "rejected_ids": p + r[::-1]} for p, r in zip(prompts, responses, strict=True)]
         model = load_reward_backbone(self.policy, self.precision)
 
-        def build(settings: dict[str, Any]) -> RewardTrainer:
-            return RewardTrainer(
+        def build(settings: dict[str, Any]) -> MemberTrainer:
+            return MemberTrainer(
                 model=model,
                 args=RewardConfig(**settings),
                 train_dataset=tokenized(rows),

@@ -16,6 +16,7 @@ from goodhart.guarded import Guarded
 from goodhart.inspection import NotFinite
 from goodhart.models import load_policy, load_reward_backbone, load_tokenizer
 from goodhart.offline import CachedReferenceDPOTrainer, config
+from goodhart.reward import MemberTrainer
 from goodhart.training import tokenized
 from tiny_study import Study
 
@@ -69,12 +70,9 @@ def stop(trainer: Any) -> NotFinite:
     return caught.value
 
 
-def test_the_guard_stands_in_front_of_the_trainer() -> None:
-    assert CachedReferenceDPOTrainer.__mro__.index(Guarded) < CachedReferenceDPOTrainer.__mro__.index(DPOTrainer)
-
-
-class GuardedRewardTrainer(Guarded, RewardTrainer):
-    pass
+def test_the_guard_stands_in_front_of_both_trainers() -> None:
+    for ours, stock in ((CachedReferenceDPOTrainer, DPOTrainer), (MemberTrainer, RewardTrainer)):
+        assert ours.__mro__.index(Guarded) < ours.__mro__.index(stock)
 
 
 def test_finite_training_is_what_it_was(tiny: Study, tmp_path: Path) -> None:
@@ -152,7 +150,7 @@ def test_a_reward_trainer_is_guarded_with_its_own_rows(tiny: Study, tmp_path: Pa
         {"chosen_ids": pair["prompt_ids"] + pair["chosen_ids"], "rejected_ids": pair["prompt_ids"] + [9, 1]}
         for pair in PAIRS
     ]
-    trainer = GuardedRewardTrainer(
+    trainer = MemberTrainer(
         model=load_reward_backbone(tiny / "policy", "float32"),
         args=RewardConfig(**SETTINGS, output_dir=str(tmp_path)),
         train_dataset=tokenized(rows),

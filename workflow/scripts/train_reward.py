@@ -45,15 +45,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     derived = read_json(args.derived, ["inputs", "values"])
     use_threads(args.threads)
     import numpy as np
-    from trl import RewardConfig, RewardTrainer
+    from trl import RewardConfig
 
     from goodhart.adapters import lora_config, tidy_adapter
     from goodhart.checkpoints import Checkpoints
     from goodhart.derivations import values
     from goodhart.encoding import encode_pairs
-    from goodhart.guarded import Guarded
     from goodhart.models import check_model, load_reward_backbone, load_tokenizer
-    from goodhart.training import Resumable, tokenized, train
+    from goodhart.reward import MemberTrainer
+    from goodhart.training import tokenized, train
 
     check_model(args.backbone)
     used = values(derived)
@@ -67,9 +67,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     picks = np.random.default_rng(seed).integers(len(fitting), size=len(fitting))
     rows = [fitting[pick][1] for pick in picks]
     dataset = tokenized([{"chosen_ids": p.prompt + p.chosen, "rejected_ids": p.prompt + p.rejected} for p in rows])
-
-    class MemberTrainer(Guarded, Resumable, RewardTrainer):
-        """TRL's trainer, which stops at what is not finite and goes on where it was stopped."""
 
     def build(settings: dict[str, Any]) -> MemberTrainer:
         return MemberTrainer(
