@@ -37,6 +37,21 @@ REWARD = "train_reward/0"
 MARK = " @"  # a word that no tokeniser of the study knows
 
 
+@pytest.fixture(scope="module")
+def tiny(tiny: Study, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """The tiny study as if of someone else: its files say nothing of their origin, and may be changed."""
+    root = tmp_path_factory.mktemp("unsealed") / "study"
+    shutil.copytree(tiny.root, root)
+    for path in root.rglob("*.json"):
+        content = json.loads(path.read_text())
+        if "seal" in content:
+            path.write_text(json.dumps({k: v for k, v in content.items() if k not in ("seal", "origin", "files")}))
+    for path in root.rglob("*.parquet"):
+        pq.write_table(pq.read_table(path), path)
+    save_file(load_file(root / "reward/centroid.safetensors"), root / "reward/centroid.safetensors")
+    return Study(root)
+
+
 def stop(study: Study, name: str, outputs: Path, instead: dict[str, Path] | None = None) -> tuple[str, dict[str, Any]]:
     """The sentence with which a step stops and what it keeps, which is the only file it may leave."""
     with pytest.raises(NotFinite) as caught:
@@ -219,7 +234,8 @@ def poisoned(tiny: Study, tmp_path: Path) -> dict[str, Path]:
     table = weights["model.embed_tokens.weight"]
     weights["model.embed_tokens.weight"] = torch.cat([table, torch.full_like(table[:1], math.nan)])
     save_file(weights, backbone / "model.safetensors", metadata={"format": "pt"})
-    write_json(backbone / "config.json", {**read_json(backbone / "config.json"), "vocab_size": len(table) + 1})
+    config = {**read_json(backbone / "config.json"), "vocab_size": len(table) + 1}
+    (backbone / "config.json").write_text(json.dumps(config))
     write_json(backbone / "manifest.json", {**read_json(backbone / "manifest.json"), **describe_model(backbone)})
     instead = {}
     for k in range(2):
