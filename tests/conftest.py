@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from house import TINY, copy_house, run_snakemake
 from tiny_study import CHAIN, Study, write_sources
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may need the network
@@ -25,3 +29,23 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Study:
         study.run(name, study.root)
         study.seconds[name] = time.monotonic() - start
     return study
+
+
+@pytest.fixture(scope="session")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the workflow, free to be edited by who puts it back as it was."""
+    return copy_house(tmp_path_factory.mktemp("house"))
+
+
+@pytest.fixture(scope="session")
+def snakemake(house: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    return lambda *args, config=TINY: run_snakemake(house, *args, configs=(config,))
+
+
+@pytest.fixture(scope="session")
+def study(house: Path, snakemake: Callable[..., subprocess.CompletedProcess[str]]) -> Path:
+    """The results of the tiny study, made there by Snakemake."""
+    done = snakemake()
+    logs = [f"{path}:\n{path.read_text()[-1500:]}" for path in house.glob("logs/**/*.log")] if done.returncode else []
+    assert done.returncode == 0, "\n".join([done.stdout[-3000:], *logs])
+    return house / "results" / "tiny"

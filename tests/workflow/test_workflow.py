@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,53 +12,9 @@ from pathlib import Path
 import pytest
 
 from goodhart.artifacts import read_json
-
-ROOT = Path(__file__).parents[2]
-TINY = "tests/workflow/tiny.yaml"
-PARTS = ("Snakefile", "workflow", "config", "envs", "profiles", TINY)
+from house import TINY
 
 Snakemake = Callable[..., subprocess.CompletedProcess]
-
-
-@pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the workflow, free to be edited."""
-    folder = tmp_path_factory.mktemp("house")
-    for part in PARTS:
-        source, target = ROOT / part, folder / part
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, target)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def snakemake(house: Path) -> Snakemake:
-    def call(*args: str, config: str = TINY) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", *args, "--configfile", config]
-        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-        return subprocess.run(
-            command,
-            cwd=house,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=900,
-        )
-
-    return call
-
-
-@pytest.fixture(scope="module")
-def study(house: Path, snakemake: Snakemake) -> Path:
-    """The results of the tiny study."""
-    done = snakemake()
-    logs = [f"{path}:\n{path.read_text()[-1500:]}" for path in house.glob("logs/**/*.log")] if done.returncode else []
-    assert done.returncode == 0, "\n".join([done.stdout[-3000:], *logs])
-    return house / "results" / "tiny"
 
 
 def jobs(planned: subprocess.CompletedProcess) -> dict[str, int]:
