@@ -158,7 +158,7 @@ def _of_parquet(path: Path) -> dict[str, Any]:
 def _of_safetensors(path: Path) -> dict[str, Any]:
     with path.open("rb") as handle:
         header = handle.read(*struct.unpack("<Q", handle.read(8)))
-    return json.loads(json.loads(header)["__metadata__"]["origin"])
+    return json.loads(json.loads(header)["__metadata__"]["goodhart"])["origin"]
 
 
 def _of_text(path: Path) -> dict[str, Any]:
