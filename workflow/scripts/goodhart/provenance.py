@@ -87,7 +87,8 @@ def check_cache(
     for name in inputs:
         before, after = made["inputs"].get(name), now["inputs"][name]
         if before != after:
-            parts = [words for key, words in MODEL.items() if isinstance(after, dict) and before[key] != after[key]]
+            models = isinstance(before, dict) and isinstance(after, dict)
+            parts = [words for key, words in MODEL.items() if models and before[key] != after[key]]
             what = f"{parts[0]} than the {name}'s" if parts else f"other {name}"
             raise InputError(f"{path} was made with {what}; rerun {step}.")
     for name in settings:
