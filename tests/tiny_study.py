@@ -116,8 +116,8 @@ CHAIN: dict[str, str] = {
     " --table >tables/overoptimisation.parquet --csv >tables/overoptimisation.csv",
     **{f"fit_power_law/{arm}": f"--augc @tables/augc/dpo-{arm}.csv --output >fit/dpo-{arm}.json" for arm in _CELLS},
     "write_provenance": "--artefacts pretrain_policy=@policy train_offline=@offline/p20/seed-0/adapter"
-    " collect_runs=@tables/runs.parquet collect_runs=@tables/runs.csv evaluate_rewards=@reward/centroid.safetensors"
-    " --derived @derived.json --output >provenance.json",
+    " train_reward=@reward/member-0/adapter collect_runs=@tables/runs.parquet collect_runs=@tables/runs.csv"
+    " evaluate_rewards=@reward/centroid.safetensors --derived @derived.json --output >provenance.json",
 }
 
 # Steps that no other step of the tiny study needs; a test runs them where it wants to.

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from goodhart.artifacts import read_json, write_json
 from tiny_study import Study
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
@@ -30,10 +31,10 @@ def launch(tiny: Study, name: str, outputs: Path, instead: Mapping[str, Path]) -
 
 def without_dropout(tiny: Study, folder: Path, stage: str) -> dict[str, Path]:
     """Each process draws its own dropout masks, so that only a stage without them can be compared."""
-    derived = json.loads((tiny / f"derived/{stage}.json").read_text())
+    derived = read_json(tiny / f"derived/{stage}.json")
     derived["values"]["lora_dropout"]["value"] = 0.0
     path = folder / f"{stage}.json"
-    path.write_text(json.dumps(derived))
+    write_json(path, derived)
     return {f"derived/{stage}.json": path}
 
 

@@ -10,10 +10,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from safetensors.numpy import save_file
 
 from goodhart import artifacts
 from goodhart.errors import InputError
+from goodhart.provenance import origin_of
 
 TABLE = artifacts.Table(
     "runs",
@@ -200,6 +202,15 @@ def test_a_safetensors_file_of_any_other_length_is_refused(tmp_path: Path) -> No
         assert str(tmp_path / "cut") in refusal(artifacts.check_safetensors, tmp_path / "cut")
     (tmp_path / "long").write_bytes(content + b"\0")
     refusal(artifacts.check_safetensors, tmp_path / "long")
+
+
+def test_tensors_have_the_same_bytes_every_time(tmp_path: Path) -> None:
+    written = set()
+    for k in range(20):
+        artifacts.write_tensors(tmp_path / f"{k}.safetensors", {"a": torch.ones(3)}, {"script": "x", "seed": 0})
+        written.add((tmp_path / f"{k}.safetensors").read_bytes())
+    assert len(written) == 1
+    assert origin_of(tmp_path / "0.safetensors") == {"script": "x", "seed": 0}
 
 
 @pytest.mark.parametrize("content", [b"no header at all, but long enough", b"\x02" + bytes(7) + b"[]", b"{}"])

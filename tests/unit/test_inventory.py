@@ -160,6 +160,8 @@ def test_a_study_is_described_as_a_crate(tiny: Study, tmp_path: Path) -> None:
     taken, made = ([thing["@id"] for thing in trained[side]] for side in ("object", "result"))
     assert "policy/manifest.json" in taken
     assert "offline/p20/seed-0/adapter/adapter_model.safetensors" in made
+    online = next(thing for thing in actions.values() if thing["name"] == "evaluate_rewards")
+    assert {"@id": "reward/member-0/adapter/manifest.json"} in online["object"]
     seed = next(things[name] for name in taken if name.endswith("/seed"))
     assert (seed["@type"], seed["value"]) == ("PropertyValue", "0")
 

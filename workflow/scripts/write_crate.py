@@ -30,7 +30,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    record = read_json(args.provenance, ["study", "models", "origins", "artefacts"])
+    record = read_json(args.provenance, ["study", "models", "adapters", "origins", "artefacts"])
     if find_spec("rocrate") is None:
         raise InputError("an RO-Crate needs the package rocrate; install this project's extra 'crate'.")
     from goodhart.crate import crate

@@ -178,7 +178,8 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor], origin: Origin |
     """Publish tensors as safetensors, with their origin and a seal in the header."""
     from safetensors.torch import save
 
-    content = save(tensors, {**({"origin": json.dumps(origin)} if origin else {}), "seal": BLANK})
+    # One remark only: safetensors writes several in an order that differs from call to call.
+    content = save(tensors, {"goodhart": json.dumps({"origin": origin, "seal": BLANK})})
     with publish(path) as temporary:
         temporary.write_bytes(sealed(content))
 

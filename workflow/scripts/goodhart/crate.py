@@ -76,4 +76,6 @@ def _by_content(record: Mapping[str, Any]) -> dict[str, list[str]]:
         found[digest(dict(sorted(hashes.items())))] += [f"{folder}/{name}" for name in hashes]
     for folder, identity in record["models"].items():
         found[digest(identity)].append(f"{folder}/manifest.json")
+    for folder, content in record["adapters"].items():
+        found[content].append(f"{folder}/manifest.json")
     return found

@@ -11,7 +11,7 @@ from typing import Any
 
 from goodhart.artifacts import read_json
 from goodhart.errors import InputError
-from goodhart.provenance import digest, model_identity, origin_of
+from goodhart.provenance import adapter_identity, digest, model_identity, origin_of
 from goodhart.seals import check_files, check_seal, sha256
 
 PACKAGES = ["torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "datasets", "tokenizers"]
@@ -29,12 +29,14 @@ def inventory(study: Path, artefacts: Sequence[tuple[str, Path]]) -> dict[str, A
         artefacts: step and output, a file or a folder, of everything in it.
 
     Returns:
-        models, data, seeds, threads, code: what the origins say, by the name it has there; origins: by digest;
+        models, adapters: what stands for them in origins, by folder; data, seeds, threads, code: what the origins say,
+        by script; origins: by digest;
         artefacts: path, step, bytes, sha256 and the digest of the origin of every file.
     """
     origins: dict[str, dict[str, Any]] = {}
     rows: list[dict[str, Any]] = []
-    models = {}
+    models: dict[str, Any] = {}
+    adapters: dict[str, Any] = {}
     for step, path in artefacts:
         if not path.exists():
             raise InputError(f"{path} does not exist; run the step that makes it, or correct the path.")
@@ -43,8 +45,10 @@ def inventory(study: Path, artefacts: Sequence[tuple[str, Path]]) -> dict[str, A
             record = read_json(path / "manifest.json")
             if record.get("model") in (None, ".") and not record.get("revision"):
                 check_files(path, record.get("files", {}))
-            if not (path / "adapter_config.json").is_file():
-                models[path.relative_to(study).as_posix()] = model_identity(path)
+            adapter = (path / "adapter_config.json").is_file()
+            (adapters if adapter else models)[path.relative_to(study).as_posix()] = (
+                adapter_identity(path) if adapter else model_identity(path)
+            )
         for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
             if file.suffix in (".json", ".parquet"):
                 check_seal(file.read_bytes(), file)
@@ -64,7 +68,7 @@ def inventory(study: Path, artefacts: Sequence[tuple[str, Path]]) -> dict[str, A
         others = {other["origin"] for other in rows if other["step"] == row["step"] and other["origin"]}
         if row["origin"] is None and len(others) == 1:
             row["origin"] = next(iter(others))
-    return {"models": models, **summary(origins), "origins": origins, "artefacts": rows}
+    return {"models": models, "adapters": adapters, **summary(origins), "origins": origins, "artefacts": rows}
 
 
 def summary(origins: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

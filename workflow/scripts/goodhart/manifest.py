@@ -123,13 +123,12 @@ def record_base(adapter: Path, model: Path, origin: Origin | None = None) -> Non
 
     Each file of the adapter stands there with its size and hash.
 
-    PEFT is told the name and commit of a base of the hub, in place of the folder it was loaded from; of another base it
-    is told nothing, since where that lies is no part of a result.
+    PEFT is told the name and commit of a base of the hub too: it was loaded from a folder of this machine's cache.
     """
     base = identity(read_json(model / "manifest.json", ["model", "revision"]))
-    config = read_json(adapter / "adapter_config.json")
-    named = {"base_model_name_or_path": base["model"], "revision": base["revision"]}
-    write_config(adapter, {**config, **named})
+    if base["revision"] is not None:
+        config = read_json(adapter / "adapter_config.json")
+        write_config(adapter, {**config, "base_model_name_or_path": base["model"], "revision": base["revision"]})
     files = describe_files(file for file in adapter.iterdir() if file.is_file() and file.name != "manifest.json")
     write_json(adapter / "manifest.json", {**base, "files": files}, origin)
 

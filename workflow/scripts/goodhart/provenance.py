@@ -87,7 +87,8 @@ def check_cache(
     for name in inputs:
         before, after = made["inputs"].get(name), now["inputs"][name]
         if before != after:
-            parts = [words for key, words in MODEL.items() if isinstance(after, dict) and before[key] != after[key]]
+            models = isinstance(before, dict) and isinstance(after, dict)
+            parts = [words for key, words in MODEL.items() if models and before[key] != after[key]]
             what = f"{parts[0]} than the {name}'s" if parts else f"other {name}"
             raise InputError(f"{path} was made with {what}; rerun {step}.")
     for name in settings:
@@ -125,6 +126,17 @@ def model_identity(folder: Path) -> dict[str, Any]:
     return {**identity(manifest), **{name: manifest.get(name) for name in ("prompts", "tokenizer", "template")}}
 
 
+def adapter_identity(folder: Path) -> str:
+    """A sha256 of an adapter's weights, of the base they are for and of how they apply to it, wherever both lie."""
+    record = read_json(folder / "manifest.json") if (folder / "manifest.json").is_file() else {}
+    config = read_json(folder / "adapter_config.json")
+    applied = {name: value for name, value in config.items() if name not in ("base_model_name_or_path", "revision")}
+    weights = _there(folder / "adapter_model.safetensors")
+    known = record.get("files", {}).get(weights.name)
+    base = {name: record.get(name) for name in ("model", "revision", "sha256")}
+    return digest({"base": base, "applied": applied, "weights": known["sha256"] if known else sha256(weights)})
+
+
 def origin_of(path: Path) -> dict[str, Any] | None:
     """The origin that a file or folder of a study holds; None where it holds none, as one of someone else."""
     path = path / "manifest.json" if path.is_dir() else path
@@ -147,7 +159,7 @@ def _of_parquet(path: Path) -> dict[str, Any]:
 def _of_safetensors(path: Path) -> dict[str, Any]:
     with path.open("rb") as handle:
         header = handle.read(*struct.unpack("<Q", handle.read(8)))
-    return json.loads(json.loads(header)["__metadata__"]["origin"])
+    return json.loads(json.loads(header)["__metadata__"]["goodhart"])["origin"]
 
 
 def _of_text(path: Path) -> dict[str, Any]:
@@ -187,10 +199,7 @@ def _content(value: Path | str) -> Any:
     if not path.is_dir():
         return sha256(path)
     if (path / "adapter_config.json").is_file():
-        record = path / "manifest.json"
-        if record.is_file() and "files" in read_json(record):
-            return sha256(record)
-        return sha256(*map(_there, (path / "adapter_config.json", path / "adapter_model.safetensors")))
+        return adapter_identity(path)
     if tables := sorted(path.glob("*.parquet")):  # an online run
         return digest({table.name: sha256(table) for table in tables})
     if isinstance(value, Source):  # a model to be pinned
