@@ -66,8 +66,8 @@ def test_ctrl_c_saves_the_last_whole_step_and_a_rerun_goes_on(folder: Path, whol
 
 
 def test_snakemake_is_killed_while_a_second_one_knocks(folder: Path, whole: dict[str, bytes]) -> None:
-    """The second is refused and does no harm. The first is killed, and its job lives on: unlocked and run again, the new
-    job waits for that one or goes on from its checkpoint, and never works beside it."""
+    """The second is refused and does no harm. The first is killed, and its job lives on: unlocked and run again, the
+    new job waits for that one or goes on from its checkpoint, and never works beside it."""
     running = start_snakemake(folder, "--cores", "1", TARGET, configs=CONFIGS)
     begun(folder)
     second = run_snakemake(folder, TARGET, configs=CONFIGS)

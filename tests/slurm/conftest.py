@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from slurm_cluster import SANDBOX, House, Run, Watch, missing, show_jobs
 
+from house import copy_house
+
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
@@ -27,7 +29,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def house(cluster: Path, tmp_path_factory: pytest.TempPathFactory) -> House:
-    return House.copy(tmp_path_factory.mktemp("house"))
+    return House(copy_house(tmp_path_factory.mktemp("house")))
 
 
 @pytest.fixture(scope="session")

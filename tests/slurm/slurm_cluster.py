@@ -8,17 +8,15 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 from snakemake.utils import update_config
 
-ROOT = Path(__file__).parents[2]
+from house import ROOT, TINY
+
 SANDBOX = Path(__file__).parent / "sandbox"
-PARTS = ("Snakefile", "workflow", "config", "envs", "profiles", "tests/workflow/tiny.yaml")
 TOOLS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "squeue", "scancel")
 STUDY = Path("results/tiny")
 
@@ -54,15 +52,6 @@ def find_jobs(comment: str) -> list[Job]:
 
 def rule_of(job: Job) -> str:
     return job["Comment"].removeprefix("rule_").partition("_wildcards_")[0]
-
-
-def wait_for(happens: Callable[[], Any], seconds: float = 120) -> Any:
-    """What `happens` returns, once that is something."""
-    end = time.monotonic() + seconds
-    while not (found := happens()):
-        assert time.monotonic() < end, f"waited {seconds:g} s for what did not happen"
-        time.sleep(0.3)
-    return found
 
 
 def processes(*words: str) -> list[int]:
@@ -104,21 +93,10 @@ class House(NamedTuple):
 
     folder: Path
 
-    @classmethod
-    def copy(cls, folder: Path) -> House:
-        for part in PARTS:
-            source, target = ROOT / part, folder / part
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if source.is_dir():
-                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy(source, target)
-        return cls(folder)
-
     def config(self, gpus: int) -> dict[str, Any]:
         """The tiny study with one seed, as Snakemake merges it."""
         merged = yaml.safe_load((ROOT / "config/config.yaml").read_text())
-        for changes in (yaml.safe_load((ROOT / PARTS[-1]).read_text()), {"seeds": [0], "gpus": gpus}):
+        for changes in (yaml.safe_load((ROOT / TINY).read_text()), {"seeds": [0], "gpus": gpus}):
             update_config(merged, changes)
         return merged
 
@@ -128,7 +106,7 @@ class House(NamedTuple):
         often = "--slurm-init-seconds-before-status-checks 6 --latency-wait 5"
         line = f"-m snakemake --profile profiles/slurm {often}"
         return subprocess.Popen(
-            [sys.executable, *line.split(), *args, "--configfile", PARTS[-1], "cluster.yaml"],
+            [sys.executable, *line.split(), *args, "--configfile", TINY, "cluster.yaml"],
             cwd=self.folder,
             env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,

@@ -8,7 +8,9 @@ import signal
 import subprocess
 
 import pytest
-from slurm_cluster import STUDY, Job, Run, find_jobs, processes, scontrol, show_jobs, wait_for
+from slurm_cluster import STUDY, Job, Run, find_jobs, processes, scontrol, show_jobs
+
+from house import wait_for
 
 CANCELLED, REQUEUED, SLOW = "dpo_p20_0", "dpo_p80_0", "0"  # wildcards of two offline runs, and of a reward
 HIT = ("offline/dpo/p20/seed-0", "offline/dpo/p80/seed-0", "reward/member-0")

@@ -8,7 +8,8 @@ the rewards where these share the backbone. The true reward is measured at every
         --centroid centroid.safetensors --problems problems.parquet --derived-online derived/online.json \
         --derived-reward derived/reward.json --verifier gsm8k --steps 72 --prompts-per-step 64 --kl-percentile 90 \
         --evaluate-every 8 --max-new-tokens 48 --batch-size 192 --engine auto --evaluation-seed 1 --seed 0 \
-        --threads 1 --trajectory trajectory.parquet --updates steps.parquet --samples samples.parquet --output adapter
+        --threads 1 --checkpoints checkpoints --checkpoint-minutes 5 --trajectory trajectory.parquet \
+        --updates steps.parquet --samples samples.parquet --output adapter
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@ r"""Train the embedded policy: a word-level tokeniser and a tiny Qwen3 on the te
 
     python workflow/scripts/pretrain_policy.py --corpus corpus.parquet --hidden-size 64 --layers 2 --heads 2 \
         --kv-heads 1 --head-dim 32 --mlp-size 192 --steps 2400 --batch-size 32 --learning-rate 5e-3 --seed 0 \
-        --threads 1 --output policy
+        --threads 1 --checkpoints checkpoints --checkpoint-minutes 5 --output policy
 """
 
 from __future__ import annotations

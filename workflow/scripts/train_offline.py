@@ -2,7 +2,7 @@ r"""Train one offline adapter: DPO (Eq. 1) at one beta and seed, with the cached
 
     python workflow/scripts/train_offline.py --method dpo --beta beta/p20.json --preferences preferences.parquet \
         --logprobs logprobs.parquet --policy policy --precision float32 --derived derived/offline.json --epochs 1 \
-        --seed 0 --threads 1 --output adapter --metrics metrics.json
+        --seed 0 --threads 1 --checkpoints checkpoints --checkpoint-minutes 5 --output adapter --metrics metrics.json
 """
 
 from __future__ import annotations

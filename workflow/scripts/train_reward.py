@@ -4,7 +4,7 @@ TRL's RewardTrainer on rows tokenised as every other stage does; the resampled r
 
     python workflow/scripts/train_reward.py --member 0 --preferences preferences.parquet --backbone policy \
         --precision float32 --derived derived/reward.json --epochs 2 --seed 0 --threads 1 \
-        --output member-0/adapter --metrics member-0/metrics.json
+        --checkpoints checkpoints --checkpoint-minutes 5 --output member-0/adapter --metrics member-0/metrics.json
 """
 
 from __future__ import annotations
