@@ -100,9 +100,9 @@ class House(NamedTuple):
             update_config(merged, changes)
         return merged
 
-    def start(self, *args: str, gpus: int) -> subprocess.Popen[str]:
+    def start(self, *args: str, gpus: int, more: str = "") -> subprocess.Popen[str]:
         """Start `snakemake --profile profiles/slurm`, here with frequent looks at its short jobs."""
-        (self.folder / "cluster.yaml").write_text(f"seeds: [0]\ngpus: {gpus}\n")
+        (self.folder / "cluster.yaml").write_text(f"seeds: [0]\ngpus: {gpus}\n{more}\n")
         often = "--slurm-init-seconds-before-status-checks 6 --latency-wait 5"
         line = f"-m snakemake --profile profiles/slurm {often}"
         return subprocess.Popen(

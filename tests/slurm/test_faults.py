@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
+import time
 
 import pytest
 from slurm_cluster import STUDY, Job, Run, find_jobs, processes, scontrol, show_jobs
@@ -81,6 +83,25 @@ def test_a_job_over_its_time_limit_is_submitted_again_with_more(hit: Run) -> Non
 def test_a_study_without_gpus_asks_for_none(hit: Run) -> None:
     assert hit.jobs
     assert not [job for job in hit.jobs if "gpu" in job["TRES"] or "TresPerJob" in job]
+
+
+def test_a_cancelled_run_goes_on_after_its_last_whole_step(study: Run, hit: Run) -> None:
+    """No checkpoint is due for five minutes: the one that the second attempt finds was saved on SLURM's SIGTERM."""
+    folder, run = study.house.folder, "online/dpo/p20/kl-p20/seed-0"
+    target = str(STUDY / run / "trajectory.parquet")
+    running = study.house.start(target, gpus=1, more="online: {steps: 150}")
+    try:
+        wait_for(lambda: list(folder.glob(f"{STUDY}/checkpoints/online-*/lock")))
+        time.sleep(3)
+        subprocess.run(["scancel", find_jobs("rule_adapt_online_wildcards_dpo_p20_p20_0")[-1]["JobId"]], check=True)
+    except BaseException:
+        running.kill()
+        raise
+    output, _ = running.communicate(timeout=300)
+    assert running.returncode == 0, output[-3000:]
+    (log,) = folder.glob("logs/tiny/adapt_online/dpo-p20-kl-p20-seed-0.log")
+    assert re.search(r"going on after step \d+, from results/tiny/checkpoints/online-dpo-p20-kl-p20", log.read_text())
+    assert not list(folder.glob(f"{STUDY}/checkpoints/*"))
 
 
 def test_ctrl_c_cancels_what_was_submitted_and_nothing_need_be_unlocked(study: Run, hit: Run) -> None:

@@ -30,17 +30,15 @@ try:
 except InputError as error:
     raise WorkflowError(str(error))
 
-# How jobs that train or sample start Python: on GPUs of their own, a process on each. No parameter, so that a study may go
-# on with another number of them; an update has as many rows as before.
-os.environ.update(
-    LAUNCH=(
-        "python"
-        if not config["gpus"]
-        else f"python workflow/scripts/goodhart/launch.py --gpus {config['gpus']}"
-    )
-)
+# How jobs that train or sample start Python: in place of the shell, which would die of a signal before they have saved, and
+# on GPUs of their own, a process on each. This and the next are no parameters: a study may go on with others.
+os.environ.update(LAUNCH="exec python")
+if config["gpus"]:
+    os.environ[
+        "LAUNCH"
+    ] += f" workflow/scripts/goodhart/launch.py --gpus {config['gpus']}"
 
-os.environ.update(CHECKPOINT_MINUTES=str(config["checkpoint_minutes"]))  # no more than it
+os.environ.update(CHECKPOINT_MINUTES=str(config["checkpoint_minutes"]))
 
 if not config["gpus"]:  # a study that asks for no GPU uses none
     os.environ.update(CUDA_VISIBLE_DEVICES="")

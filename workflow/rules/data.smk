@@ -98,7 +98,7 @@ if config["policy"]["model"] is None:
             seed=config["policy"]["pretraining"]["seed"],
             checkpoints=f"{CHECKPOINTS}/policy",
         shell:
-            "python workflow/scripts/pretrain_policy.py --corpus {input} --hidden-size {params.hidden} --layers {params.layers}"
+            "exec python workflow/scripts/pretrain_policy.py --corpus {input} --hidden-size {params.hidden} --layers {params.layers}"
             " --heads {params.heads} --kv-heads {params.kv_heads} --head-dim {params.head_dim} --mlp-size {params.mlp}"
             " --steps {params.steps} --batch-size {params.batch} --learning-rate {params.rate} --seed {params.seed}"
             " --threads {params.threads} --checkpoints {params.checkpoints} --checkpoint-minutes $CHECKPOINT_MINUTES"
