@@ -1,7 +1,7 @@
 """What a job asks a cluster for: memory of its node and minutes, from the models it runs and the tokens it passes.
 
-Neither need be exact. A job that meets a limit is submitted again with so much more (`attempt`), and goes on from what
-it left or starts over. Throughputs are modest on purpose.
+Neither need be exact. A job that meets a limit is submitted again with so much more (`attempt`); training goes on from
+its checkpoint. Throughputs are modest on purpose.
 """
 
 from __future__ import annotations
