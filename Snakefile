@@ -24,6 +24,7 @@ include: "workflow/rules/offline.smk"
 include: "workflow/rules/online.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/artefacts.smk"
 include: "workflow/rules/provenance.smk"
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from stopping import At, Plan, results, run_apart
 from transformers import Trainer
 
 from goodhart import interruption, training
+from house import wait_for
 from tiny_study import Study
 
 TERM, KILL, INT = signal.SIGTERM, signal.SIGKILL, signal.SIGINT
@@ -41,6 +45,7 @@ POINTS: list[tuple[str, str, Plan, int, int]] = [
             ("in mid-checkpoint", step, At("goodhart.checkpoints.write_json", 2, TERM), 0, 2),
         )
     ),
+    ("after the last update", OFFLINE, At("transformers.Trainer._finalize_training", 1, TERM), 5, 5),
     ("while sampling", ONLINE, At("goodhart.adaptation.sample", 2, TERM), 5, 1),
     ("in mid-step", ONLINE, At("goodhart.adaptation.online_loss", 2, KILL), 0, 1),
     ("in the update", ONLINE, At("torch.optim.AdamW.step", 3, TERM), 5, 3),
@@ -174,7 +179,7 @@ def test_a_checkpoint_of_another_run_is_not_continued(tiny: Study, tmp_path: Pat
         (study / "beta/p80.json").write_text(json.dumps({**beta, "beta": 9.0}))
     code, stderr = run_apart(study, OFFLINE, tmp_path / "out", changes=changes)
     assert code == 0, stderr
-    assert "is of another configuration, data or code; starting from the beginning" in stderr
+    assert "is of other inputs, code or libraries; starting from the beginning" in stderr
     assert run_apart(study, OFFLINE, tmp_path / "whole", changes=changes)[0] == 0
     assert results(tmp_path / "out") == results(tmp_path / "whole")
 
@@ -237,6 +242,50 @@ def test_memory_that_runs_out_late_costs_the_interrupted_step_only(tiny: Study, 
     assert code == 0, stderr
     assert "16 rows do not fit into memory, going on with 8" in stderr
     assert "going on after step 3" in stderr
+
+
+def twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second signal comes while the first one's checkpoint is written."""
+    At("transformers.Trainer.training_step", 3, TERM)(monkeypatch)
+    At("goodhart.checkpoints.write_json", 1, TERM)(monkeypatch)
+
+
+def test_a_second_signal_does_not_end_the_saving(
+    tiny: Study, tmp_path: Path, whole: Callable[[str], dict[str, bytes]]
+) -> None:
+    assert run_apart(tiny, OFFLINE, tmp_path, twice, changes=often(5))[0] == 128 + TERM
+    code, stderr = run_apart(tiny, OFFLINE, tmp_path, changes=often(5))
+    assert (code, "going on after step 2" in stderr) == (0, True), stderr
+    assert results(tmp_path) == whole(OFFLINE)
+
+
+def test_a_full_disk_costs_a_checkpoint_and_not_the_run(
+    tiny: Study, tmp_path: Path, whole: Callable[[str], dict[str, bytes]]
+) -> None:
+    full = At("goodhart.checkpoints.write_json", 2, OSError(errno.ENOSPC, "No space left on device"))
+    code, stderr = run_apart(tiny, OFFLINE, tmp_path, full, changes=often(0))
+    assert code == 0, stderr
+    assert "no checkpoint of step 2: there is no room for step-00000002 in " in stderr
+    assert results(tmp_path) == whole(OFFLINE)
+
+
+def test_two_processes_of_one_run_never_work_side_by_side(
+    tiny: Study, tmp_path: Path, whole: Callable[[str], dict[str, bytes]]
+) -> None:
+    """The second waits for the first, which stands still for a while, and has nothing to do when that one is done."""
+    log = tmp_path / f"{OFFLINE.replace('/', '-')}.stderr"
+    with ThreadPoolExecutor() as pool:
+        frozen = At("transformers.Trainer.training_step", 3, signal.SIGSTOP)
+        first = pool.submit(run_apart, tiny, OFFLINE, tmp_path, frozen, changes=often(0))
+        wait_for(lambda: list(tmp_path.rglob("step-00000002")))
+        (lock,) = tmp_path.rglob("lock")
+        process = int(lock.read_text().split()[1])
+        second = pool.submit(run_apart, tiny, OFFLINE, tmp_path, changes=often(0))
+        wait_for(lambda: f"waiting: process {process} on " in log.read_text())
+        os.kill(process, signal.SIGCONT)
+        assert [first.result()[0], second.result()[0]] == [0, 0]
+    assert "done meanwhile by the other process" in log.read_text()
+    assert results(tmp_path) == whole(OFFLINE)
 
 
 def test_signals_wait_for_the_end_of_a_held_section() -> None:

@@ -143,7 +143,8 @@ def adapt(args: argparse.Namespace) -> None:
     def state() -> tuple[int, dict[str, Any]]:
         return loop.done, {"loop": loop.state(), "trajectory": trajectory, "samples": samples}
 
-    with Checkpoints(args.checkpoints, made, args.checkpoint_minutes) as checkpoints:
+    outputs = [args.trajectory, args.updates, args.samples, args.output]
+    with Checkpoints(args.checkpoints, made, args.checkpoint_minutes, outputs) as checkpoints:
         if saved := checkpoints.restore():
             loop.restore(saved["loop"])
             trajectory, samples = saved["trajectory"], saved["samples"]

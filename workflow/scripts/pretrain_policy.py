@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     model = build_model(tokenizer, shape)
     made = origin(args, __file__)
     with (
-        Checkpoints(args.checkpoints, made, args.checkpoint_minutes) as checkpoints,
+        Checkpoints(args.checkpoints, made, args.checkpoint_minutes, [args.output]) as checkpoints,
         kept(args.output.with_suffix(".stopped.json"), args.seed),
     ):
         losses = train(

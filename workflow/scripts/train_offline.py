@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
 
     with (
-        Checkpoints(args.checkpoints, made, args.checkpoint_minutes) as checkpoints,
+        Checkpoints(args.checkpoints, made, args.checkpoint_minutes, [args.output, args.metrics]) as checkpoints,
         kept(args.output.parent / "stopped.json", args.seed),
     ):
         model, record = train(build, derived, args.precision, len(dataset), args.epochs, args.seed, checkpoints)

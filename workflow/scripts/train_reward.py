@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     made = origin(args, __file__)
     with (
-        Checkpoints(args.checkpoints, made, args.checkpoint_minutes) as checkpoints,
+        Checkpoints(args.checkpoints, made, args.checkpoint_minutes, [args.output, args.metrics]) as checkpoints,
         kept(args.output.parent / "stopped.json", seed),
     ):
         model, record = train(build, derived, args.precision, len(rows), args.epochs, seed, checkpoints)

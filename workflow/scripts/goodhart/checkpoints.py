@@ -3,21 +3,21 @@
     results/<study>/checkpoints/<run>/<identity>/step-00000037/    whatever the loop saved, and checkpoint.json
 
 `identity` is a hash of everything that decides the run (`provenance.origin`): a checkpoint of another configuration,
-other data or other code is left alone, not continued. checkpoint.json holds the size and hash of every other file.
+other data, code or libraries is not continued, and stays until the run has succeeded. checkpoint.json holds the size
+and hash of every other file.
 """
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import json
 import os
 import shutil
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,9 +25,11 @@ from goodhart import processes
 from goodhart.artifacts import publish, read_json, write_json
 from goodhart.errors import InputError
 from goodhart.interruption import Stopped, held, stoppable
-from goodhart.manifest import sha256
+from goodhart.provenance import digest, origin_of
+from goodhart.seals import sha256
 
 RECORD, STATE = "checkpoint.json", "state.pt"
+LIBRARIES = ("torch", "transformers", "trl", "peft")
 KEPT = 2  # the newest, and one to fall back on
 
 
@@ -48,15 +50,20 @@ class Checkpoints:
     Left without an exception, the folder is removed; otherwise it stays for the next attempt.
     """
 
-    def __init__(self, root: Path, identity: Mapping[str, Any], minutes: float) -> None:
-        self.root, self.minutes = root, minutes
-        self.folder = root / hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    def __init__(self, root: Path, identity: Mapping[str, Any], minutes: float, outputs: Sequence[Path] = ()) -> None:
+        """`identity` is the origin of the `outputs`; the libraries that train, and where, decide a run as well."""
+        self.root, self.minutes, self.outputs, self.identity = root, minutes, outputs, identity
+        self.folder = root / digest({"origin": identity, "libraries": {name: version(name) for name in LIBRARIES}})[:16]
         self.step = 0
         self._last = time.monotonic()
 
     def __enter__(self) -> Checkpoints:
+        waited = False
         if processes.rank() == 0:
-            self._lock = _lock(self.root)
+            self._lock, waited = _lock(self.root)
+        if processes.agree(waited) and self.outputs and all(origin_of(path) == self.identity for path in self.outputs):
+            self._say("done meanwhile by the other process")
+            sys.exit(0)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -67,19 +74,26 @@ class Checkpoints:
         os.close(self._lock)
 
     def newest(self) -> Checkpoint | None:
-        """The newest checkpoint of this run that is whole, or None; what is damaged is named and passed over."""
+        """The newest checkpoint of this run that is whole, or None; what is damaged is named and passed over.
+
+        The first process of a job looks, for all.
+        """
+        found = processes.gather(self._newest() if processes.rank() == 0 else None)[0]
+        self.step = found.step if found else 0
+        return found
+
+    def _newest(self) -> Checkpoint | None:
         for folder in sorted(self.folder.glob("step-*"), reverse=True):
             try:
                 found = read_checkpoint(folder)
-            except InputError as error:
+            except (InputError, OSError) as error:
                 self._say(f"{error} It is passed over.")
                 continue
             self._say(f"going on after step {found.step}, from {folder}")
-            self.step = found.step
             return found
         others = [folder for folder in self.root.glob("*/step-*") if folder.parent != self.folder]
         if others:
-            self._say(f"{others[0].parent} is of another configuration, data or code; starting from the beginning")
+            self._say(f"{others[0].parent} is of other inputs, code or libraries; starting from the beginning")
         return None
 
     def due(self) -> bool:
@@ -92,19 +106,27 @@ class Checkpoints:
         A signal waits until it is done. In a job of several processes, all must call this.
         """
         with held():
-            with publish(self.folder / f"step-{step:08d}") as temporary:
-                temporary.mkdir(parents=True)
-                write(temporary)
-                files = sorted(path for path in temporary.rglob("*") if path.is_file())
-                sizes = {
-                    path.relative_to(temporary).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}
-                    for path in files
-                }
-                write_json(temporary / RECORD, {"step": step, "notes": dict(notes or {}), "files": sizes})
+            try:
+                self._save(step, write, notes or {})
+            except InputError as error:  # the disk is full; others may wait for this process where there are several
+                if processes.count() > 1:
+                    raise
+                self._say(f"no checkpoint of step {step}: {error}")
             self.step, self._last = step, time.monotonic()
-            if processes.rank() == 0:
-                for folder in sorted(self.folder.glob("step-*"))[:-KEPT]:
-                    shutil.rmtree(folder, ignore_errors=True)
+
+    def _save(self, step: int, write: Callable[[Path], None], notes: Mapping[str, Any]) -> None:
+        with publish(self.folder / f"step-{step:08d}") as temporary:
+            temporary.mkdir(parents=True)
+            write(temporary)
+            files = sorted(path for path in temporary.rglob("*") if path.is_file())
+            sizes = {
+                path.relative_to(temporary).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}
+                for path in files
+            }
+            write_json(temporary / RECORD, {"step": step, "notes": dict(notes), "files": sizes})
+        if processes.rank() == 0:
+            for folder in sorted(self.folder.glob("step-*"))[:-KEPT]:
+                shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
     def keeping(self, state: Callable[[], tuple[int, dict[str, Any]]]) -> Iterator[Callable[[], None]]:
@@ -152,25 +174,43 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(folder, record["step"], record["notes"])
 
 
-def _lock(root: Path) -> int:
-    """Lock a run for this process, once any other one that works on it is done; the system unlocks it at its end."""
-    told = False
+def _lock(root: Path) -> tuple[int, bool]:
+    """Lock a run for this process, once any other one that works on it is done; the system unlocks it at its end.
+
+    Returns:
+        the open lock, and whether there was another process.
+    """
+    waited = False
+    path = root / "lock"
     while True:
         root.mkdir(parents=True, exist_ok=True)
-        path = root / "lock"
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:  # the other one has just removed the folder
+            continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
-                os.ftruncate(handle, 0)
-                os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-                return handle
         except BlockingIOError:
-            if not told:
-                print(f"waiting: {path.read_text().strip()} is at work on this run", file=sys.stderr, flush=True)
-                told = True
+            if not waited:
+                owner = os.read(handle, 200).decode().strip()
+                print(f"waiting: {owner} is at work on this run", file=sys.stderr, flush=True)
+            waited = True
+            os.close(handle)
             time.sleep(1)
+            continue
         except OSError as error:  # a file system without locks
             print(f"{path} cannot be locked ({error.strerror}); going on without", file=sys.stderr, flush=True)
-            return handle
+            return handle, waited
+        if _is(handle, path):
+            os.ftruncate(handle, 0)
+            os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+            return handle, waited
         os.close(handle)
+
+
+def _is(handle: int, path: Path) -> bool:
+    """Whether an open file still has its name, and was not removed since."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False

@@ -53,7 +53,7 @@ def visible() -> list[str]:
 def lease(devices: list[str], count: int, folder: Path | None = None) -> list[str]:
     """Lock `count` of the devices, waiting until so many are free; the locks last as long as this process."""
     folder = folder or Path(tempfile.gettempdir())
-    among = os.environ.get("SLURM_JOB_ID", "gpu")
+    among = os.environ.get("SLURM_JOB_ID", f"user-{os.getuid()}")
     while True:
         held: list[tuple[str, int]] = []
         for device in devices:

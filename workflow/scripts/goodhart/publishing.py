@@ -32,7 +32,7 @@ def publish(path: Path) -> Iterator[Path]:
     Raises:
         InputError: where the disk is full.
     """
-    path = Path(path)
+    path = Path(path).resolve() if Path(path).is_symlink() else Path(path)  # a link stays one
     temporary, aside = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("tmp", "old"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

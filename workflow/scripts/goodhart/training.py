@@ -42,14 +42,14 @@ class Resumable(Trainer):
         self._total_train_tokens = newest.notes["tokens"] if newest else 0
         self.remove_callback(PrinterCallback)
         self.add_callback(_Keeper(self))
-        try:
-            with stoppable():
+        with stoppable():
+            try:
                 self.train(resume_from_checkpoint=str(newest.folder / "checkpoint") if newest else None)
-        except Stopped:
-            if processes.count() == 1 and self.state.global_step > checkpoints.step:
-                _set_random_states(*self.random_states)
-                self._save_checkpoint(self.model, None)
-            raise
+            except Stopped:
+                if processes.count() == 1 and self.state.global_step > checkpoints.step:
+                    _set_random_states(*self.random_states)
+                    self._save_checkpoint(self.model, None)
+                raise
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: None) -> None:
         def write(folder: Path) -> None:
@@ -65,7 +65,7 @@ class Resumable(Trainer):
 
     def _tokens(self) -> int:
         """Tokens seen, as of the last whole step."""
-        return int(self.state.log_history[-1]["num_tokens"])
+        return int(next(row["num_tokens"] for row in reversed(self.state.log_history) if "num_tokens" in row))
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> torch.utils.data.Sampler:
         sampler = super()._get_train_sampler(train_dataset)
@@ -78,7 +78,7 @@ class _ByLength(LengthGroupedSampler):
     """Rows of like length together, in an order that follows from seed and epoch, whatever was drawn before."""
 
     def __init__(self, sampler: LengthGroupedSampler, seed: int) -> None:
-        super().__init__(sampler.batch_size, lengths=sampler.lengths)
+        super().__init__(sampler.batch_size * processes.count(), lengths=sampler.lengths)  # whatever their number
         self.seed = seed
         self.set_epoch(0)
 
@@ -196,7 +196,8 @@ def train(
 
     def attempt(size: int) -> tuple[PeftModel, dict[str, Any]]:
         newest = checkpoints.newest()
-        micro_batch = min(size, newest.notes["micro_batch"]) if newest else size
+        largest = min(size, newest.notes["micro_batch"]) if newest else size
+        micro_batch = next(rows for rows in range(largest, 0, -1) if size % rows == 0)
         set_seed(seed)
         settings = arguments(derived, precision, rows, epochs, seed, checkpoints.folder, micro_batch)
         trainer = build(settings)

@@ -1,0 +1,79 @@
+"""Every output of a study, and the rule that makes it."""
+
+_RUNS = {name: config[f"{name}s"] for name in ("method", "level", "seed")}
+
+# The rules whose outputs a study holds, with the wildcards of those that run more than once.
+MADE_BY = {
+    (
+        "generate_problems"
+        if config["task"]["source"] == "arithmetic"
+        else "load_problems"
+    ): {},
+    "resolve_policy" if config["policy"]["model"] else "pretrain_policy": {},
+    **({"resolve_backbone": {}} if config["reward"]["model"] else {}),
+    (
+        "sample_preferences"
+        if config["preferences"]["source"] == "sampled"
+        else "load_preferences"
+    ): {},
+    "derive_hyperparameters": {"stage": ["offline", "reward", "online"]},
+    "collect_derived": {},
+    "score_reference": {},
+    "sample_reference": {},
+    "derive_beta": {"level": study.all_levels(config)},
+    "collect_beta_grid": {},
+    "train_reward": {"member": range(config["reward"]["members"])},
+    "evaluate_rewards": {},
+    "train_offline": _RUNS,
+    "probe_offline": _RUNS,
+    "collect_runs": {},
+    "tabulate_levels": {},
+    "fit_power_law": {"method": config["methods"], "arm": list(study.arms(config))},
+    "fit_overoptimisation": {},
+    "draw_figures": {},
+    "show_samples": {},
+    "write_findings": {},
+}
+
+# Every output of the study, and the rule that makes it.
+ARTEFACTS = {
+    file: name
+    for name, wildcards in MADE_BY.items()
+    for file in expand(map(str, getattr(rules, name).output), **wildcards)
+} | {
+    str(pattern).format(**cell._asdict()): "adapt_online"
+    for cell in study.cells(config)
+    for pattern in rules.adapt_online.output
+}
+
+
+def any_of(values):
+    """Values as bash lists them in the middle of a word, so that the paths of a hundred seeds make no line too long."""
+    words = [str(value) for value in values]
+    return words[0] if len(words) == 1 else "{" + ",".join(words) + "}"
+
+
+def artefacts(wildcards):
+    """STEP=PATH of all outputs; a function, or Snakemake would take their braces for wildcards."""
+    made = [
+        (name, pattern, wildcards)
+        for name, wildcards in MADE_BY.items()
+        for pattern in getattr(rules, name).output
+    ] + [
+        (
+            "adapt_online",
+            pattern,
+            {**_RUNS, "level": [level], "kl_level": [kl_level]},
+        )
+        for level, kl_level in dict.fromkeys(
+            (cell.level, cell.kl_level) for cell in study.cells(config)
+        )
+        for pattern in rules.adapt_online.output
+    ]
+    return [
+        f"{name}="
+        + str(pattern).format(
+            **{key: any_of(values) for key, values in wildcards.items()}
+        )
+        for name, pattern, wildcards in made
+    ]
