@@ -39,6 +39,7 @@ POINTS: list[tuple[str, str, Plan, int, int]] = [
         for step in (REWARD, OFFLINE)
         for point in (
             ("in mid-step", step, At("transformers.Trainer.training_step", 3, TERM), 5, 2),
+            ("after dropout was drawn", step, At("torch.Tensor.backward", 3, TERM), 5, 2),
             ("in mid-step", step, At("transformers.Trainer.training_step", 4, KILL), 0, 3),
             ("in the update", step, At("torch.optim.AdamW.step", 2, INT), 5, 2),
             ("in mid-checkpoint", step, At("goodhart.checkpoints.write_json", 3, KILL), 0, 2),
