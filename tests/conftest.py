@@ -20,16 +20,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden-update", action="store_true", help="write the pinned values of tests/golden anew")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one file go to one worker, and so do files that share something large: a cluster, a whole study."""
-    for item in items:
-        shared = next(
-            (name for name in ("slurm", "study") if name in (item.path.parent.name, *item.fixturenames)), None
-        )
-        item.add_marker(pytest.mark.xdist_group(shared or item.path.name))
-
-
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Study:
     study = Study(tmp_path_factory.mktemp("study"))

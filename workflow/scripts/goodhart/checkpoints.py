@@ -16,7 +16,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -192,7 +192,7 @@ def _lock(root: Path) -> tuple[int, bool]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if not waited:
-                owner = os.read(handle, 200).decode().strip()
+                owner = os.read(handle, 200).decode().strip() or "another process"
                 print(f"waiting: {owner} is at work on this run", file=sys.stderr, flush=True)
             waited = True
             os.close(handle)
@@ -202,8 +202,9 @@ def _lock(root: Path) -> tuple[int, bool]:
             print(f"{path} cannot be locked ({error.strerror}); going on without", file=sys.stderr, flush=True)
             return handle, waited
         if _is(handle, path):
-            os.ftruncate(handle, 0)
-            os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+            with suppress(OSError):  # on a full disk it is a lock without a name
+                os.ftruncate(handle, 0)
+                os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
             return handle, waited
         os.close(handle)
 
