@@ -14,7 +14,7 @@ from transformers.models.qwen3.modeling_qwen3 import Qwen3DecoderLayer
 
 from goodhart import adaptation
 from goodhart.adaptation import Loss, OnlineRun, Settings, advantages, kl_coefficient, online_loss, prompt_rows
-from goodhart.adapters import activate, attach_adapter, merged
+from goodhart.adapters import activate, attach_adapter, merged, save_adapter
 from goodhart.artifacts import read_table
 from goodhart.encoding import collate, decode, encode_prompts
 from goodhart.ensemble import load_with_policy
@@ -379,7 +379,7 @@ def test_the_prompts_of_a_step_follow_from_its_number_and_the_seed() -> None:
 def test_a_saved_adapter_is_the_policys_alone_and_reloads(tiny: Study, tmp_path: Path) -> None:
     run = online(tiny)
     run.step()
-    run.save(tmp_path / "adapter")
+    save_adapter(run.model, "policy", tmp_path / "adapter")
     files = {path.name for path in (tmp_path / "adapter").rglob("*") if path.is_file()}
     assert files <= {"adapter_config.json", "adapter_model.safetensors", "README.md"}
     assert not [path for path in (tmp_path / "adapter").iterdir() if path.is_dir()]

@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from goodhart.artifacts import check_safetensors, publish, read_json, read_table, write_table
+from goodhart.artifacts import check_safetensors, read_json, read_table, write_table
 from goodhart.commandline import PRECISIONS, Output, add_checkpoints, add_sampling, parser, progress, run, use_threads
 from goodhart.inspection import during, kept
-from goodhart.manifest import check_adapters, record_base
+from goodhart.manifest import check_adapters
 from goodhart.provenance import check_policy, origin
 from goodhart.records import SAMPLES, STEPS, TRAJECTORY
 from goodhart.tables import PROBLEMS
@@ -81,7 +81,7 @@ def adapt(args: argparse.Namespace) -> None:
     import torch
 
     from goodhart.adaptation import OnlineRun, Settings
-    from goodhart.adapters import attach_adapter
+    from goodhart.adapters import attach_adapter, publish_adapter
     from goodhart.checkpoints import Checkpoints
     from goodhart.derivations import values
     from goodhart.encoding import encode_prompts
@@ -159,9 +159,7 @@ def adapt(args: argparse.Namespace) -> None:
                 keep()
         write_table(args.updates, [{**cell, **update} for update in loop.updates], STEPS, made)
         write_table(args.samples, samples, SAMPLES, made)
-        with publish(args.output) as folder:
-            loop.save(folder)
-            record_base(folder, args.policy, made)
+        publish_adapter(model, "policy", args.output, args.policy, made)
         write_table(args.trajectory, trajectory, TRAJECTORY, made)
 
 

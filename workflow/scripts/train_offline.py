@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from goodhart.artifacts import publish, read_json, read_table, write_json
+from goodhart.artifacts import read_json, read_table, write_json
 from goodhart.commandline import PRECISIONS, Output, add_checkpoints, parser, run, use_threads
 from goodhart.errors import InputError
 from goodhart.inspection import kept
-from goodhart.manifest import record_base
 from goodhart.provenance import check_cache, origin
 from goodhart.tables import LOGPROBS, PREFERENCES
 
@@ -51,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if len(rows) != len(logprobs):
         raise InputError(f"{args.logprobs} and {args.preferences} are of different pairs; rerun score_reference.")
     use_threads(args.threads)
-    from goodhart.adapters import lora_config, tidy_adapter
+    from goodhart.adapters import lora_config, publish_adapter
     from goodhart.checkpoints import Checkpoints
     from goodhart.derivations import values
     from goodhart.encoding import encode_pairs
@@ -94,10 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         kept(args.output.parent / "stopped.json", args.seed),
     ):
         model, record = train(build, derived, args.precision, len(dataset), args.epochs, args.seed, checkpoints)
-        with publish(args.output) as folder:
-            model.save_pretrained(folder)
-            tidy_adapter(folder)
-            record_base(folder, args.policy, made)
+        publish_adapter(model, "default", args.output, args.policy, made)
         write_json(
             args.metrics,
             {

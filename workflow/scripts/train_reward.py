@@ -14,11 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from goodhart.artifacts import publish, read_json, read_table, write_json
+from goodhart.artifacts import read_json, read_table, write_json
 from goodhart.commandline import PRECISIONS, Output, add_checkpoints, parser, run, use_threads
 from goodhart.errors import InputError
 from goodhart.inspection import kept
-from goodhart.manifest import record_base
 from goodhart.provenance import origin
 from goodhart.tables import PREFERENCES
 
@@ -47,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     import numpy as np
     from trl import RewardConfig
 
-    from goodhart.adapters import lora_config, tidy_adapter
+    from goodhart.adapters import lora_config, publish_adapter
     from goodhart.checkpoints import Checkpoints
     from goodhart.derivations import values
     from goodhart.encoding import encode_pairs
@@ -83,10 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         kept(args.output.parent / "stopped.json", seed),
     ):
         model, record = train(build, derived, args.precision, len(rows), args.epochs, seed, checkpoints)
-        with publish(args.output) as folder:
-            model.save_pretrained(folder)
-            tidy_adapter(folder)
-            record_base(folder, args.backbone, made)
+        publish_adapter(model, "default", args.output, args.backbone, made)
         write_json(
             args.metrics,
             {

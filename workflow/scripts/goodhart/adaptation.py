@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
 from goodhart import processes
-from goodhart.adapters import activate, merged, recomputed, save_adapter
+from goodhart.adapters import activate, merged, recomputed
 from goodhart.batches import in_batches, within_memory
 from goodhart.encoding import collate_rows, decode
 from goodhart.ensemble import RewardEnsemble, uncertainty
@@ -193,10 +192,6 @@ class OnlineRun:
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.micro_batch, self.updates = state["micro_batch"], state["updates"]
-
-    def save(self, folder: Path) -> None:
-        """Save the policy adapter, and nothing of the other adapters on its base."""
-        save_adapter(self.model, "policy", folder)
 
     @torch.no_grad()
     def _logprobs(self, adapter: str, pairs: Sequence[tuple[list[int], list[int]]]) -> torch.Tensor:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from goodhart.artifacts import read_json
+from goodhart.artifacts import Origin, publish, read_json
 from goodhart.errors import InputError
-from goodhart.manifest import ATTENTION, check_adapter, write_config
+from goodhart.manifest import ATTENTION, check_adapter, record_base, write_config
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
@@ -70,13 +70,20 @@ def activate(model: PeftModel, name: str | None, trainable: bool = False) -> Non
 
 
 def save_adapter(model: PeftModel, name: str, folder: Path) -> None:
-    """Save one adapter, and nothing of the others on its base, into a folder that is there."""
+    """Save one adapter, and nothing of the others on its base, into a folder."""
     model.save_pretrained(folder, selected_adapters=[name])
     if (folder / name).is_dir():  # PEFT puts an adapter of another name than 'default' in a subfolder
         for path in (folder / name).iterdir():
             path.rename(folder / path.name)
         (folder / name).rmdir()
     tidy_adapter(folder)
+
+
+def publish_adapter(model: PeftModel, name: str, path: Path, base: Path, origin: Origin) -> None:
+    """Publish one adapter as a result: its weights, and whose they are; `base` is the model folder it is trained on."""
+    with publish(path) as folder:
+        save_adapter(model, name, folder)
+        record_base(folder, base, origin)
 
 
 def tidy_adapter(folder: Path) -> None:
