@@ -210,10 +210,7 @@ class Study:
 def sharpened(model: Any) -> Iterator[None]:
     """The model with its logits multiplied by 1e5: what is drawn from it is then the most likely token."""
 
-    def sharpen(_module: Any, _inputs: Any, output: Any) -> None:
-        output.logits = output.logits * 1e5
-
-    hook = model.register_forward_hook(sharpen)
+    hook = model.lm_head.register_forward_hook(lambda _module, _inputs, logits: logits * 1e5)
     try:
         yield
     finally:

@@ -16,8 +16,7 @@ from house import copy_house
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder of a running SLURM, which stops when the tests end, however they end."""
-    reason = missing()
-    if reason:  # where GOODHART_REQUIRE_SLURM is set, as in CI, that is a failure
+    if reason := missing():  # where GOODHART_REQUIRE_SLURM is set, as in CI, that is a failure
         (pytest.fail if os.environ.get("GOODHART_REQUIRE_SLURM") else pytest.skip)(f"no SLURM: {reason}")
     folder = tmp_path_factory.mktemp("slurm")
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -17,22 +16,14 @@ from snakemake.utils import update_config
 from house import ROOT, TINY
 
 SANDBOX = Path(__file__).parent / "sandbox"
-TOOLS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "squeue", "scancel")
 STUDY = Path("results/tiny")
 
 Job = dict[str, str]  # what `scontrol show job` says of it
 
 
-def missing() -> str | None:
+def missing() -> str:
     """Why there can be no SLURM here, if there cannot."""
-    absent = [tool for tool in TOOLS if shutil.which(tool) is None]
-    if absent:
-        return f"no {', '.join(absent)}; install Debian's slurm-wlm and munge"
-    if os.geteuid():
-        return "only root can start its daemons"
-    if Path("/etc/slurm/slurm.conf").exists():
-        return "this machine has one already (/etc/slurm/slurm.conf)"
-    return None
+    return subprocess.run([SANDBOX, "check"], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def scontrol(*args: str) -> str:

@@ -18,7 +18,7 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
-from slurm_cluster import STUDY, Job, Run, find_jobs, processes, rule_of, scontrol, show_jobs
+from slurm_cluster import SANDBOX, STUDY, Job, Run, find_jobs, missing, processes, rule_of, scontrol, show_jobs
 
 from goodhart import resources
 from house import wait_for
@@ -34,6 +34,16 @@ SUBMITTED = {  # the other steps take seconds, and run where Snakemake runs
     "probe_offline": 2,
     "adapt_online": 3,
 }
+
+
+def test_a_sandbox_whose_processes_were_killed_is_in_nobodys_way(tmp_path: Path) -> None:
+    if reason := missing():
+        (pytest.fail if os.environ.get("GOODHART_REQUIRE_SLURM") else pytest.skip)(f"no SLURM: {reason}")
+    subprocess.run([SANDBOX, "start", tmp_path], check=True, timeout=90)
+    assert "has one already" in missing()
+    for daemon in ("slurmd", "slurmctld", "munged"):
+        os.kill(int((tmp_path / f"{daemon}.pid").read_text()), signal.SIGKILL)
+    wait_for(lambda: not missing())  # its links are still there when the next one starts
 
 
 def test_the_study_completes(study: Run) -> None:

@@ -213,11 +213,11 @@ def test_a_row_that_loses_its_numbers_on_the_way_is_named(
     passes = []
 
     def spoil(_module: Any, _inputs: Any, output: Any) -> None:
-        passes.append(len(output.logits))
+        passes.append(len(output))
         if len(passes) == 3:
-            output.logits[1, -1, 5] = math.nan
+            output[1, 5] = math.nan
 
-    hook = policy.register_forward_hook(spoil)
+    hook = policy.lm_head.register_forward_hook(spoil)
     with pytest.raises(NotFinite, match="in 1 of 5 rows; ") as caught:
         draw(policy, tokenizer, "loop", QUESTIONS)
     hook.remove()

@@ -18,7 +18,7 @@ from goodhart.artifacts import read_table
 from goodhart.encoding import encode_prompts, encode_responses
 from goodhart.ensemble import RewardEnsemble, load_with_policy, quality, uncertainty
 from goodhart.errors import InputError
-from goodhart.models import load_policy, load_reward_backbone, load_tokenizer
+from goodhart.models import load_policy, load_reward_backbone, load_tokenizer, never_repack
 from goodhart.tables import PREFERENCES
 from tiny_study import Study
 
@@ -56,6 +56,7 @@ def alone(tiny: Study, member: Path, ids: list[list[int]], precision: str = "flo
     quantised = {} if precision == "float32" else {"quantization_config": NF4, "dtype": torch.float32}
     model = AutoPeftModelForSequenceClassification.from_pretrained(member, num_labels=1, **quantised).eval()
     model.config.pad_token_id = 0
+    never_repack(model)
     return [model(input_ids=torch.tensor([row])).logits.item() for row in ids]
 
 

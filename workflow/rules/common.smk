@@ -30,13 +30,15 @@ try:
 except InputError as error:
     raise WorkflowError(str(error))
 
-# How jobs that train or sample start Python: in place of the shell, which would die of a signal before they have saved, and
-# on GPUs of their own, a process on each. This and the next are no parameters: a study may go on with others.
-os.environ.update(LAUNCH="exec python")
+# How jobs that train or sample start Python: in place of the shell, which would die of a signal before they have saved; on
+# GPUs of their own, a process on each; else, on this machine, with the libraries imported. This and the next are no
+# parameters: a study may go on with others.
+LAUNCH = "exec python"
 if config["gpus"]:
-    os.environ[
-        "LAUNCH"
-    ] += f" workflow/scripts/goodhart/launch.py --gpus {config['gpus']}"
+    LAUNCH += f" workflow/scripts/goodhart/launch.py --gpus {config['gpus']}"
+elif workflow.is_main_process and hasattr(os, "pidfd_open"):
+    LAUNCH += f" -S workflow/scripts/goodhart/warm.py .snakemake/warm-{os.getpid()}"
+os.environ.update(LAUNCH=LAUNCH)
 
 os.environ.update(CHECKPOINT_MINUTES=str(config["checkpoint_minutes"]))
 

@@ -109,7 +109,7 @@ def merged(model: PreTrainedModel | PeftModel) -> Iterator[None]:
     if not isinstance(model, PeftModel):
         yield
         return
-    linear = [module for module in model.modules() if type(module) is Linear]
+    linear = [module for module in model.modules() if type(module) is Linear and not module.disable_adapters]
     layers = [layer for layer in linear if layer.get_base_layer().weight.dtype is torch.float32]
     copies = [layer.get_base_layer().weight.data.clone() for layer in layers]
     for layer in layers:

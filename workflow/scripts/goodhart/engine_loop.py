@@ -9,12 +9,15 @@ import torch
 from transformers import DynamicCache
 
 from goodhart.batches import in_batches
-from goodhart.encoding import collate
+from goodhart.decoder import Cache, decoder_of
+from goodhart.encoding import Batch, collate
 from goodhart.inspection import NotFinite
 from goodhart.sampling import Ending, Sampling, mix
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+KEPT = 0.75  # rows that go on are copied together once no more than this share of them does
 
 
 def draw(
@@ -34,6 +37,37 @@ def draw(
     return in_batches(draw_batch, list(enumerate(prompts)), how.batch_size, "sampling")
 
 
+class GrowingCache:
+    """What `decoder.Cache` does, by the model's own forward pass."""
+
+    def __init__(self, model: PreTrainedModel, batch: Batch) -> None:
+        self.model, self.cache = model, DynamicCache()
+        self.batch, self.mask, self.places = batch, batch.mask, batch.positions[:, -1]
+
+    def begin(self) -> torch.Tensor:
+        return self._logits(self.batch.ids, self.batch.positions)
+
+    def extend(self, ids: torch.Tensor) -> torch.Tensor:
+        self.mask = torch.cat([self.mask, self.mask.new_ones(len(ids), 1)], dim=1)
+        self.places = self.places + 1
+        return self._logits(ids.unsqueeze(-1), self.places.unsqueeze(-1))
+
+    def keep(self, rows: torch.Tensor) -> None:
+        self.cache.batch_select_indices(rows)
+        self.mask, self.places = self.mask[rows], self.places[rows]
+
+    def _logits(self, ids: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        output = self.model(
+            input_ids=ids,
+            attention_mask=self.mask,
+            position_ids=places,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return output.logits[:, -1]
+
+
 @torch.no_grad()
 def _draw_batch(
     model: PreTrainedModel,
@@ -42,51 +76,39 @@ def _draw_batch(
     ending: Ending,
     generator: torch.Generator,
 ) -> list[list[int]]:
-    """Tokens of each row, filled up with an end token; a row leaves the key-value cache as soon as it has ended."""
-    device = model.device
+    """Tokens of each row, filled up with an end token; rows that have ended leave the cache a few at a time."""
+    device, count = model.device, len(prompts)
     batch = collate(prompts, [[] for _ in prompts], ending.tokenizer.pad_token_id, device)
-    ids, mask = batch.ids[:, :-1], batch.mask[:, :-1]
-    positions = mask.sum(-1) - 1
-    rows = torch.arange(len(prompts), device=device)
+    batch = Batch(batch.ids[:, :-1], batch.mask[:, :-1], batch.response_mask)
+    decoder = decoder_of(model)
+    length = batch.ids.shape[1] + max_new_tokens
+    cache = GrowingCache(model, batch) if decoder is None else Cache(decoder, batch, length)
+    rows = torch.arange(count, device=device)
+    going = torch.ones_like(rows, dtype=torch.bool)
     ends = torch.tensor(ending.tokens, device=device)
-    tokens = torch.full((max_new_tokens, len(prompts)), ending.tokens[0], device=device)
-    lost = torch.zeros(len(prompts), dtype=torch.bool, device=device)
-    cache = DynamicCache()
-    output = model(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
+    tokens = torch.full((max_new_tokens, count), ending.tokens[0], device=device)
+    lost = torch.zeros(count, dtype=torch.bool, device=device)
+    logits = cache.begin()
     for step in range(max_new_tokens):
         # Gumbel-max: the noise is drawn for all rows, ended or not, so a row's draw never depends on its neighbours.
-        noise = torch.rand(len(prompts), output.logits.shape[-1], generator=generator, device=generator.device)
-        noise = noise.to(device).clamp_(min=1e-20).log_().neg_()[rows]
-        weights = output.logits[:, -1].float().softmax(-1).div_(noise)
+        noise = torch.rand(count, logits.shape[-1], generator=generator, device=generator.device)
+        noise = noise.clamp_(min=1e-20).log_().neg_()[rows]
+        weights = logits.float().softmax(-1).div_(noise)
         nxt = weights.argmax(-1)
         lost[rows] |= weights.gather(-1, nxt.unsqueeze(-1)).squeeze(-1).isnan()  # which argmax takes for the largest
         tokens[step, rows] = nxt
-        going = torch.isin(nxt, ends, invert=True)
+        going &= torch.isin(nxt, ends, invert=True)
         if ending.stop:
             recent = tokens[max(0, step + 1 - ending.window) : step + 1, rows].T.tolist()
             going &= ~torch.tensor(ending.completed(recent), device=device)
-        if step + 1 == max_new_tokens or not going.any():
+        left = int(going.sum())
+        if step + 1 == max_new_tokens or not left:
             break
-        if not going.all():
+        if left <= KEPT * len(rows):
             keep = going.nonzero().squeeze(-1)
-            cache.batch_select_indices(keep)
-            rows, nxt, mask, positions = rows[keep], nxt[keep], mask[keep], positions[keep]
-        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-        positions = positions + 1
-        output = model(
-            input_ids=nxt.unsqueeze(-1),
-            attention_mask=mask,
-            position_ids=positions.unsqueeze(-1),
-            past_key_values=cache,
-            use_cache=True,
-        )
+            cache.keep(keep)
+            rows, nxt, going = rows[keep], nxt[keep], going[keep]
+        logits = cache.extend(nxt)
     drawn = tokens.T.tolist()
     if lost.any():
         texts = ending.tokenizer.batch_decode([list(ids) for ids in prompts])

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from goodhart.adapters import activate, check_finite
 from goodhart.batches import in_batches
+from goodhart.decoder import decoder_of
 from goodhart.encoding import Batch, collate, encode_prompts, encode_responses
 from goodhart.errors import InputError
 from goodhart.manifest import check_adapter
@@ -105,8 +106,9 @@ class RewardEnsemble:
     def _hidden_states(self, batch: Batch, member: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Penultimate and last hidden states, the last after the final norm as the score head sees it."""
         activate(self.model, f"member-{member}")
-        decoder = self.model.base_model.model.model
-        output = decoder(
+        if (decoder := decoder_of(self.model)) is not None:
+            return decoder.states(batch)
+        output = self.model.base_model.model.model(
             input_ids=batch.ids,
             attention_mask=batch.mask,
             position_ids=batch.positions,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from goodhart.decoder import decoder_of
 from goodhart.encoding import Batch
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 def response_logits(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
     """Logits that predict each response token: (rows, response_width, vocabulary), in the model's dtype."""
     width = batch.response_mask.shape[1]
+    if (decoder := decoder_of(model)) is not None:
+        return decoder.model.lm_head(decoder.states(batch)[1][:, -width - 1 : -1])
     output = model(
         input_ids=batch.ids,
         attention_mask=batch.mask,

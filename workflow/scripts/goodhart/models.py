@@ -148,10 +148,17 @@ def _weights(precision: str) -> dict[str, Any]:
 def _frozen(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, manifest: dict[str, Any]) -> PreTrainedModel:
     model.manifest = manifest  # adapters are checked against it
     model.config.pad_token_id = tokenizer.pad_token_id
-    if model.device.type == "cpu":
-        for module in model.modules():
-            # bitsandbytes would repack 4-bit weights for a kernel that computes no gradients, and only warn of it.
-            if hasattr(module, "support_avx512bf16_for_cpu"):
-                module.support_avx512bf16_for_cpu = False
+    never_repack(model)
     model.requires_grad_(False)
     return model.eval()
+
+
+def never_repack(model: PreTrainedModel) -> None:
+    """Keep bitsandbytes from repacking 4-bit weights where the CPU has 16-bit arithmetic.
+
+    It would do so at the first pass without gradients, for a kernel that rounds to bfloat16 and computes no gradients,
+    and only warn of it.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False

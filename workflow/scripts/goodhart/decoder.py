@@ -1,0 +1,265 @@
+"""Decoders of Llama's shape in plain torch: what sampling, scoring and the online update run on a CPU.
+
+    h = x + o(attention(rope(norm(q)), rope(norm(k)), v));    y = h + down(silu(gate) * up);    q, k, v of norm(x),
+    gate and up of norm(h), norm the root mean square's
+
+On a small model transformers' forward pass, and PEFT's around it, spend most of their time between operations and on
+padding. Here q, k and v are one matrix product, as are the LoRA matrices beside them; padding takes part in attention
+alone; and the key-value cache has its full length from the start. Weights stay where transformers and PEFT have them,
+and gradients go there. Values are theirs but for rounding (tests/unit/test_decoder.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
+
+import torch
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+    from goodhart.encoding import Batch
+
+SHAPES = ("llama", "qwen2", "qwen3")  # model types of this shape; only Qwen3 has norms of q and k
+ROTATIONS = ("default", "linear", "llama3")  # whose frequencies do not depend on the length of the text
+
+# q (tokens, heads, size), k and v (tokens, kv_heads, size) -> (tokens, heads * size); in a model, of the layer named first
+Attend = Callable[..., torch.Tensor]
+_known: WeakKeyDictionary[torch.nn.Module, Decoder | None] = WeakKeyDictionary()
+
+
+class Projection(NamedTuple):
+    """y = x weight' + bias + (x down') up', the LoRA of several modules side by side: (rank, in) and (out, rank)."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    down: torch.Tensor | None = None
+    up: torch.Tensor | None = None
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        y = F.linear(x, self.weight, self.bias)
+        return y if self.down is None else torch.addmm(y, F.linear(x, self.down), self.up.T)
+
+
+class Block(NamedTuple):
+    """One layer of a model, with the weights of modules that read the same x in one matrix."""
+
+    layer: torch.nn.Module
+    inputs: torch.Tensor  # q, k and v
+    bias: torch.Tensor | None
+    gates: torch.Tensor  # gate and up
+
+    def projections(self) -> tuple[Projection, Projection]:
+        """What makes q, k and v, and what reads the attention's output, with the active adapter."""
+        *inputs, output = _attention(self.layer)
+        linear = _linear(output)
+        return (
+            Projection(self.inputs, self.bias, *_lora(inputs)),
+            Projection(linear.weight, linear.bias, *_lora([output])),
+        )
+
+
+class Decoder:
+    """A transformers model's layers, run with whatever adapter is active on them."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        inner, config = model.model, model.config
+        self.model = model
+        self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
+        self.size = inner.layers[0].self_attn.head_dim
+        self.normed = hasattr(inner.layers[0].self_attn, "q_norm")
+        self.epsilon = config.rms_norm_eps
+        self.blocks = [_block(layer) for layer in inner.layers]
+
+    def states(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Hidden states before the last layer, and after the final norm: (rows, width, hidden), 0 on padding."""
+        rows, width = batch.ids.shape
+        real = batch.mask.flatten().nonzero().squeeze(-1)
+        places = batch.positions.flatten()[real]
+        length = int(places.max()) + 1
+        aligned = real // width * length + places  # rows that begin at the left need no mask but the causal one
+
+        def attend(_layer: int, *heads: torch.Tensor) -> torch.Tensor:
+            q, k, v = (
+                x.new_zeros(rows * length, *x.shape[1:]).index_copy(0, aligned, x).view(rows, length, *x.shape[1:])
+                for x in heads
+            )
+            out = self.attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), causal=True)
+            return out.transpose(1, 2).reshape(rows * length, -1)[aligned]
+
+        weights = [block.projections() for block in self.blocks]
+        before, after = self.run(batch.ids.flatten()[real], places, weights, attend)
+        padded = (x.new_zeros(rows * width, x.shape[-1]).index_copy(0, real, x) for x in (before, after))
+        penultimate, last = (x.view(rows, width, -1) for x in padded)
+        return penultimate, last
+
+    def run(
+        self, ids: torch.Tensor, places: torch.Tensor, weights: Sequence[tuple[Projection, Projection]], attend: Attend
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens `ids` at positions `places`, both (tokens,): states before the last layer, and after the final norm."""
+        rotation = self._rotation(places)
+        x = before = self.model.model.embed_tokens(ids)
+        for i, (block, projections) in enumerate(zip(self.blocks, weights, strict=True)):
+            before = x
+            arguments = (x, block, *projections, rotation, partial(attend, i))
+            if block.layer.training and torch.is_grad_enabled():  # `adapters.recomputed`
+                x = checkpoint(self._layer, *arguments, use_reentrant=False)
+            else:
+                x = self._layer(*arguments)
+        return before, self._norm(x, self.model.model.norm)
+
+    def _layer(
+        self,
+        x: torch.Tensor,
+        block: Block,
+        inputs: Projection,
+        output: Projection,
+        rotation: tuple[torch.Tensor, torch.Tensor],
+        attend: Attend,
+    ) -> torch.Tensor:
+        layer, (cos, sin) = block.layer, rotation
+        heads = inputs(self._norm(x, layer.input_layernorm)).view(len(x), -1, self.size)
+        q, k, v = heads.split([self.heads, self.kv_heads, self.kv_heads], dim=1)
+        if self.normed:
+            q, k = self._norm(q, layer.self_attn.q_norm), self._norm(k, layer.self_attn.k_norm)
+        q, k = (torch.addcmul(part * cos, part.roll(self.size // 2, -1), sin) for part in (q, k))
+        x = x + output(attend(q, k, v))
+        gate, up = F.linear(self._norm(x, layer.post_attention_layernorm), block.gates).chunk(2, -1)
+        return x + layer.mlp.down_proj(F.silu(gate) * up)
+
+    def attention(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None = None, causal: bool = False
+    ) -> torch.Tensor:
+        """Attention over (rows, heads or kv_heads, length, size)."""
+        grouped = self.heads != self.kv_heads
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=grouped)
+
+    def _norm(self, x: torch.Tensor, norm: torch.nn.Module) -> torch.Tensor:
+        return F.rms_norm(x, x.shape[-1:], norm.weight, self.epsilon)
+
+    def _rotation(self, places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """cos and sin, (tokens, 1, size), the latter with the sign of the half that is rotated."""
+        cos, sin = self.model.model.rotary_emb(self.model.model.norm.weight, places.unsqueeze(0))
+        first, second = sin[0].chunk(2, -1)
+        return cos[0].unsqueeze(1), torch.cat([-first, second], -1).unsqueeze(1)
+
+
+class Cache:
+    """Keys and values of rows that are sampled together; each end of a step is one column for all."""
+
+    def __init__(self, decoder: Decoder, batch: Batch, length: int) -> None:
+        """`batch` are prompts, padded on the left; `length` is that of the longest text to come."""
+        self.decoder = decoder
+        self.weights = [block.projections() for block in decoder.blocks]
+        rows, self.filled = batch.ids.shape
+        shape = (len(decoder.blocks), 2, rows, decoder.kv_heads, length, decoder.size)
+        self.keys_values = decoder.model.model.norm.weight.new_empty(shape)
+        self.real = batch.mask.new_ones(rows, length, dtype=torch.bool)
+        self.real[:, : self.filled] = batch.mask.bool()
+        self.padded = not bool(batch.mask.all())
+        self.batch, self.places = batch, batch.positions[:, -1]
+
+    def begin(self) -> torch.Tensor:
+        """Read the prompts; logits of the first new token, (rows, vocabulary)."""
+        rows, width = self.batch.ids.shape
+        square = torch.ones(width, width, dtype=torch.bool)
+        # Padding sees itself, or its states would be NaN.
+        mask = (self.real[:, None, :width] & square.tril()) | square.triu().tril()
+
+        def attend(layer: int, *heads: torch.Tensor) -> torch.Tensor:
+            q, k, v = (x.view(rows, width, *x.shape[1:]).transpose(1, 2) for x in heads)
+            self.keys_values[layer, 0, :, :, :width], self.keys_values[layer, 1, :, :, :width] = k, v
+            return self.decoder.attention(q, k, v, mask[:, None]).transpose(1, 2).reshape(rows * width, -1)
+
+        _, last = self.decoder.run(self.batch.ids.flatten(), self.batch.positions.flatten(), self.weights, attend)
+        return self.decoder.model.lm_head(last.view(rows, width, -1)[:, -1])
+
+    def extend(self, ids: torch.Tensor) -> torch.Tensor:
+        """Read one more token a row (rows,); logits of the next, (rows, vocabulary)."""
+        now, self.filled, self.places = self.filled, self.filled + 1, self.places + 1
+        mask = self.real[:, None, None, : self.filled] if self.padded else None
+
+        def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+            self.keys_values[layer, 0, :, :, now], self.keys_values[layer, 1, :, :, now] = k, v
+            keys, values = self.keys_values[layer, :, :, :, : self.filled]
+            return self.decoder.attention(q.unsqueeze(2), keys, values, mask).flatten(1)
+
+        return self.decoder.model.lm_head(self.decoder.run(ids, self.places, self.weights, attend)[1])
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Go on with these rows alone."""
+        self.keys_values = self.keys_values[:, :, rows]
+        self.real, self.places = self.real[rows], self.places[rows]
+
+
+def decoder_of(model: PreTrainedModel | PeftModel) -> Decoder | None:
+    """The decoder that runs a model's weights, one a model; None where there is none for it.
+
+    It is for evaluation in float32 on a CPU: on a GPU, and of 4-bit weights, transformers' kernels are the faster ones.
+    """
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if base.training:
+        return None
+    if base not in _known:
+        _known[base] = Decoder(base) if _is_known(base) else None
+    return _known[base]
+
+
+def _is_known(model: PreTrainedModel) -> bool:
+    config = model.config
+    if config.model_type not in SHAPES or model.device.type != "cpu":
+        return False
+    mlps = [module for layer in model.model.layers for module in _mlp(layer)]
+    linear = [_linear(module) for layer in model.model.layers for module in _attention(layer)] + mlps
+    return (
+        all(type(module) is torch.nn.Linear and module.weight.dtype is torch.float32 for module in linear)
+        and all(module.bias is None for module in mlps)
+        and config.hidden_act == "silu"
+        and config.rope_parameters["rope_type"] in ROTATIONS
+        and set(getattr(config, "layer_types", None) or ["full_attention"]) == {"full_attention"}
+    )
+
+
+def _attention(layer: torch.nn.Module) -> list[torch.nn.Module]:
+    attention = layer.self_attn
+    return [attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj]
+
+
+def _mlp(layer: torch.nn.Module) -> list[torch.nn.Module]:
+    return [layer.mlp.gate_proj, layer.mlp.up_proj, layer.mlp.down_proj]
+
+
+def _block(layer: torch.nn.Module) -> Block:
+    inputs = [_linear(module) for module in _attention(layer)[:3]]
+    biases = [module.bias for module in inputs if module.bias is not None]
+    return Block(layer, _in_one(inputs), torch.cat(biases) if biases else None, _in_one(_mlp(layer)[:2]))
+
+
+def _in_one(modules: Sequence[torch.nn.Linear]) -> torch.Tensor:
+    """The weights of several modules as one matrix, whose rows they become: nothing is held twice."""
+    weight = torch.cat([module.weight.data for module in modules])
+    for module, rows in zip(modules, weight.split([module.out_features for module in modules]), strict=True):
+        module.weight.data = rows
+    return weight
+
+
+def _linear(module: torch.nn.Module) -> torch.nn.Module:
+    """The module itself, or what PEFT wraps."""
+    return module.get_base_layer() if hasattr(module, "get_base_layer") else module
+
+
+def _lora(modules: Sequence[torch.nn.Module]) -> tuple[torch.Tensor, torch.Tensor] | tuple[()]:
+    """The active adapter's matrices of modules that read the same x, scale included: (rank, in) and (out, rank)."""
+    wrapped = [module for module in modules if hasattr(module, "get_base_layer")]
+    if not wrapped or wrapped[0].disable_adapters or wrapped[0].merged:
+        return ()
+    (name,) = wrapped[0].active_adapters
+    downs = [module.lora_A[name].weight for module in wrapped]
+    ups = [module.lora_B[name].weight * module.scaling[name] for module in wrapped]
+    return torch.cat(downs), torch.block_diag(*ups)
