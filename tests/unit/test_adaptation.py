@@ -188,9 +188,9 @@ def test_a_number_that_is_not_finite_stops_before_the_policy_moves(
     loss = adaptation.online_loss
     if part == "reward":
         run.ensemble.heads[1] = math.nan
-    elif part == "policy_logprob":  # after sampling, in the pass that has no gradients
-        score = run._logprobs
-        monkeypatch.setattr(run, "_logprobs", lambda name, pairs: score(name, pairs) / (name != "policy"))
+    elif part == "policy_logprob":  # after sampling, in the pass that has gradients
+        score = run._sequence_logprobs
+        monkeypatch.setattr(run, "_sequence_logprobs", lambda pairs: score(pairs) / (not torch.is_grad_enabled()))
     elif part == "loss":
         monkeypatch.setattr(adaptation, "online_loss", lambda *a: Loss(*(term * 1e30 * 1e30 for term in loss(*a))))
     else:

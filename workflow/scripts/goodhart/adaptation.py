@@ -131,19 +131,20 @@ class OnlineRun:
         activate(self.model, "policy")
         with merged(self.model), during("online update", self.done + 1):
             rollout = sample(self.model, self.tokenizer, ids, self.settings.sampling, mix(self.seed, self.done + 1))
-        texts = decode(self.tokenizer, rollout.responses, self.settings.sampling.stop)
-        prompts = [self.prompts[i] for i in rows]
-        watched = Watched("online update", self.done + 1, prompt=prompts, response=texts, tokens=rollout.responses)
-        scores = self.ensemble.score(prompts, texts, rollout.finished)
+        # Rows of like length share a micro-batch, in all that follows.
+        order = sorted(range(len(rows)), key=lambda i: len(ids[i]) + len(rollout.responses[i]))
+        pairs = [(ids[i], rollout.responses[i]) for i in order]
+        finished = [rollout.finished[i] for i in order]
+        prompts = [self.prompts[rows[i]] for i in order]
+        tokens = [response for _, response in pairs]
+        texts = decode(self.tokenizer, tokens, self.settings.sampling.stop)
+        watched = Watched("online update", self.done + 1, prompt=prompts, response=texts, tokens=tokens)
+        scores = self.ensemble.score(prompts, texts, finished)
         rewards = watched.add("reward", scores.rewards).mean(dim=1)
         advantage = watched.add("advantage", advantages(rewards))
-
-        pairs = list(zip(ids, rollout.responses, strict=True))
         reference = watched.add("reference_logprob", self._logprobs("reference", pairs))
-        policy = watched.add("policy_logprob", self._logprobs("policy", pairs))
+        policy, kappa, terms = self._backward(pairs, reference, advantage, watched)
         log_ratios = policy - reference
-        kappa = kl_coefficient(self.settings.beta, log_ratios, self.settings.kl_percentile)
-        terms = self._backward(pairs, policy, reference, advantage, kappa)
         total, policy_loss, penalty = (sum(term) for term in zip(*terms, strict=True))
         watched.check("loss", total)
         gradient_norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm).item()
@@ -161,8 +162,8 @@ class OnlineRun:
             "abs_log_ratio": log_ratios.abs().mean().item(),
             "gradient_norm": gradient_norm,
             "learning_rate": self.schedule.get_last_lr()[0],
-            "response_tokens": sum(map(len, rollout.responses)) / len(rows),
-            "truncated": 1 - sum(rollout.finished) / len(rows),
+            "response_tokens": sum(map(len, tokens)) / len(rows),
+            "truncated": 1 - sum(finished) / len(rows),
             "empty": sum(not text.strip() for text in texts) / len(rows),
             "reward_truncated": scores.truncated.double().mean().item(),
             "zero_variance": bool(rewards.std(correction=0) < DEGENERATE),
@@ -209,38 +210,48 @@ class OnlineRun:
     def _backward(
         self,
         pairs: Sequence[tuple[list[int], list[int]]],
-        policy: torch.Tensor,
         reference: torch.Tensor,
         advantage: torch.Tensor,
-        kappa: float,
-    ) -> list[list[float]]:
-        """Gradients of Eq. 8 over the whole batch, a micro-batch at a time; returns the share of each in its terms.
+        watched: Watched,
+    ) -> tuple[torch.Tensor, float, list[list[float]]]:
+        """Gradients of Eq. 8 over the whole batch, a micro-batch at a time.
 
-        The log-probs have the values that kappa came from, and the gradients of the pass made here. Before the first
-        update these values are the reference's and kappa is beta / eps: the last bits in which two passes may differ,
-        times that, would be the whole update.
+        kappa needs the log-probs of all rows. Where they are of one micro-batch, the pass that has their gradients
+        yields them. Else another pass does, and the second adds its gradients alone, not its values: before the first
+        update these are the reference's and kappa is beta / eps, and the last bits in which two passes may differ,
+        times that, would be the whole update. A GPU may round otherwise where it keeps what gradients need, and makes
+        the two passes always.
+
+        Returns:
+            log pi(y|x) of each row (rows,), kappa, and each micro-batch's share in the terms of Eq. 8.
         """
-        activate(self.model, "policy", trainable=True)
 
-        def attempt(size: int) -> list[list[float]]:
+        def attempt(size: int) -> tuple[torch.Tensor, float, list[list[float]]]:
             self.optimizer.zero_grad(set_to_none=True)
+            at_once = size >= len(pairs) and self.model.device.type == "cpu"
+            known = torch.empty(0) if at_once else self._logprobs("policy", pairs)
+            activate(self.model, "policy", trainable=True)
+            whole = self._sequence_logprobs(pairs) if at_once else None
+            policy = known if whole is None else whole.detach()
+            watched.add("policy_logprob", policy)
+            kappa = kl_coefficient(self.settings.beta, policy - reference, self.settings.kl_percentile)
 
             def backward(start: int) -> list[float]:
                 part = slice(start, start + size)
-                logprobs = self._sequence_logprobs(pairs[part])
-                known, fixed, gain = (rows[part].to(logprobs.device) for rows in (policy, reference, advantage))
-                loss = online_loss(known + (logprobs - logprobs.detach()), fixed, gain, kappa)
+                logprobs = self._sequence_logprobs(pairs[part]) if whole is None else whole
+                values, fixed, gain = (rows[part].to(logprobs.device) for rows in (policy, reference, advantage))
+                loss = online_loss(values + (logprobs - logprobs.detach()), fixed, gain, kappa)
                 share = len(logprobs) / len(pairs)
                 (loss.total * share).backward()
                 return [term.item() * share for term in loss]
 
-            with recomputed(self.model) if self.settings.recompute else nullcontext():
-                return spread(backward, range(0, len(pairs), size))
+            return policy, kappa, spread(backward, range(0, len(pairs), size))
 
         smallest = self.micro_batch if processes.count() > 1 else 1  # one process alone cannot start over
-        terms, self.micro_batch = within_memory(attempt, self.micro_batch, "online update", smallest)
+        with recomputed(self.model) if self.settings.recompute else nullcontext():
+            made, self.micro_batch = within_memory(attempt, self.micro_batch, "online update", smallest)
         sum_gradients(self.parameters)
-        return terms
+        return made
 
     def _sequence_logprobs(self, pairs: Sequence[tuple[list[int], list[int]]]) -> torch.Tensor:
         return sequence_logprobs(self.model, collate_rows(pairs, self.tokenizer.pad_token_id, self.model.device))
