@@ -244,7 +244,9 @@ def test_recomputed_activations_make_the_same_update(tiny: Study) -> None:
     for run in (kept, again):
         layers = [module for module in run.model.modules() if isinstance(module, Qwen3DecoderLayer)]
         seen: list[bool] = []
-        hook = layers[0].mlp.down_proj.register_forward_pre_hook(lambda *_, seen=seen: seen.append(torch.is_grad_enabled()))
+        hook = layers[0].mlp.down_proj.register_forward_pre_hook(
+            lambda *_, seen=seen: seen.append(torch.is_grad_enabled())
+        )
         assert run.step() is not None
         hook.remove()
         passes.append(sum(seen))

@@ -102,12 +102,11 @@ def test_states_are_those_of_transformers(model: PeftModel, batch: Batch, adapte
     real = batch.mask.bool()
     assert torch.allclose(penultimate[real], expected.hidden_states[-2][real], atol=2e-5)
     assert torch.allclose(last[real], expected.last_hidden_state[real], atol=2e-5)
-    assert not penultimate[~real].any() and not last[~real].any()
+    assert not penultimate[~real].any()
+    assert not last[~real].any()
 
 
-def test_gradients_are_those_of_transformers(
-    model: PeftModel, batch: Batch, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gradients_are_those_of_transformers(model: PeftModel, batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
     trained = [weights for weights in model.parameters() if weights.requires_grad]
     assert len(trained) == 2 * 4 * 3
 
@@ -169,9 +168,7 @@ def test_an_adapter_that_comes_later_is_seen(batch: Batch, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("stop", [(), (" 4",)])
-def test_the_same_tokens_are_drawn(
-    tiny: Study, stop: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_same_tokens_are_drawn(tiny: Study, stop: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of several lengths that end at several steps, in batches that shrink on the way."""
     policy, tokenizer = load_policy(tiny / "policy", "float32"), load_tokenizer(tiny / "policy")
     found = drawn(policy, tokenizer, stop)

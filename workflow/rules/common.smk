@@ -30,15 +30,17 @@ try:
 except InputError as error:
     raise WorkflowError(str(error))
 
-# How jobs that train or sample start Python: in place of the shell, which would die of a signal before they have saved; on
-# GPUs of their own, a process on each; else, on this machine, with the libraries imported. This and the next are no
-# parameters: a study may go on with others.
-LAUNCH = "exec python"
+# How jobs start Python. On one machine without GPUs, with the libraries imported already; those that train or sample, in
+# place of the shell, which would die of a signal before they have saved, and on GPUs of their own, a process on each.
+# These and the next are no parameters: a study may go on with others.
+PYTHON = "python"
+if workflow.is_main_process and not config["gpus"] and hasattr(os, "pidfd_open"):
+    PYTHON += f" -S workflow/scripts/goodhart/warm.py .snakemake/warm-{os.getpid()}"
+os.environ.update(PYTHON=PYTHON, LAUNCH=f"exec {PYTHON}")
 if config["gpus"]:
-    LAUNCH += f" workflow/scripts/goodhart/launch.py --gpus {config['gpus']}"
-elif workflow.is_main_process and hasattr(os, "pidfd_open"):
-    LAUNCH += f" -S workflow/scripts/goodhart/warm.py .snakemake/warm-{os.getpid()}"
-os.environ.update(LAUNCH=LAUNCH)
+    os.environ[
+        "LAUNCH"
+    ] += f" workflow/scripts/goodhart/launch.py --gpus {config['gpus']}"
 
 os.environ.update(CHECKPOINT_MINUTES=str(config["checkpoint_minutes"]))
 

@@ -24,7 +24,7 @@ if config["task"]["source"] == "arithmetic":
             evaluation=config["task"]["evaluation_problems"],
             seed=config["task"]["seed"],
         shell:
-            "python workflow/scripts/generate_problems.py --terms {params.terms} --pretraining-examples {params.corpus}"
+            "$PYTHON workflow/scripts/generate_problems.py --terms {params.terms} --pretraining-examples {params.corpus}"
             " --preference-problems {params.preference} --online-problems {params.online}"
             " --evaluation-problems {params.evaluation} --seed {params.seed}"
             " --problems {output.problems} --corpus {output.corpus} &> {log}"
@@ -60,7 +60,7 @@ else:
             + optional(" --evaluation-problems", config["task"]["evaluation_problems"]),
             seed=config["task"]["seed"],
         shell:
-            "python workflow/scripts/load_problems.py --online {params.online:q} --evaluation {params.evaluation:q} {params.name}"
+            "$PYTHON workflow/scripts/load_problems.py --online {params.online:q} --evaluation {params.evaluation:q} {params.name}"
             " {params.revision} --prompt-column {params.prompt:q} --answer-column {params.answer:q} --template {params.template:q}"
             " {params.limits} --seed {params.seed} --output {output.problems} --record {output.record} &> {log}"
 
@@ -98,7 +98,7 @@ if config["policy"]["model"] is None:
             seed=config["policy"]["pretraining"]["seed"],
             checkpoints=f"{CHECKPOINTS}/policy",
         shell:
-            "exec python workflow/scripts/pretrain_policy.py --corpus {input} --hidden-size {params.hidden} --layers {params.layers}"
+            "exec $PYTHON workflow/scripts/pretrain_policy.py --corpus {input} --hidden-size {params.hidden} --layers {params.layers}"
             " --heads {params.heads} --kv-heads {params.kv_heads} --head-dim {params.head_dim} --mlp-size {params.mlp}"
             " --steps {params.steps} --batch-size {params.batch} --learning-rate {params.rate} --seed {params.seed}"
             " --threads {params.threads} --checkpoints {params.checkpoints} --checkpoint-minutes $CHECKPOINT_MINUTES"
@@ -126,7 +126,7 @@ else:
             revision=optional("--revision", config["policy"]["revision"]),
             prompts=config["policy"]["prompts"],
         shell:
-            "python workflow/scripts/resolve_model.py --model {params.model:q} {params.revision} --class policy"
+            "$PYTHON workflow/scripts/resolve_model.py --model {params.model:q} {params.revision} --class policy"
             " --prompts {params.prompts} --output {output} &> {log}"
 
 
@@ -161,7 +161,7 @@ if config["preferences"]["source"] == "sampled":
             sampling=sampling,
             seed=config["preferences"]["seed"],
         shell:
-            "python workflow/scripts/sample_preferences.py --problems {input.problems} --policy {input.policy}"
+            "$PYTHON workflow/scripts/sample_preferences.py --problems {input.problems} --policy {input.policy}"
             " --precision {params.precision} --verifier {params.verifier} --correct-weight {params.correct}"
             " --filler-weight {params.filler} {params.sampling} --seed {params.seed} --threads {params.threads}"
             " --output {output.preferences} --coverage {output.coverage} &> {log}"
@@ -194,5 +194,5 @@ else:
             ),
             seed=config["preferences"]["seed"],
         shell:
-            "python workflow/scripts/load_preferences.py --source {params.source:q} {params.columns} --seed {params.seed}"
+            "$PYTHON workflow/scripts/load_preferences.py --source {params.source:q} {params.columns} --seed {params.seed}"
             " --policy {input.policy} --output {output.preferences} --coverage {output.coverage} &> {log}"

@@ -55,7 +55,7 @@ rule draw_figures:
     params:
         code=code("draw_figures"),
     shell:
-        "python workflow/scripts/draw_figures.py --gaps {input.gaps} --runs {input.runs} --scales {input.scales}"
+        "$PYTHON workflow/scripts/draw_figures.py --gaps {input.gaps} --runs {input.runs} --scales {input.scales}"
         " --fits {input.fits} --overoptimisation {input.overoptimisation} --quality {input.quality} --output {output}"
         " &> {log}"
 
@@ -84,7 +84,7 @@ rule show_samples:
         examples=6,
         seed=config["evaluation"]["seed"],
     shell:
-        "python workflow/scripts/show_samples.py --samples {input} --examples {params.examples} --seed {params.seed}"
+        "$PYTHON workflow/scripts/show_samples.py --samples {input} --examples {params.examples} --seed {params.seed}"
         " --output {output} &> {log}"
 
 
@@ -128,7 +128,7 @@ rule write_findings:
         code=code("write_findings"),
         seed=config["evaluation"]["seed"],
     shell:
-        "python workflow/scripts/write_findings.py --runs {input.runs} --gaps {input.gaps} --trends {input.trends}"
+        "$PYTHON workflow/scripts/write_findings.py --runs {input.runs} --gaps {input.gaps} --trends {input.trends}"
         " --fits {input.fits} --overoptimisation {input.overoptimisation} --scales {input.scales}"
         " --quality {input.quality} --beta-grid {input.grid} --derived {input.derived} --coverage {input.coverage}"
         " --problems {input.problems} --evaluation-seed {params.seed} --findings {output.findings} --checklist {output.checklist}"

@@ -41,7 +41,7 @@ rule collect_runs:
             for arm in study.arms(config)
         ),
     shell:
-        "python workflow/scripts/collect_runs.py --runs {params.runs} --probes {input.probes} --quality {input.quality}"
+        "$PYTHON workflow/scripts/collect_runs.py --runs {params.runs} --probes {input.probes} --quality {input.quality}"
         " --responses {input.responses} {params.arms} --gaps {output.gaps} --table {output.table} --csv {output.csv}"
         " --scales {output.scales} --augc {output.augc} &> {log}"
 
@@ -71,7 +71,7 @@ rule tabulate_levels:
     params:
         code=code("tabulate_levels"),
     shell:
-        "python workflow/scripts/tabulate_levels.py --runs {input} --csv {output.csv} --markdown {output.markdown}"
+        "$PYTHON workflow/scripts/tabulate_levels.py --runs {input} --csv {output.csv} --markdown {output.markdown}"
         " --latex {output.latex} --trends {output.trends} &> {log}"
 
 
@@ -92,7 +92,7 @@ rule fit_power_law:
     params:
         code=code("fit_power_law"),
     shell:
-        "python workflow/scripts/fit_power_law.py --augc {input} --output {output} &> {log}"
+        "$PYTHON workflow/scripts/fit_power_law.py --augc {input} --output {output} &> {log}"
 
 
 rule fit_overoptimisation:
@@ -115,5 +115,5 @@ rule fit_overoptimisation:
     params:
         code=code("fit_overoptimisation"),
     shell:
-        "python workflow/scripts/fit_overoptimisation.py --gaps {input.gaps} --runs {input.runs}"
+        "$PYTHON workflow/scripts/fit_overoptimisation.py --gaps {input.gaps} --runs {input.runs}"
         " --scales {input.scales} --table {output.table} --csv {output.csv} &> {log}"

@@ -20,7 +20,7 @@ rule write_provenance:
         code=code("write_provenance"),
         artefacts=artefacts,
     shell:
-        "python workflow/scripts/write_provenance.py --artefacts {params.artefacts} --derived {input.derived}"
+        "$PYTHON workflow/scripts/write_provenance.py --artefacts {params.artefacts} --derived {input.derived}"
         " --output {output} &> {log}"
 
 
@@ -42,5 +42,5 @@ rule write_crate:
         code=code("write_crate"),
         license="https://spdx.org/licenses/Apache-2.0",
     shell:
-        "python workflow/scripts/write_crate.py --provenance {input} --license {params.license}"
+        "$PYTHON workflow/scripts/write_crate.py --provenance {input} --license {params.license}"
         " --output {output} &> {log}"

@@ -23,7 +23,7 @@ rule derive_hyperparameters:
         overrides=overrides,
         seed=config["preferences"]["seed"],
     shell:
-        "python workflow/scripts/derive_hyperparameters.py --model {input.model} --preferences {input.preferences}"
+        "$PYTHON workflow/scripts/derive_hyperparameters.py --model {input.model} --preferences {input.preferences}"
         " --memory-gb {params.memory} {params.length} --seed {params.seed} {params.overrides}"
         " --output {output} &> {log}"
 
@@ -47,7 +47,7 @@ rule collect_derived:
     params:
         code=code("collect_derived"),
     shell:
-        "python workflow/scripts/collect_derived.py --stages offline={input.offline} reward={input.reward}"
+        "$PYTHON workflow/scripts/collect_derived.py --stages offline={input.offline} reward={input.reward}"
         " online={input.online} --output {output} &> {log}"
 
 
@@ -80,7 +80,7 @@ rule plan_memory:
         prompt=config["sampling"]["prompt_tokens"],
         prompts=config["online"]["prompts_per_step"],
     shell:
-        "python workflow/scripts/plan_memory.py --policy {input.policy} --backbone {input.backbone}"
+        "$PYTHON workflow/scripts/plan_memory.py --policy {input.policy} --backbone {input.backbone}"
         " --derived {input.derived} --precision {params.precision} --device {params.device} --memory-gb {params.memory}"
         " --members {params.members} --max-new-tokens {params.tokens} --batch-size {params.batch}"
         " --engine {params.engine} --prompt-tokens {params.prompt} --prompts-per-step {params.prompts} --json {output.json}"
@@ -165,7 +165,7 @@ rule derive_beta:
     params:
         code=code("derive_beta"),
     shell:
-        "python workflow/scripts/derive_beta.py --level {wildcards.level} --logprobs {input} --output {output} &> {log}"
+        "$PYTHON workflow/scripts/derive_beta.py --level {wildcards.level} --logprobs {input} --output {output} &> {log}"
 
 
 rule collect_beta_grid:
@@ -185,4 +185,4 @@ rule collect_beta_grid:
     params:
         code=code("collect_beta_grid"),
     shell:
-        "python workflow/scripts/collect_beta_grid.py --betas {input} --output {output} &> {log}"
+        "$PYTHON workflow/scripts/collect_beta_grid.py --betas {input} --output {output} &> {log}"

@@ -22,7 +22,7 @@ if config["reward"]["model"]:
             revision=optional("--revision", config["reward"]["revision"]),
             prompts=config["reward"]["prompts"],
         shell:
-            "python workflow/scripts/resolve_model.py --model {params.model:q} {params.revision} --class reward"
+            "$PYTHON workflow/scripts/resolve_model.py --model {params.model:q} {params.revision} --class reward"
             " --prompts {params.prompts} --output {output} &> {log}"
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 SHAPES = ("llama", "qwen2", "qwen3")  # model types of this shape; only Qwen3 has norms of q and k
 ROTATIONS = ("default", "linear", "llama3")  # whose frequencies do not depend on the length of the text
 
-# q (tokens, heads, size), k and v (tokens, kv_heads, size) -> (tokens, heads * size); in a model, of the layer named first
+# q (tokens, heads, size), k and v (tokens, kv_heads, size) -> (tokens, heads * size); `run` names the layer first
 Attend = Callable[..., torch.Tensor]
-_known: WeakKeyDictionary[torch.nn.Module, Decoder | None] = WeakKeyDictionary()
+_known: WeakKeyDictionary[Any, Decoder | None] = WeakKeyDictionary()
 
 
 class Projection(NamedTuple):
@@ -44,13 +44,13 @@ class Projection(NamedTuple):
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         y = F.linear(x, self.weight, self.bias)
-        return y if self.down is None else torch.addmm(y, F.linear(x, self.down), self.up.T)
+        return y if self.down is None or self.up is None else torch.addmm(y, F.linear(x, self.down), self.up.T)
 
 
 class Block(NamedTuple):
     """One layer of a model, with the weights of modules that read the same x in one matrix."""
 
-    layer: torch.nn.Module
+    layer: Any
     inputs: torch.Tensor  # q, k and v
     bias: torch.Tensor | None
     gates: torch.Tensor  # gate and up
@@ -102,7 +102,7 @@ class Decoder:
     def run(
         self, ids: torch.Tensor, places: torch.Tensor, weights: Sequence[tuple[Projection, Projection]], attend: Attend
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens `ids` at positions `places`, both (tokens,): states before the last layer, and after the final norm."""
+        """Tokens `ids` at positions `places`, (tokens,) each: states before the last layer, after the final norm."""
         rotation = self._rotation(places)
         x = before = self.model.model.embed_tokens(ids)
         for i, (block, projections) in enumerate(zip(self.blocks, weights, strict=True)):
@@ -140,7 +140,7 @@ class Decoder:
         grouped = self.heads != self.kv_heads
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=grouped)
 
-    def _norm(self, x: torch.Tensor, norm: torch.nn.Module) -> torch.Tensor:
+    def _norm(self, x: torch.Tensor, norm: Any) -> torch.Tensor:
         return F.rms_norm(x, x.shape[-1:], norm.weight, self.epsilon)
 
     def _rotation(self, places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -226,22 +226,22 @@ def _is_known(model: PreTrainedModel) -> bool:
     )
 
 
-def _attention(layer: torch.nn.Module) -> list[torch.nn.Module]:
+def _attention(layer: Any) -> list[Any]:
     attention = layer.self_attn
     return [attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj]
 
 
-def _mlp(layer: torch.nn.Module) -> list[torch.nn.Module]:
+def _mlp(layer: Any) -> list[Any]:
     return [layer.mlp.gate_proj, layer.mlp.up_proj, layer.mlp.down_proj]
 
 
-def _block(layer: torch.nn.Module) -> Block:
+def _block(layer: Any) -> Block:
     inputs = [_linear(module) for module in _attention(layer)[:3]]
     biases = [module.bias for module in inputs if module.bias is not None]
     return Block(layer, _in_one(inputs), torch.cat(biases) if biases else None, _in_one(_mlp(layer)[:2]))
 
 
-def _in_one(modules: Sequence[torch.nn.Linear]) -> torch.Tensor:
+def _in_one(modules: Sequence[Any]) -> torch.Tensor:
     """The weights of several modules as one matrix, whose rows they become: nothing is held twice."""
     weight = torch.cat([module.weight.data for module in modules])
     for module, rows in zip(modules, weight.split([module.out_features for module in modules]), strict=True):
@@ -249,12 +249,12 @@ def _in_one(modules: Sequence[torch.nn.Linear]) -> torch.Tensor:
     return weight
 
 
-def _linear(module: torch.nn.Module) -> torch.nn.Module:
+def _linear(module: Any) -> Any:
     """The module itself, or what PEFT wraps."""
     return module.get_base_layer() if hasattr(module, "get_base_layer") else module
 
 
-def _lora(modules: Sequence[torch.nn.Module]) -> tuple[torch.Tensor, torch.Tensor] | tuple[()]:
+def _lora(modules: Sequence[Any]) -> tuple[torch.Tensor, torch.Tensor] | tuple[()]:
     """The active adapter's matrices of modules that read the same x, scale included: (rank, in) and (out, rank)."""
     wrapped = [module for module in modules if hasattr(module, "get_base_layer")]
     if not wrapped or wrapped[0].disable_adapters or wrapped[0].merged:

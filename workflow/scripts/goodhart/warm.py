@@ -18,9 +18,13 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn
 
-LIBRARIES = ("pandas", "pyarrow.parquet", "datasets", "transformers.models.qwen3.modeling_qwen3", "peft")
+LIBRARIES = (
+    *("pandas", "pyarrow.parquet", "datasets", "scipy.stats", "scipy.optimize"),
+    *("transformers.models.qwen3.modeling_qwen3", "peft", "seaborn"),
+)
 TRAINERS = ("DPOTrainer", "RewardTrainer")  # of TRL, which imports them when they are asked for
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 NUMBER = 8  # bytes of a number that is sent
@@ -48,7 +52,7 @@ def _follow(server: socket.socket, argv: Sequence[str]) -> None:
         else:
             early.append(number)
 
-    before = {number: signal.signal(number, hand_on) for number in SIGNALS}
+    before = [(number, signal.signal(number, hand_on)) for number in SIGNALS]
     mask = os.umask(0)
     os.umask(mask)
     told = {"argv": argv, "folder": os.getcwd(), "mask": mask, "environment": dict(os.environ)}
@@ -58,8 +62,8 @@ def _follow(server: socket.socket, argv: Sequence[str]) -> None:
         server.sendall(request)
         pid = _read_number(server)
     except OSError:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for caught, handler in before:
+            signal.signal(caught, handler)
         for number in early:
             os.kill(os.getpid(), number)
         raise
@@ -104,7 +108,7 @@ def serve(name: str) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(name)
         listener.listen(256)
-        while owner not in select.select([listener, owner], [], [])[0]:
+        while not _first(owner, listener):
             caller, _ = listener.accept()
             if os.fork() == 0:
                 listener.close()
@@ -113,6 +117,7 @@ def serve(name: str) -> None:
             caller.close()
     for left in (name, f"{name}.log"):
         os.unlink(left)
+    os._exit(0)  # unloading all that takes a second
 
 
 def _keep(caller: socket.socket) -> None:
@@ -125,7 +130,7 @@ def _keep(caller: socket.socket) -> None:
         _run(streams, **request)
     _send_number(caller, pid)
     ended = os.pidfd_open(pid)
-    if ended not in select.select([ended, caller], [], [])[0]:  # a caller that is killed says so by its end
+    if not _first(ended, caller):  # a caller says nothing more; it was killed
         os.kill(pid, signal.SIGKILL)
     _send_number(caller, os.waitpid(pid, 0)[1])
     os._exit(0)
@@ -133,7 +138,7 @@ def _keep(caller: socket.socket) -> None:
 
 def _run(streams: Sequence[int], argv: list[str], folder: str, mask: int, environment: dict[str, str]) -> NoReturn:
     """Become what `python SCRIPT` would be in the caller's place."""
-    import runpy
+    from types import ModuleType
 
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
@@ -145,15 +150,22 @@ def _run(streams: Sequence[int], argv: list[str], folder: str, mask: int, enviro
     sys.argv = argv
     script = os.path.abspath(argv[0])
     sys.path[0] = os.path.dirname(script)
-    runpy.run_path(script, run_name="__main__")
+    main = sys.modules["__main__"] = ModuleType("__main__")
+    main.__file__ = script
+    with open(script, "rb") as source:
+        code = compile(source.read(), script, "exec")
+    exec(code, main.__dict__)
     sys.exit()
 
 
+def _first(ended: int, stream: socket.socket) -> bool:
+    """Wait for a process or a stream; whether the process has ended."""
+    return ended in select.select([ended, stream.fileno()], [], [])[0]
+
+
 def _send_number(stream: socket.socket, number: int) -> None:
-    try:
+    with suppress(OSError):  # nobody may listen any more
         stream.sendall(number.to_bytes(NUMBER, "big"))
-    except OSError:  # nobody listens any more
-        pass
 
 
 def _read_number(stream: socket.socket) -> int:
