@@ -292,15 +292,16 @@ def test_rewards_of_held_out_pairs_are_numbers_or_nothing(
     apart: Study, tmp_path: Path, poisoned: dict[str, Path]
 ) -> None:
     preferences = read_table(apart / "data/preferences.parquet", PREFERENCES)
-    row = preferences.index[preferences["split"] == "test"][1]
-    preferences.loc[row, "rejected"] += MARK
+    held_out = preferences[preferences["split"] == "test"]
+    place = int(held_out["rejected"].str.len().argmin())  # a longer one might be cut before the mark
+    preferences.loc[held_out.index[place], "rejected"] += MARK
     write_table(tmp_path / "preferences.parquet", preferences, PREFERENCES)
     instead = poisoned | {"data/preferences.parquet": tmp_path / "preferences.parquet"}
     sentence, record = stop(apart, "evaluate_rewards", tmp_path / "out", instead)
     assert sentence.startswith("ensemble scoring: reward is not finite in 1 of ")
     assert "reward/quality.stopped.json" in sentence
-    assert record["offending"] == [1]
-    assert record["rows"][1]["response"].endswith(MARK)
+    assert record["offending"] == [place]
+    assert record["rows"][place]["response"].endswith(MARK)
 
 
 def test_a_learning_rate_that_breaks_the_policy_stops_the_run(tiny: Study, tmp_path: Path) -> None:

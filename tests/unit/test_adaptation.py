@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from transformers.models.qwen3.modeling_qwen3 import Qwen3DecoderLayer
 
 from goodhart import adaptation
 from goodhart.adaptation import Loss, OnlineRun, Settings, advantages, kl_coefficient, online_loss, prompt_rows
 from goodhart.adapters import activate, attach_adapter, merged, save_adapter
 from goodhart.artifacts import read_table
+from goodhart.decoder import Decoder
 from goodhart.encoding import collate, decode, encode_prompts
 from goodhart.ensemble import load_with_policy
 from goodhart.inspection import NotFinite
@@ -237,22 +237,19 @@ def test_micro_batches_make_the_same_update(tiny: Study, size: int) -> None:
     assert changed(before, after[0])
 
 
-def test_recomputed_activations_make_the_same_update(tiny: Study) -> None:
+def test_recomputed_activations_make_the_same_update(tiny: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     """And are computed twice, with dropout off both times."""
-    kept, again = online(tiny), online(tiny, replace(SETTINGS, recompute=True))
-    passes = []
-    for run in (kept, again):
-        layers = [module for module in run.model.modules() if isinstance(module, Qwen3DecoderLayer)]
+    runs, passes = [online(tiny), online(tiny, replace(SETTINGS, recompute=True))], []
+    layer = Decoder._layer
+    for run in runs:
         seen: list[bool] = []
-        hook = layers[0].mlp.down_proj.register_forward_pre_hook(
-            lambda *_, seen=seen: seen.append(torch.is_grad_enabled())
-        )
+        noted = lambda *args, seen=seen: (seen.append(torch.is_grad_enabled()), layer(*args))[1]  # noqa: E731
+        monkeypatch.setattr(Decoder, "_layer", noted)
         assert run.step() is not None
-        hook.remove()
         passes.append(sum(seen))
         assert not any(module.training for module in run.model.modules())
     assert passes[1] == 2 * passes[0] > 0
-    assert changed(tensors(kept.model), tensors(again.model)) == set()
+    assert changed(*(tensors(run.model) for run in runs)) == set()
 
 
 def test_a_full_memory_halves_the_update_and_changes_nothing(

@@ -38,10 +38,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     use_threads(args.threads)
     import torch
 
-    from goodhart.batches import in_batches
     from goodhart.derivations import values
-    from goodhart.encoding import collate, encode_pairs
-    from goodhart.logprobs import sequence_logprobs
+    from goodhart.encoding import encode_pairs
+    from goodhart.logprobs import response_logprobs
     from goodhart.models import check_model, load_policy, load_tokenizer
 
     check_model(args.policy)
@@ -58,28 +57,20 @@ def main(argv: Sequence[str] | None = None) -> None:
             )
     print(f"{len(pairs)} of {len(cut)} pairs have a prompt that fits into {max_length} tokens")
 
-    # Rows of like length share a batch; the order does not change a row's value.
-    responses = {(i, side): getattr(pair, side) for i, pair in pairs.items() for side in ("chosen", "rejected")}
-    order = sorted(responses, key=lambda row: len(pairs[row[0]].prompt) + len(responses[row]))
-
-    @torch.no_grad()
-    def score(rows: Sequence[tuple[int, str]]) -> list[float]:
-        batch = collate(
-            [pairs[i].prompt for i, _ in rows], [responses[row] for row in rows], tokenizer.pad_token_id, policy.device
-        )
-        return sequence_logprobs(policy, batch).tolist()
-
-    scores = in_batches(score, order, used["inference_batch_size"], "reference log-probs", report=True)
+    sides = [(i, side) for i in pairs for side in ("chosen", "rejected")]
+    rows = [(pairs[i].prompt, getattr(pairs[i], side)) for i, side in sides]
+    size = used["inference_batch_size"]
+    scores = response_logprobs(policy, rows, tokenizer.pad_token_id, size, "reference log-probs", report=True)
     watched = Watched(
         "reference log-probs",
-        pair_id=[int(preferences["pair_id"][i]) for i, _ in order],
-        prompt=[preferences["prompt"][i] for i, _ in order],
-        response=[preferences[side][i] for i, side in order],
-        tokens=[responses[row] for row in order],
+        pair_id=[int(preferences["pair_id"][i]) for i, _ in sides],
+        prompt=[preferences["prompt"][i] for i, _ in sides],
+        response=[preferences[side][i] for i, side in sides],
+        tokens=[response for _, response in rows],
     )
     with kept(args.output.with_suffix(".stopped.json")):
         watched.add("logprob", torch.tensor(scores))
-    logprobs = dict(zip(order, scores, strict=True))
+    logprobs = dict(zip(sides, scores, strict=True))
     write_table(
         args.output,
         [

@@ -62,11 +62,17 @@ def check_finite(weights: Mapping[str, torch.Tensor], folder: Path) -> None:
 
 def activate(model: PeftModel, name: str | None, trainable: bool = False) -> None:
     """Make one adapter the active one, or none (the bare base); without `trainable`, no gradients are turned on."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
     if name is None:
         model.base_model.disable_adapter_layers()
         return
-    model.base_model.enable_adapter_layers()
-    model.base_model.set_adapter(name, inference_mode=not trainable)
+    # All layers are always switched together, and each switch goes through all modules: one layer says what is needed.
+    layer = next(module for module in model.modules() if isinstance(module, BaseTunerLayer))
+    if layer.disable_adapters:
+        model.base_model.enable_adapter_layers()
+    if layer.active_adapters != [name] or layer.lora_A[name].weight.requires_grad != trainable:
+        model.base_model.set_adapter(name, inference_mode=not trainable)
 
 
 def save_adapter(model: PeftModel, name: str, folder: Path) -> None:

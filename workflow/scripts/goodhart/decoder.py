@@ -48,12 +48,15 @@ class Projection(NamedTuple):
 
 
 class Block(NamedTuple):
-    """One layer of a model, with the weights of modules that read the same x in one matrix."""
+    """One layer of a model; weights of modules that read the same x are the rows of one matrix."""
 
     layer: Any
     inputs: torch.Tensor  # q, k and v
     bias: torch.Tensor | None
     gates: torch.Tensor  # gate and up
+    down: torch.Tensor
+    norms: tuple[torch.Tensor, torch.Tensor]  # before attention, before the MLP
+    norm_of_heads: torch.Tensor | None  # (heads + kv_heads, size), of q and k
 
     def projections(self) -> tuple[Projection, Projection]:
         """What makes q, k and v, and what reads the attention's output, with the active adapter."""
@@ -73,9 +76,9 @@ class Decoder:
         self.model = model
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
         self.size = inner.layers[0].self_attn.head_dim
-        self.normed = hasattr(inner.layers[0].self_attn, "q_norm")
         self.epsilon = config.rms_norm_eps
-        self.blocks = [_block(layer) for layer in inner.layers]
+        self.blocks = [_block(layer, self.heads, self.kv_heads) for layer in inner.layers]
+        self.rotations = self._rotations(256)
 
     def states(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Hidden states before the last layer, and after the final norm: (rows, width, hidden), 0 on padding."""
@@ -90,29 +93,43 @@ class Decoder:
                 x.new_zeros(rows * length, *x.shape[1:]).index_copy(0, aligned, x).view(rows, length, *x.shape[1:])
                 for x in heads
             )
-            out = self.attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), causal=True)
+            out = self.attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), is_causal=True)
             return out.transpose(1, 2).reshape(rows * length, -1)[aligned]
 
         weights = [block.projections() for block in self.blocks]
-        before, after = self.run(batch.ids.flatten()[real], places, weights, attend)
+        before, after = self.run(batch.ids.flatten()[real], places, length, weights, attend)
         padded = (x.new_zeros(rows * width, x.shape[-1]).index_copy(0, real, x) for x in (before, after))
         penultimate, last = (x.view(rows, width, -1) for x in padded)
         return penultimate, last
 
     def run(
-        self, ids: torch.Tensor, places: torch.Tensor, weights: Sequence[tuple[Projection, Projection]], attend: Attend
+        self,
+        ids: torch.Tensor,
+        places: torch.Tensor,
+        length: int,
+        weights: Sequence[tuple[Projection, Projection]],
+        attend: Attend,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens `ids` at positions `places`, (tokens,) each: states before the last layer, after the final norm."""
-        rotation = self._rotation(places)
+        """Run tokens through all layers.
+
+        Args:
+            ids, places: (tokens,) each; a token and its position in its text, which is below `length`.
+
+        Returns:
+            their states before the last layer, and after the final norm: (tokens, hidden).
+        """
+        if length > self.rotations.shape[1]:
+            self.rotations = self._rotations(2 * length)
+        cos, sin = self.rotations[:, places]
         x = before = self.model.model.embed_tokens(ids)
         for i, (block, projections) in enumerate(zip(self.blocks, weights, strict=True)):
             before = x
-            arguments = (x, block, *projections, rotation, partial(attend, i))
+            arguments = (x, block, *projections, (cos, sin), partial(attend, i))
             if block.layer.training and torch.is_grad_enabled():  # `adapters.recomputed`
                 x = checkpoint(self._layer, *arguments, use_reentrant=False)
             else:
                 x = self._layer(*arguments)
-        return before, self._norm(x, self.model.model.norm)
+        return before, self._norm(x, self.model.model.norm.weight)
 
     def _layer(
         self,
@@ -123,79 +140,82 @@ class Decoder:
         rotation: tuple[torch.Tensor, torch.Tensor],
         attend: Attend,
     ) -> torch.Tensor:
-        layer, (cos, sin) = block.layer, rotation
-        heads = inputs(self._norm(x, layer.input_layernorm)).view(len(x), -1, self.size)
-        q, k, v = heads.split([self.heads, self.kv_heads, self.kv_heads], dim=1)
-        if self.normed:
-            q, k = self._norm(q, layer.self_attn.q_norm), self._norm(k, layer.self_attn.k_norm)
-        q, k = (torch.addcmul(part * cos, part.roll(self.size // 2, -1), sin) for part in (q, k))
-        x = x + output(attend(q, k, v))
-        gate, up = F.linear(self._norm(x, layer.post_attention_layernorm), block.gates).chunk(2, -1)
-        return x + layer.mlp.down_proj(F.silu(gate) * up)
+        cos, sin = rotation
+        turned = self.heads + self.kv_heads
+        heads = inputs(self._norm(x, block.norms[0])).view(len(x), turned + self.kv_heads, self.size)
+        qk = heads[:, :turned]
+        if block.norm_of_heads is not None:
+            qk = F.rms_norm(qk, (self.size,), None, self.epsilon) * block.norm_of_heads
+        qk = torch.addcmul(qk * cos, qk.roll(self.size // 2, -1), sin)
+        x = x + output(attend(qk[:, : self.heads], qk[:, self.heads :], heads[:, turned:]))
+        gate, up = F.linear(self._norm(x, block.norms[1]), block.gates).chunk(2, -1)
+        return x + F.linear(F.silu(gate) * up, block.down)
 
-    def attention(
-        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None = None, causal: bool = False
-    ) -> torch.Tensor:
+    def attention(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, **mask: Any) -> torch.Tensor:
         """Attention over (rows, heads or kv_heads, length, size)."""
         grouped = self.heads != self.kv_heads
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=grouped)
+        return F.scaled_dot_product_attention(q, k, v, enable_gqa=grouped, **mask)
 
-    def _norm(self, x: torch.Tensor, norm: Any) -> torch.Tensor:
-        return F.rms_norm(x, x.shape[-1:], norm.weight, self.epsilon)
+    def _norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return F.rms_norm(x, x.shape[-1:], weight, self.epsilon)
 
-    def _rotation(self, places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """cos and sin, (tokens, 1, size), the latter with the sign of the half that is rotated."""
-        cos, sin = self.model.model.rotary_emb(self.model.model.norm.weight, places.unsqueeze(0))
-        first, second = sin[0].chunk(2, -1)
-        return cos[0].unsqueeze(1), torch.cat([-first, second], -1).unsqueeze(1)
+    def _rotations(self, length: int) -> torch.Tensor:
+        """cos and sin, the latter with the sign of the half that is rotated: (2, length, 1, size)."""
+        places = torch.arange(length).unsqueeze(0)
+        cos, sin = self.model.model.rotary_emb(self.model.model.norm.weight, places)
+        first, second = sin.chunk(2, -1)
+        return torch.cat([cos, torch.cat([-first, second], -1)]).unsqueeze(2)
 
 
 class Cache:
-    """Keys and values of rows that are sampled together; each end of a step is one column for all."""
+    """Keys and values of rows that are sampled together; a step fills one column, which is the same for all."""
 
     def __init__(self, decoder: Decoder, batch: Batch, length: int) -> None:
         """`batch` are prompts, padded on the left; `length` is that of the longest text to come."""
-        self.decoder = decoder
+        self.decoder, self.batch, self.length = decoder, batch, length
         self.weights = [block.projections() for block in decoder.blocks]
         rows, self.filled = batch.ids.shape
-        shape = (len(decoder.blocks), 2, rows, decoder.kv_heads, length, decoder.size)
-        self.keys_values = decoder.model.model.norm.weight.new_empty(shape)
-        self.real = batch.mask.new_ones(rows, length, dtype=torch.bool)
-        self.real[:, : self.filled] = batch.mask.bool()
-        self.padded = not bool(batch.mask.all())
-        self.batch, self.places = batch, batch.positions[:, -1]
+        weight = decoder.model.model.norm.weight
+        self.keys_values = weight.new_empty(len(decoder.blocks), 2, rows, decoder.kv_heads, length, decoder.size)
+        self.hidden = weight.new_zeros(rows, 1, 1, length)  # -inf on padding
+        self.hidden[..., : self.filled].masked_fill_(~batch.mask.bool()[:, None, None], -torch.inf)
+        self.places = batch.positions[:, -1]
 
     def begin(self) -> torch.Tensor:
         """Read the prompts; logits of the first new token, (rows, vocabulary)."""
         rows, width = self.batch.ids.shape
-        square = torch.ones(width, width, dtype=torch.bool)
+        later = torch.full((width, width), -torch.inf).triu(1)
         # Padding sees itself, or its states would be NaN.
-        mask = (self.real[:, None, :width] & square.tril()) | square.triu().tril()
+        mask = (self.hidden[..., :width] + later).masked_fill(torch.eye(width, dtype=torch.bool), 0.0)
 
         def attend(layer: int, *heads: torch.Tensor) -> torch.Tensor:
             q, k, v = (x.view(rows, width, *x.shape[1:]).transpose(1, 2) for x in heads)
             self.keys_values[layer, 0, :, :, :width], self.keys_values[layer, 1, :, :, :width] = k, v
-            return self.decoder.attention(q, k, v, mask[:, None]).transpose(1, 2).reshape(rows * width, -1)
+            return self.decoder.attention(q, k, v, attn_mask=mask).transpose(1, 2).reshape(rows * width, -1)
 
-        _, last = self.decoder.run(self.batch.ids.flatten(), self.batch.positions.flatten(), self.weights, attend)
+        last = self._run(self.batch.ids.flatten(), self.batch.positions.flatten(), attend)
         return self.decoder.model.lm_head(last.view(rows, width, -1)[:, -1])
 
     def extend(self, ids: torch.Tensor) -> torch.Tensor:
         """Read one more token a row (rows,); logits of the next, (rows, vocabulary)."""
         now, self.filled, self.places = self.filled, self.filled + 1, self.places + 1
-        mask = self.real[:, None, None, : self.filled] if self.padded else None
+        group = (len(ids), self.decoder.kv_heads, -1, self.decoder.size)  # heads of a kv head, as rows of one query
+        columns, mask = self.keys_values[..., : self.filled, :], self.hidden[..., : self.filled]
 
         def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-            self.keys_values[layer, 0, :, :, now], self.keys_values[layer, 1, :, :, now] = k, v
-            keys, values = self.keys_values[layer, :, :, :, : self.filled]
-            return self.decoder.attention(q.unsqueeze(2), keys, values, mask).flatten(1)
+            keys, values = columns[layer]
+            keys[:, :, now], values[:, :, now] = k, v
+            return F.scaled_dot_product_attention(q.reshape(group), keys, values, attn_mask=mask).flatten(1)
 
-        return self.decoder.model.lm_head(self.decoder.run(ids, self.places, self.weights, attend)[1])
+        return self.decoder.model.lm_head(self._run(ids, self.places, attend))
 
     def keep(self, rows: torch.Tensor) -> None:
         """Go on with these rows alone."""
         self.keys_values = self.keys_values[:, :, rows]
-        self.real, self.places = self.real[rows], self.places[rows]
+        self.hidden, self.places = self.hidden[rows], self.places[rows]
+
+    def _run(self, ids: torch.Tensor, places: torch.Tensor, attend: Attend) -> torch.Tensor:
+        return self.decoder.run(ids, places, self.length, self.weights, attend)[1]
 
 
 def decoder_of(model: PreTrainedModel | PeftModel) -> Decoder | None:
@@ -235,10 +255,21 @@ def _mlp(layer: Any) -> list[Any]:
     return [layer.mlp.gate_proj, layer.mlp.up_proj, layer.mlp.down_proj]
 
 
-def _block(layer: Any) -> Block:
+def _block(layer: Any, heads: int, kv_heads: int) -> Block:
     inputs = [_linear(module) for module in _attention(layer)[:3]]
     biases = [module.bias for module in inputs if module.bias is not None]
-    return Block(layer, _in_one(inputs), torch.cat(biases) if biases else None, _in_one(_mlp(layer)[:2]))
+    norms = [getattr(layer.self_attn, f"{name}_norm", None) for name in "qk"]
+    of_heads = [norm.weight.data.expand(n, -1) for norm, n in zip(norms, (heads, kv_heads), strict=True) if norm]
+    gate, up, down = _mlp(layer)
+    return Block(
+        layer,
+        _in_one(inputs),
+        torch.cat(biases) if biases else None,
+        _in_one([gate, up]),
+        down.weight,
+        (layer.input_layernorm.weight, layer.post_attention_layernorm.weight),
+        torch.cat(of_heads) if of_heads else None,
+    )
 
 
 def _in_one(modules: Sequence[Any]) -> torch.Tensor:

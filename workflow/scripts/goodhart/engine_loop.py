@@ -76,7 +76,7 @@ def _draw_batch(
     ending: Ending,
     generator: torch.Generator,
 ) -> list[list[int]]:
-    """Tokens of each row, filled up with an end token; rows that have ended leave the cache a few at a time."""
+    """Tokens of each row, whatever follows its end; rows that have ended leave the cache a few at a time."""
     device, count = model.device, len(prompts)
     batch = collate(prompts, [[] for _ in prompts], ending.tokenizer.pad_token_id, device)
     batch = Batch(batch.ids[:, :-1], batch.mask[:, :-1], batch.response_mask)
@@ -85,19 +85,19 @@ def _draw_batch(
     cache = GrowingCache(model, batch) if decoder is None else Cache(decoder, batch, length)
     rows = torch.arange(count, device=device)
     going = torch.ones_like(rows, dtype=torch.bool)
-    ends = torch.tensor(ending.tokens, device=device)
-    tokens = torch.full((max_new_tokens, count), ending.tokens[0], device=device)
-    lost = torch.zeros(count, dtype=torch.bool, device=device)
     logits = cache.begin()
+    goes_on = torch.ones(logits.shape[-1], dtype=torch.bool, device=device)
+    goes_on[list(ending.tokens)] = False
+    tokens = torch.full((max_new_tokens, count), ending.tokens[0], device=device)
+    drawn_at = torch.zeros(max_new_tokens, count, device=device)  # NaN where there was no distribution to draw from
     for step in range(max_new_tokens):
-        # Gumbel-max: the noise is drawn for all rows, ended or not, so a row's draw never depends on its neighbours.
-        noise = torch.rand(count, logits.shape[-1], generator=generator, device=generator.device)
-        noise = noise.clamp_(min=1e-20).log_().neg_()[rows]
-        weights = logits.float().softmax(-1).div_(noise)
-        nxt = weights.argmax(-1)
-        lost[rows] |= weights.gather(-1, nxt.unsqueeze(-1)).squeeze(-1).isnan()  # which argmax takes for the largest
+        # An exponential race, p / -log u: the token with the largest one is drawn with probability p. Numbers are drawn
+        # for all rows, ended or not, so a row's draw never depends on its neighbours.
+        noise = torch.rand(count, logits.shape[-1], generator=generator, device=generator.device).log_()
+        race = logits.float().softmax(-1).div_(noise if len(rows) == count else noise[rows])
+        drawn_at[step, rows], nxt = race.min(-1)  # log u is negative
         tokens[step, rows] = nxt
-        going &= torch.isin(nxt, ends, invert=True)
+        going &= goes_on[nxt]
         if ending.stop:
             recent = tokens[max(0, step + 1 - ending.window) : step + 1, rows].T.tolist()
             going &= ~torch.tensor(ending.completed(recent), device=device)
@@ -109,6 +109,7 @@ def _draw_batch(
             cache.keep(keep)
             rows, nxt, going = rows[keep], nxt[keep], going[keep]
         logits = cache.extend(nxt)
+    lost = drawn_at.isnan().any(0)
     drawn = tokens.T.tolist()
     if lost.any():
         texts = ending.tokenizer.batch_decode([list(ids) for ids in prompts])

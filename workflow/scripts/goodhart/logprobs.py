@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 
+from goodhart.batches import in_batches
 from goodhart.decoder import decoder_of
-from goodhart.encoding import Batch
+from goodhart.encoding import Batch, collate_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -40,6 +41,25 @@ def sequence_logprobs(model: PreTrainedModel, batch: Batch, logits: torch.Tensor
     width = batch.response_mask.shape[1]
     per_token = token_logprobs(response_logits(model, batch) if logits is None else logits, batch.ids[:, -width:])
     return (per_token * batch.response_mask).sum(-1)
+
+
+def response_logprobs(
+    model: PreTrainedModel,
+    rows: Sequence[tuple[list[int], list[int]]],
+    pad: int,
+    size: int,
+    what: str,
+    report: bool = False,
+) -> list[float]:
+    """log pi(y|x) of each (prompt, response); `size` rows of like length share a pass, which changes no row's value."""
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]) + len(rows[i][1]))
+
+    @torch.no_grad()
+    def score(some: Sequence[int]) -> list[float]:
+        return sequence_logprobs(model, collate_rows([rows[i] for i in some], pad, model.device)).tolist()
+
+    found = dict(zip(order, in_batches(score, order, size, what, report), strict=True))
+    return [found[i] for i in range(len(rows))]
 
 
 def token_entropies(logits: torch.Tensor) -> torch.Tensor:

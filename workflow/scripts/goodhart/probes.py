@@ -14,7 +14,13 @@ from goodhart.encoding import collate, collate_rows, encode_pairs, encode_prompt
 from goodhart.ensemble import RewardEnsemble, uncertainty
 from goodhart.examination import Examination, respond
 from goodhart.inspection import Watched
-from goodhart.logprobs import masked_mean, response_logits, sequence_logprobs, token_entropies
+from goodhart.logprobs import (
+    masked_mean,
+    response_logits,
+    response_logprobs,
+    sequence_logprobs,
+    token_entropies,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -153,17 +159,14 @@ def preference_accuracy(
 
     `pairs` has the columns of `tables.PREFERENCES` and `tables.LOGPROBS`; a tie counts one half.
     """
-
-    def logprobs(rows: Sequence[tuple[list[int], list[int]]]) -> list[float]:
-        return sequence_logprobs(model, collate_rows(rows, tokenizer.pad_token_id, model.device)).tolist()
-
     encoded = [pair for pair in encode_pairs(tokenizer, pairs, max_length) if pair]
     gains = {}
     known = pairs[["prompt", "chosen", "rejected"]].to_dict("list")
     watched = Watched("preference accuracy", **{str(name): column for name, column in known.items()})
     for side in ("chosen", "rejected"):
         rows = [(pair.prompt, getattr(pair, side)) for pair in encoded]
-        now = in_batches(logprobs, rows, batch_size, "log-probs of held-out pairs")
+        what = "log-probs of held-out pairs"
+        now = response_logprobs(model, rows, tokenizer.pad_token_id, batch_size, what)
         gain = torch.tensor(now, dtype=torch.double) - torch.tensor(pairs[f"{side}_logprob"].to_numpy())
         gains[side] = watched.add(f"{side}_gain", gain)
     return win_rate(gains["chosen"], gains["rejected"])

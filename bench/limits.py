@@ -1,0 +1,120 @@
+r"""How far each hot loop is from the least time that this machine's matrix rate and memory bandwidth allow.
+
+The floor of a loop is the larger of its operations (counted by torch's FlopCounterMode) over the measured matrix rate
+and the bytes that it must read at least (all weights once a pass, and once a token where it samples) over the measured
+bandwidth. A small model's operations are too small for either: what remains is the time between them.
+
+    python bench/limits.py --policy results/bench/policy --problems results/bench/data/problems.parquet --case pocket \
+        --rows 64 --max-new-tokens 48 --rank 8 --threads 1 --repeats 5 \
+        --output results/bench-comparisons/limits-pocket.parquet
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from alternating import seconds
+from goodhart.commandline import parser, run, use_threads
+from online_step import draw_prompts, our_run
+
+SQUARE = 1024  # rows and columns of the matrices whose product gives the rate
+BLOCK = 2**26  # floats that are copied for the bandwidth: 256 MiB, more than any cache
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    args = parser(__doc__)
+    args.add_argument("--policy", type=Path, required=True, help="model folder of a study")
+    args.add_argument("--problems", type=Path, help="of the study; without them, prompts are random tokens")
+    args.add_argument("--prompt-tokens", type=int, default=16, help="of a random prompt")
+    args.add_argument("--case", required=True, help="what the table calls it")
+    args.add_argument("--rows", type=int, required=True)
+    args.add_argument("--max-new-tokens", type=int, required=True)
+    args.add_argument("--rank", type=int, required=True)
+    args.add_argument("--threads", type=int, required=True)
+    args.add_argument("--repeats", type=int, required=True)
+    args.add_argument("--output", type=Path, required=True)
+    return args.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    use_threads(args.threads)
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from goodhart.adapters import activate, merged
+    from goodhart.rollout import sample
+    from goodhart.sampling import mix
+
+    torch.use_deterministic_algorithms(False)
+    args.per_prompt, args.precision = 1, "float32"
+    tokenizer_prompts = _prompts(args)
+    ours = our_run(args, *tokenizer_prompts)
+    activate(ours.model, "policy")
+
+    def draw() -> list[list[int]]:
+        with merged(ours.model):
+            return sample(ours.model, ours.tokenizer, ours.prompt_ids, ours.settings.sampling, mix(0, 1)).responses
+
+    responses = draw()
+    pairs = sorted(zip(ours.prompt_ids, responses, strict=True), key=lambda pair: sum(map(len, pair)))
+    weights = sum(w.numel() * w.element_size() for n, w in ours.model.named_parameters() if "lora_" not in n)
+    steps = max(map(len, responses))
+    trained = ours.parameters
+
+    def update() -> None:
+        activate(ours.model, "policy", trainable=True)
+        torch.autograd.grad(ours._sequence_logprobs(pairs).sum(), trained)
+
+    loops: dict[str, tuple[Callable[[], object], int]] = {
+        "sampling": (draw, steps * weights),
+        "log-probs, no gradients": (lambda: ours._logprobs("reference", pairs), weights),
+        "log-probs and their gradients": (update, 2 * weights),
+    }
+    rate, bandwidth = matrix_rate(args.repeats), memory_bandwidth(args.repeats)
+    rows = []
+    for name, (loop, read) in loops.items():
+        with FlopCounterMode(display=False) as counter:
+            loop()
+        operations = counter.get_total_flops()
+        reached = min(seconds(loop) for _ in range(args.repeats))
+        floor = max(operations / rate, read / bandwidth)
+        tokens = sum(map(len, responses))
+        rows.append((args.case, name, args.threads, tokens, operations, read, rate, bandwidth, floor, reached))
+    columns = ["case", "loop", "threads", "tokens", "operations", "bytes", "rate", "bandwidth", "floor", "reached"]
+    table = pd.DataFrame(rows, columns=columns)
+    print(table.assign(share=table["floor"] / table["reached"]).to_string(index=False), file=sys.stderr)
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    table.to_parquet(args.output, index=False)
+
+
+def _prompts(args: argparse.Namespace) -> tuple[object, list[str]]:
+    from goodhart.models import load_tokenizer
+
+    tokenizer = load_tokenizer(args.policy)
+    return tokenizer, draw_prompts(args, tokenizer)
+
+
+def matrix_rate(repeats: int) -> float:
+    """float32 operations a second of a large matrix product, at best."""
+    import torch
+
+    one, other = torch.randn(SQUARE, SQUARE), torch.randn(SQUARE, SQUARE)
+    return 2 * SQUARE**3 / min(seconds(lambda: one @ other) for _ in range(3 * repeats))
+
+
+def memory_bandwidth(repeats: int) -> float:
+    """Bytes a second that a large sum reads, at best."""
+    import torch
+
+    block = torch.ones(BLOCK)
+    return 4 * BLOCK / min(seconds(block.sum) for _ in range(repeats))
+
+
+if __name__ == "__main__":
+    run(main)
