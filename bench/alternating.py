@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -19,9 +18,18 @@ COLUMNS = ["comparison", "case", "peer", "pair", "ours", "theirs", "unit", "targ
 
 def seconds(action: Callable[[], object]) -> float:
     """How long a call takes."""
+    _wait()
     start = time.perf_counter()
     action()
+    _wait()
     return time.perf_counter() - start
+
+
+def _wait() -> None:
+    """Until a GPU has done what it was told to."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def alternate(
@@ -53,7 +61,7 @@ def record(
     return table
 
 
-def publish(path: Path, *parts: pd.DataFrame, **columns: Any) -> None:
-    """Write the rows as Parquet."""
+def publish(path: Path, *parts: pd.DataFrame) -> None:
+    """Write tables of the same columns as one Parquet file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pd.concat(parts, ignore_index=True).assign(**columns).to_parquet(path, index=False)
+    pd.concat(parts, ignore_index=True).to_parquet(path, index=False)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from alternating import alternate, publish, record, seconds
-from goodhart.commandline import parser, run, use_threads
+from goodhart.commandline import Output, parser, run, use_threads
 from goodhart.errors import InputError
 from measure_memory import peak_bytes
 
@@ -35,7 +35,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--rank", type=int, required=True)
     args.add_argument("--threads", type=int, required=True)
     args.add_argument("--pairs", type=int, required=True)
-    args.add_argument("--output", type=Path, required=True)
+    args.add_argument("--output", type=Output, required=True)
     return args.parse_args(argv)
 
 
@@ -50,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from goodhart.models import load_reward_backbone, load_tokenizer
 
     torch.use_deterministic_algorithms(False)
+    load = AutoPeftModelForSequenceClassification.from_pretrained
     tokenizer = load_tokenizer(args.backbone)
     draws = torch.Generator().manual_seed(0)
     lengths = torch.linspace(args.tokens // 4, args.tokens, args.rows).long().tolist()
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         folders = [write_member(args, k, Path(temporary) / f"member-{k}") for k in range(args.members)]
         backbone = load_reward_backbone(args.backbone, "float32")
         ensemble = RewardEnsemble(backbone, tokenizer, folders, args.rows, 10**6)
-        models = [AutoPeftModelForSequenceClassification.from_pretrained(f, num_labels=1).eval() for f in folders]
+        models = [load(folder, num_labels=1, dtype=torch.float32).eval() for folder in folders]
     for model in models:
         model.config.pad_token_id = tokenizer.pad_token_id
     batch = collate(prompts, responses, tokenizer.pad_token_id)

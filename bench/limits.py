@@ -5,7 +5,7 @@ and the bytes that it must read at least (all weights once a pass, and once a to
 bandwidth. A small model's operations are too small for either: what remains is the time between them.
 
     python bench/limits.py --policy results/bench/policy --problems results/bench/data/problems.parquet --case pocket \
-        --rows 64 --max-new-tokens 48 --rank 8 --threads 1 --repeats 5 \
+        --rows 64 --max-new-tokens 48 --rank 8 --precision float32 --threads 1 --repeats 5 \
         --output results/bench-comparisons/limits-pocket.parquet
 """
 
@@ -15,15 +15,16 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from alternating import seconds
-from goodhart.commandline import parser, run, use_threads
+from alternating import publish, seconds
+from goodhart.commandline import PRECISIONS, parser, run, use_threads
 from online_step import draw_prompts, our_run
 
 SQUARE = 1024  # rows and columns of the matrices whose product gives the rate
-BLOCK = 2**26  # floats that are copied for the bandwidth: 256 MiB, more than any cache
+BLOCK = 2**26  # numbers that are summed for the bandwidth: 128 MiB or more, which no cache holds
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -35,6 +36,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.add_argument("--rows", type=int, required=True)
     args.add_argument("--max-new-tokens", type=int, required=True)
     args.add_argument("--rank", type=int, required=True)
+    args.add_argument("--precision", choices=PRECISIONS, required=True)
     args.add_argument("--threads", type=int, required=True)
     args.add_argument("--repeats", type=int, required=True)
     args.add_argument("--output", type=Path, required=True)
@@ -52,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from goodhart.sampling import mix
 
     torch.use_deterministic_algorithms(False)
-    args.per_prompt, args.precision = 1, "float32"
+    args.per_prompt = 1
     tokenizer_prompts = _prompts(args)
     ours = our_run(args, *tokenizer_prompts)
     activate(ours.model, "policy")
@@ -76,7 +78,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         "log-probs, no gradients": (lambda: ours._logprobs("reference", pairs), weights),
         "log-probs and their gradients": (update, 2 * weights),
     }
-    rate, bandwidth = matrix_rate(args.repeats), memory_bandwidth(args.repeats)
+    where = {"device": ours.model.device, "dtype": ours.model.dtype}
+    rate, bandwidth = matrix_rate(args.repeats, **where), memory_bandwidth(args.repeats, **where)
     rows = []
     for name, (loop, read) in loops.items():
         with FlopCounterMode(display=False) as counter:
@@ -89,8 +92,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     columns = ["case", "loop", "threads", "tokens", "operations", "bytes", "rate", "bandwidth", "floor", "reached"]
     table = pd.DataFrame(rows, columns=columns)
     print(table.assign(share=table["floor"] / table["reached"]).to_string(index=False), file=sys.stderr)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    table.to_parquet(args.output, index=False)
+    publish(args.output, table)
 
 
 def _prompts(args: argparse.Namespace) -> tuple[object, list[str]]:
@@ -100,20 +102,21 @@ def _prompts(args: argparse.Namespace) -> tuple[object, list[str]]:
     return tokenizer, draw_prompts(args, tokenizer)
 
 
-def matrix_rate(repeats: int) -> float:
-    """float32 operations a second of a large matrix product, at best."""
+def matrix_rate(repeats: int, **where: Any) -> float:
+    """Operations a second of a large matrix product, at best."""
     import torch
 
-    one, other = torch.randn(SQUARE, SQUARE), torch.randn(SQUARE, SQUARE)
-    return 2 * SQUARE**3 / min(seconds(lambda: one @ other) for _ in range(3 * repeats))
+    size = SQUARE if where["device"].type == "cpu" else 8 * SQUARE
+    one, other = torch.randn(size, size, **where), torch.randn(size, size, **where)
+    return 2 * size**3 / min(seconds(lambda: one @ other) for _ in range(3 * repeats))
 
 
-def memory_bandwidth(repeats: int) -> float:
+def memory_bandwidth(repeats: int, **where: Any) -> float:
     """Bytes a second that a large sum reads, at best."""
     import torch
 
-    block = torch.ones(BLOCK)
-    return 4 * BLOCK / min(seconds(block.sum) for _ in range(repeats))
+    block = torch.ones(BLOCK, **where)
+    return block.nbytes / min(seconds(block.sum) for _ in range(3 * repeats))
 
 
 if __name__ == "__main__":

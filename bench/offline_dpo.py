@@ -78,7 +78,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     def stock(kind: type = DPOTrainer, **more: Any) -> Any:
         texts = Dataset.from_pandas(pairs[["prompt", *SIDES]], preserve_index=False)
-        how = DPOConfig(beta=beta, loss_type=["sigmoid"], **settings, **more)
+        cut = {"max_length": used["max_length"]}  # our rows are cut already
+        how = DPOConfig(beta=beta, loss_type=["sigmoid"], **{**settings, **cut}, **more)
         return kind(args=how, train_dataset=texts, **common())
 
     class Timed(DPOTrainer):

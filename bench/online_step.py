@@ -137,10 +137,17 @@ def our_run(args: argparse.Namespace, tokenizer: Any, prompts: Sequence[str]) ->
         weight_decay=0.0,
         warmup_steps=0,
         micro_batch=args.rows,
-        recompute=False,
+        recompute=recomputes(model),
     )
     rows = list(prompts) * args.per_prompt
     return OnlineRun(model, tokenizer, Free(), settings, rows, encode_prompts(tokenizer, rows), 0)  # type: ignore[arg-type]
+
+
+def recomputes(model: Any) -> bool:
+    """Whether both sides compute activations anew: where a large model would not fit into a GPU's memory otherwise."""
+    from goodhart.models import LARGE
+
+    return model.device.type == "cuda" and model.num_parameters() > LARGE
 
 
 def free(text: str) -> float:
@@ -180,7 +187,7 @@ def stock_trainer(peer: str, args: argparse.Namespace, tokenizer: Any, prompts: 
         beta=BETA,
         use_cpu=on_cpu,
         bf16=not on_cpu and args.precision != "float32",
-        gradient_checkpointing=False,
+        gradient_checkpointing=recomputes(model),
         disable_dropout=True,
         dataloader_pin_memory=False,
         save_strategy="no",

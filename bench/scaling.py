@@ -22,14 +22,14 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from alternating import seconds
+from alternating import publish, seconds
 from goodhart.commandline import parser, run, use_threads
 from goodhart.errors import InputError
 from online_step import draw_prompts, our_run
 from random_study import write_model
 
 STUDY = "bench-scaling"
-# A study that takes half a minute; libraries are imported once, so a stage's seconds are those of its work all the same.
+# A study of half a minute; libraries are imported once, so a stage's seconds are those of its work all the same.
 SMALL: dict[str, Any] = {
     "study": STUDY,
     "arms": {"paper": "same", "matched": None},
@@ -89,8 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows += [("new tokens", n, "growing", update_seconds(n, args.repeats)) for n in args.new_tokens]
     table = pd.DataFrame(rows, columns=["axis", "number", "kind", "seconds"])
     print(table.to_string(index=False), file=sys.stderr)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    table.to_parquet(args.output, index=False)
+    publish(args.output, table)
 
 
 def stage_seconds(cores: int, levels: int, seeds: int, members: int) -> dict[str, float]:

@@ -18,6 +18,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     measured = alternate(ours, theirs, args.pairs, warmups=0)
     stages = where_it_went(last, args.cores)
-    stages.to_parquet(args.stages, index=False)
+    publish(args.stages, stages)
     print(stages.to_string(index=False), file=sys.stderr)
     publish(
         args.output,
@@ -75,13 +76,18 @@ def workflow(config: Sequence[Path], cores: int) -> dict[str, Any]:
     line = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--config", f"study={STUDY}", "--quiet", "all"]
     line += ["--configfile", *map(str, config)]
     before, start = _busy(), time.time()
-    with subprocess.Popen(line, env={**os.environ, "PYTHONPROFILEIMPORTTIME": "1"}, stderr=subprocess.PIPE) as process:
+    environment = {**os.environ, "PYTHONPROFILEIMPORTTIME": "1"}
+    with (
+        tempfile.TemporaryFile("w+") as said,
+        subprocess.Popen(line, env=environment, stdout=said, stderr=said) as process,
+    ):
         server = None
         while process.poll() is None:
             time.sleep(0.1)
             if server is None and (path := Path(f".snakemake/warm-{process.pid}.log")).exists():
                 server = path.open()  # it is removed when Snakemake has ended
-        errors = process.communicate()[1].decode()
+        said.seek(0)
+        errors = said.read()
     wall, busy = time.time() - start, _busy() - before
     if process.returncode:
         raise InputError(f"the workflow failed; see logs/{STUDY}. Its last words: {IMPORT.sub('', errors)[-500:]}")

@@ -145,7 +145,7 @@ def exponents(table: pd.DataFrame) -> str:
     rows = []
     for (axis, kind), part in table.groupby(["axis", "kind"], sort=False):
         numbers, seconds = part["number"].to_numpy(float), part["seconds"].to_numpy(float)
-        slope = np.polyfit(np.log(numbers), np.log(seconds), 1)[0]
+        slope = np.polyfit(np.log(numbers), np.log(seconds), 1)[0] if len(part) > 1 else np.nan
         times = ", ".join(f"{s:.3g}" for s in seconds)
         rows.append([axis, kind, ", ".join(f"{n:g}" for n in numbers), times, f"{slope:.2f}"])
     return markdown(["number of", "stages", "numbers", "core-seconds", "exponent"], rows)
