@@ -133,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     apart = np.abs(np.array(reference) - np.array(found)).max()
     if apart > 1e-3:
         raise InputError(f"reference log-probs of the two sides differ by {apart:.1e}.")
-    runs = len(list(study.glob("offline/*/*/seed-*/metrics.json")))
+    runs = len(list(study.glob("offline/**/metrics.json")))
     passes = [(1.0, 1.0 + runs * int(derived["inputs"].get("epochs", 1)))]
     mine, other = (float(np.median([pair[i] for pair in once])) for i in (0, 1))
     spent = [(mine, passes[0][1] * other)]
