@@ -12,7 +12,7 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 
 # A row a pair: `ours` and `theirs` in `unit`; `target` is what theirs / ours should be at least, `check` what was found
-# to be the same on both sides before anything was timed.
+# to be the same on both sides.
 COLUMNS = ["comparison", "case", "peer", "pair", "ours", "theirs", "unit", "target", "check"]
 
 

@@ -1,6 +1,6 @@
 r"""K rewards on one backbone against K models: how long they take for the same rows, and what they hold in memory.
 
-The members have random weights; each model of the other side is loaded by PEFT as its documentation says. Their scores
+The members have random weights; each model of the other side is loaded by PEFT and has its adapter merged. Their scores
 are held against each other first. Memory is what the weights take and the most that is allocated beside them.
 
     python bench/ensemble_scoring.py --backbone results/bench/policy --case pocket --rows 64 --tokens 40 --members 3 \
@@ -49,7 +49,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     from goodhart.ensemble import RewardEnsemble
     from goodhart.models import load_reward_backbone, load_tokenizer
 
-    torch.use_deterministic_algorithms(False)
     load = AutoPeftModelForSequenceClassification.from_pretrained
     tokenizer = load_tokenizer(args.backbone)
     draws = torch.Generator().manual_seed(0)
@@ -62,17 +61,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         folders = [write_member(args, k, Path(temporary) / f"member-{k}") for k in range(args.members)]
         backbone = load_reward_backbone(args.backbone, "float32")
         ensemble = RewardEnsemble(backbone, tokenizer, folders, args.rows, 10**6)
-        models = [load(folder, num_labels=1, dtype=torch.float32).eval() for folder in folders]
+        loaded = [load(folder, num_labels=1, dtype=torch.float32) for folder in folders]
+    models = [model.merge_and_unload().eval() for model in loaded]
     for model in models:
         model.config.pad_token_id = tokenizer.pad_token_id
-    batch = collate(prompts, responses, tokenizer.pad_token_id)
 
     @torch.no_grad()
     def stock(some: Sequence[Any] = models) -> torch.Tensor:
-        return torch.cat([model(input_ids=batch.ids, attention_mask=batch.mask).logits for model in some], dim=1)
+        torch.use_deterministic_algorithms(False)
+        batch = collate(prompts, responses, tokenizer.pad_token_id)
+        asked = {"input_ids": batch.ids, "attention_mask": batch.mask, "use_cache": False}
+        return torch.cat([model(**asked).logits for model in some], dim=1)
 
     @torch.no_grad()
     def shared() -> torch.Tensor:
+        torch.use_deterministic_algorithms(True, warn_only=True)  # as in a study
         return ensemble._score_batch(prompts, responses)[0]
 
     worst = (shared() - stock()).abs().max().item()

@@ -1,8 +1,9 @@
 r"""How far each hot loop is from the least time that this machine's matrix rate and memory bandwidth allow.
 
-The floor of a loop is the larger of its operations (counted by torch's FlopCounterMode) over the measured matrix rate
-and the bytes that it must read at least (all weights once a pass, and once a token where it samples) over the measured
-bandwidth. A small model's operations are too small for either: what remains is the time between them.
+The floor of a loop is the larger of its operations (as torch's FlopCounterMode counts them, without attention on a CPU)
+over the measured matrix rate and the bytes that it must read at least (all weights once a pass, and once a token where
+it samples) over the measured bandwidth. A small model's operations are too small for either: what remains is the time
+between them.
 
     python bench/limits.py --policy results/bench/policy --problems results/bench/data/problems.parquet --case pocket \
         --rows 64 --max-new-tokens 48 --rank 8 --precision float32 --threads 1 --repeats 5 \
@@ -53,7 +54,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     from goodhart.rollout import sample
     from goodhart.sampling import mix
 
-    torch.use_deterministic_algorithms(False)
     args.per_prompt = 1
     tokenizer_prompts = _prompts(args)
     ours = our_run(args, *tokenizer_prompts)

@@ -53,7 +53,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from goodhart.models import load_tokenizer
 
-    torch.use_deterministic_algorithms(False)
     tokenizer = load_tokenizer(args.policy)
     prompts = draw_prompts(args, tokenizer)
     ours = our_run(args, tokenizer, prompts)
@@ -64,11 +63,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         lengths: list[float] = []
 
         def theirs(trainer: Any = trainer, lengths: list[float] = lengths) -> float:
+            torch.use_deterministic_algorithms(False)
             trainer.train()
             lengths += [row["completions/mean_length"] for row in trainer.state.log_history if "loss" in row]
             return trainer.watch.seconds()
 
         def mine() -> float:
+            torch.use_deterministic_algorithms(True, warn_only=True)  # as in a study
             return seconds(lambda: [ours.step() for _ in range(args.steps)]) / args.steps
 
         first = ours.done
@@ -242,7 +243,9 @@ def compare_lengths(ours: Sequence[float], theirs: Sequence[float]) -> str:
     from scipy.stats import ttest_ind
 
     means = f"mean length {np.mean(ours):.1f} against {np.mean(theirs):.1f} tokens"
-    if np.std(ours) + np.std(theirs) > 0 and ttest_ind(ours, theirs, equal_var=False).pvalue < 1e-4:
+    constant = np.std(ours) + np.std(theirs) == 0
+    p = float(np.mean(ours) == np.mean(theirs)) if constant else ttest_ind(ours, theirs, equal_var=False).pvalue
+    if p < 1e-4:
         raise InputError(f"responses are not drawn from one distribution: {means}.")
     return means
 

@@ -147,9 +147,14 @@ def same_science() -> str:
         raise InputError("the two sides did not evaluate the same cells at the same updates.")
     accuracy = read_json(Path(f"results/{STUDY}/reward/quality.json"), ["ensemble_accuracy"])["ensemble_accuracy"]
     other = json.loads((STOCK / "quality.json").read_text())["ensemble_accuracy"]
+    drops = [
+        part.groupby("step")["true"].mean().iloc[[0, -1]].round(2).tolist()
+        for part in (table[table["level"] == table.loc[table["beta"].idxmin(), "level"]] for table in (ours, theirs))
+    ]
     return (
         f"the same {len(ours.groupby(key[:4]))} runs with {len(ours)} evaluations; "
-        f"held-out accuracy of the rewards {accuracy:.2f} against {other:.2f}"
+        f"held-out accuracy of the rewards {accuracy:.2f} against {other:.2f}; "
+        f"accuracy at the lowest level from {drops[0][0]} to {drops[0][1]} against {drops[1][0]} to {drops[1][1]}"
     )
 
 

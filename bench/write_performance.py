@@ -148,7 +148,7 @@ def exponents(table: pd.DataFrame) -> str:
         slope = np.polyfit(np.log(numbers), np.log(seconds), 1)[0] if len(part) > 1 else np.nan
         times = ", ".join(f"{s:.3g}" for s in seconds)
         rows.append([axis, kind, ", ".join(f"{n:g}" for n in numbers), times, f"{slope:.2f}"])
-    return markdown(["number of", "stages", "numbers", "core-seconds", "exponent"], rows)
+    return markdown(["number of", "stages", "numbers", "job seconds", "exponent"], rows)
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

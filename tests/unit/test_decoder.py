@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -41,6 +43,19 @@ MODELS = {
     "llama": lambda: LlamaForCausalLM(
         LlamaConfig(**SHAPE, rope_parameters={"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4})
     ),
+    "llama3": lambda: LlamaForCausalLM(
+        LlamaConfig(
+            **SHAPE,
+            rope_parameters={
+                "rope_type": "llama3",
+                "rope_theta": 1e4,
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 64,
+            },
+        )
+    ),
     "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SHAPE)),  # biases of q, k and v
     "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**SHAPE, head_dim=32, tie_word_embeddings=True)),
 }
@@ -78,8 +93,8 @@ def model(request: pytest.FixtureRequest) -> PeftModel:
 
 @pytest.fixture
 def batch() -> Batch:
-    """Rows of many lengths, one of which has no response."""
-    return collate(*rows([7, 3, 9, 1], [5, 12, 0, 9]), pad=0)
+    """Rows of many lengths, one of which has no response, and more tokens than rotations are kept for at first."""
+    return collate(*rows([7, 3, 290, 1], [5, 12, 0, 9]), pad=0)
 
 
 def rows(prompts: Sequence[int], responses: Sequence[int]) -> tuple[list[list[int]], list[list[int]]]:
@@ -135,6 +150,15 @@ def test_recomputation_keeps_no_activations_of_a_layer(model: PeftModel, batch: 
         assert saved() < kept / 2
 
 
+def test_a_model_is_let_go_with_its_decoder(batch: Batch) -> None:
+    base = MODELS["qwen3"]().eval().requires_grad_(False)
+    assert decoder.decoder_of(base) is not None
+    known = weakref.ref(base)
+    del base
+    gc.collect()
+    assert known() is None
+
+
 def test_weights_are_held_once(model: PeftModel) -> None:
     found = decoder.decoder_of(model)
     assert found is decoder.decoder_of(model.get_base_model())
@@ -155,7 +179,7 @@ def test_what_is_merged_is_not_added_again(model: PeftModel, batch: Batch) -> No
 
 
 def test_an_adapter_that_comes_later_is_seen(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
-    base = MODELS["qwen3"]().eval()
+    base = MODELS["qwen3"]().eval().requires_grad_(False)
     with torch.no_grad():
         bare = sequence_logprobs(base, batch)
         model = get_peft_model(base, LoraConfig(r=4, target_modules=["q_proj", "k_proj", "v_proj", "o_proj"])).eval()
@@ -190,13 +214,20 @@ def test_there_is_none_for_what_it_would_compute_wrongly(tiny: Study) -> None:
     assert decoder.decoder_of(policy) is not None
     assert decoder.decoder_of(policy.train()) is None  # dropout
     assert decoder.decoder_of(load_policy(tiny / "policy", "nf4")) is None
+    trained = load_policy(tiny / "policy", "float32")
+    trained.model.layers[0].mlp.up_proj.weight.requires_grad_(True)
+    assert decoder.decoder_of(trained) is None  # its gradients would go nowhere
     odd = {
         "hidden_act": "gelu",
         "rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4},
         "mlp_bias": True,
     }
     for name, value in odd.items():
-        assert decoder.decoder_of(LlamaForCausalLM(LlamaConfig(**SHAPE, **{name: value})).eval()) is None, name
+        assert decoder.decoder_of(frozen(LlamaForCausalLM(LlamaConfig(**SHAPE, **{name: value})))) is None, name
     sliding = Qwen2Config(**SHAPE, use_sliding_window=True, sliding_window=4, max_window_layers=1)
-    assert decoder.decoder_of(Qwen2ForCausalLM(sliding).eval()) is None
-    assert decoder.decoder_of(Qwen3ForCausalLM(Qwen3Config(**SHAPE)).half().eval()) is None
+    assert decoder.decoder_of(frozen(Qwen2ForCausalLM(sliding))) is None
+    assert decoder.decoder_of(frozen(Qwen3ForCausalLM(Qwen3Config(**SHAPE)).half())) is None
+
+
+def frozen(model: PreTrainedModel) -> PreTrainedModel:
+    return model.eval().requires_grad_(False)

@@ -205,6 +205,29 @@ def test_a_policy_that_computes_no_numbers_stops_with_its_prompts(
     assert [row["prompt"] for row in caught.value.rows] == QUESTIONS
 
 
+def test_what_follows_the_end_of_a_row_is_nobodys_business(
+    policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """An ended row may run on beside the others for a while; that its numbers are lost by then changes nothing."""
+    questions = QUESTIONS * 3
+    whole = draw(policy, tokenizer, "loop", questions)
+    lengths = [len(row) for row in whole.responses]
+    first = min(range(len(lengths)), key=lengths.__getitem__)
+    passes = []
+
+    def spoil(_module: Any, _inputs: Any, output: Any) -> None:
+        passes.append(len(output))
+        if len(passes) == lengths[first] + 1 and len(output) == len(questions):
+            output[first] = math.nan
+            passes.append(-1)
+
+    hook = policy.lm_head.register_forward_hook(spoil)
+    again = draw(policy, tokenizer, "loop", questions)
+    hook.remove()
+    assert -1 in passes
+    assert again == whole
+
+
 def test_a_row_that_loses_its_numbers_on_the_way_is_named(
     policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> None:

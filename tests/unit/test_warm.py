@@ -24,6 +24,7 @@ import beside
 print(json.dumps({"argv": sys.argv, "file": __file__, "name": __name__, "folder": os.getcwd(), "path": sys.path[0],
     "colour": os.environ.get("COLOUR"), "mask": os.umask(0o777), "warm": "warmed" in sys.modules, "beside": beside.X}))
 print("to stderr", file=sys.stderr, flush=True)
+Path(f"began-{sys.argv[1]}").open("a").write("once ")
 what = sys.argv[1]
 if what == "exit":
     sys.exit(7)
@@ -96,7 +97,7 @@ def test_a_script_sees_what_it_would_see_alone(server: str, start: Start, folder
     assert errors == "to stderr\n"
 
 
-def test_the_caller_ends_as_the_script_does(server: str, start: Start) -> None:
+def test_the_caller_ends_as_the_script_does(server: str, start: Start, folder: Path) -> None:
     running = {what: start(server, what) for what in ("go", "exit", "fail", "kill")}
     ended = {what: process.communicate(timeout=30)[1] for what, process in running.items()}
     assert {what: process.returncode for what, process in running.items()} == {
@@ -106,6 +107,7 @@ def test_the_caller_ends_as_the_script_does(server: str, start: Start) -> None:
         "kill": -signal.SIGKILL,
     }
     assert ended["fail"].endswith("ValueError: broken\n")
+    assert {(folder / f"began-{what}").read_text() for what in running} == {"once "}
 
 
 def test_signals_reach_the_script(server: str, start: Start, folder: Path) -> None:
@@ -115,6 +117,16 @@ def test_signals_reach_the_script(server: str, start: Start, folder: Path) -> No
     caller.communicate(timeout=30)
     assert caller.returncode == 3
     assert (folder / "told").exists()
+
+
+def test_a_signal_that_comes_early_is_not_lost(server: str, start: Start, folder: Path) -> None:
+    callers = [start(server, "wait") for _ in range(4)]
+    for number, caller in enumerate(callers):
+        time.sleep(0.02 * number)
+        caller.send_signal(signal.SIGTERM)
+    for caller in callers:
+        caller.communicate(timeout=30)
+        assert caller.returncode in (3, -signal.SIGTERM)
 
 
 def test_a_script_dies_with_a_caller_that_is_killed(server: str, start: Start, folder: Path) -> None:

@@ -106,9 +106,8 @@ def test_offline_training_is_held_against_stock(tiny: Study, tmp_path: Path) -> 
     line = f"--study {tiny.root} --level p20 --threads 1 --pairs 1 --output {tmp_path / 'rows.parquet'}"
     offline_dpo.main(line.split())
     rows = pd.read_parquet(tmp_path / "rows.parquet")
-    passes = rows[rows["comparison"] == "reference passes"].iloc[0]
-    assert (passes["ours"], passes["theirs"]) == (1.0, 1.0 + 4)  # two levels, two seeds
-    assert rows["check"].str.contains("within").sum() == 3
+    assert rows["comparison"].tolist() == ["offline DPO", "one reference pass"]
+    assert rows["check"].str.contains("within").all()
 
 
 def test_floors_lie_below_what_is_reached(policy: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from goodhart.artifacts import read_json
-from house import TINY
+from house import TINY, copy_house, run_snakemake
 
 Snakemake = Callable[..., subprocess.CompletedProcess]
 
@@ -37,6 +37,22 @@ def edited(path: Path, change: Callable[[str], str]) -> Iterator[None]:
         yield
     finally:
         path.write_text(before)
+
+
+def test_imports_of_another_process_change_no_byte(study: Path, tmp_path: Path) -> None:
+    """One online run and all before it, every job importing for itself."""
+    house = copy_house(tmp_path)
+    rules = house / "workflow/rules/common.smk"
+    text = rules.read_text()
+    assert "if workflow.is_main_process and" in text
+    rules.write_text(text.replace("if workflow.is_main_process and", "if False and"))
+    done = run_snakemake(house, "results/tiny/online/dpo/p80/kl-p20/seed-1/trajectory.parquet")
+    assert done.returncode == 0, done.stdout[-3000:]
+    cold = house / "results/tiny"
+    files = [path.relative_to(cold) for path in cold.rglob("*") if path.is_file()]
+    assert len(files) > 30
+    for file in files:
+        assert (cold / file).read_bytes() == (study / file).read_bytes(), file
 
 
 def test_study_is_complete(study: Path) -> None:

@@ -30,7 +30,7 @@ try:
 except InputError as error:
     raise WorkflowError(str(error))
 
-# How jobs start Python. On one machine without GPUs, with the libraries imported already; those that train or sample, in
+# How jobs start Python. Without GPUs, and where Snakemake itself runs, with the libraries imported already; those that train or sample, in
 # place of the shell, which would die of a signal before they have saved, and on GPUs of their own, a process on each.
 # These and the next are no parameters: a study may go on with others.
 PYTHON = "python"

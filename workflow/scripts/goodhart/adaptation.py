@@ -217,10 +217,10 @@ class OnlineRun:
         """Gradients of Eq. 8 over the whole batch, a micro-batch at a time.
 
         kappa needs the log-probs of all rows. Where they are of one micro-batch, the pass that has their gradients
-        yields them. Else another pass does, and the second adds its gradients alone, not its values: before the first
-        update these are the reference's and kappa is beta / eps, and the last bits in which two passes may differ,
-        times that, would be the whole update. A GPU may round otherwise where it keeps what gradients need, and makes
-        the two passes always.
+        yields them. Else, and before the first update, a pass like the reference's does, and the other one adds its
+        gradients alone, not its values: policy and reference are the same then and kappa is beta / eps, and the last
+        bits in which two kinds of passes may differ, times that, would be the whole update. A GPU may differ by more,
+        and makes the two passes always.
 
         Returns:
             log pi(y|x) of each row (rows,), kappa, and each micro-batch's share in the terms of Eq. 8.
@@ -228,7 +228,7 @@ class OnlineRun:
 
         def attempt(size: int) -> tuple[torch.Tensor, float, list[list[float]]]:
             self.optimizer.zero_grad(set_to_none=True)
-            at_once = size >= len(pairs) and self.model.device.type == "cpu"
+            at_once = size >= len(pairs) and self.done > 0 and self.model.device.type == "cpu"
             known = torch.empty(0) if at_once else self._logprobs("policy", pairs)
             activate(self.model, "policy", trainable=True)
             whole = self._sequence_logprobs(pairs) if at_once else None

@@ -4,9 +4,9 @@
     gate and up of norm(h), norm the root mean square's
 
 On a small model transformers' forward pass, and PEFT's around it, spend most of their time between operations and on
-padding. Here q, k and v are one matrix product, as are the LoRA matrices beside them; padding takes part in attention
-alone; and the key-value cache has its full length from the start. Weights stay where transformers and PEFT have them,
-and gradients go there. Values are theirs but for rounding (tests/unit/test_decoder.py).
+padding. Here q, k and v are one matrix product, as are the LoRA matrices beside them; the padding of whole texts takes
+part in attention alone; and the key-value cache has its full length from the start. The base is frozen and held once;
+adapters are PEFT's, and gradients go there. Values are theirs but for rounding (tests/unit/test_decoder.py).
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 import torch
 from torch.nn import functional as F
@@ -31,7 +30,6 @@ ROTATIONS = ("default", "linear", "llama3")  # whose frequencies do not depend o
 
 # q (tokens, heads, size), k and v (tokens, kv_heads, size) -> (tokens, heads * size); `run` names the layer first
 Attend = Callable[..., torch.Tensor]
-_known: WeakKeyDictionary[Any, Decoder | None] = WeakKeyDictionary()
 
 
 class Projection(NamedTuple):
@@ -176,7 +174,8 @@ class Cache:
         self.weights = [block.projections() for block in decoder.blocks]
         rows, self.filled = batch.ids.shape
         weight = decoder.model.model.norm.weight
-        self.keys_values = weight.new_empty(len(decoder.blocks), 2, rows, decoder.kv_heads, length, decoder.size)
+        shape = (2, rows, decoder.kv_heads, length, decoder.size)
+        self.keys_values = [weight.new_empty(shape) for _ in decoder.blocks]
         self.hidden = weight.new_zeros(rows, 1, 1, length)  # -inf on padding
         self.hidden[..., : self.filled].masked_fill_(~batch.mask.bool()[:, None, None], -torch.inf)
         self.places = batch.positions[:, -1]
@@ -190,7 +189,8 @@ class Cache:
 
         def attend(layer: int, *heads: torch.Tensor) -> torch.Tensor:
             q, k, v = (x.view(rows, width, *x.shape[1:]).transpose(1, 2) for x in heads)
-            self.keys_values[layer, 0, :, :, :width], self.keys_values[layer, 1, :, :, :width] = k, v
+            keys, values = self.keys_values[layer]
+            keys[:, :, :width], values[:, :, :width] = k, v
             return self.decoder.attention(q, k, v, attn_mask=mask).transpose(1, 2).reshape(rows * width, -1)
 
         last = self._run(self.batch.ids.flatten(), self.batch.positions.flatten(), attend)
@@ -200,10 +200,10 @@ class Cache:
         """Read one more token a row (rows,); logits of the next, (rows, vocabulary)."""
         now, self.filled, self.places = self.filled, self.filled + 1, self.places + 1
         group = (len(ids), self.decoder.kv_heads, -1, self.decoder.size)  # heads of a kv head, as rows of one query
-        columns, mask = self.keys_values[..., : self.filled, :], self.hidden[..., : self.filled]
+        mask = self.hidden[..., : self.filled]
 
         def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-            keys, values = columns[layer]
+            keys, values = self.keys_values[layer][..., : self.filled, :]
             keys[:, :, now], values[:, :, now] = k, v
             return F.scaled_dot_product_attention(q.reshape(group), keys, values, attn_mask=mask).flatten(1)
 
@@ -211,7 +211,8 @@ class Cache:
 
     def keep(self, rows: torch.Tensor) -> None:
         """Go on with these rows alone."""
-        self.keys_values = self.keys_values[:, :, rows]
+        for layer, known in enumerate(self.keys_values):  # one at a time, so that little is held twice
+            self.keys_values[layer] = known[:, rows]
         self.hidden, self.places = self.hidden[rows], self.places[rows]
 
     def _run(self, ids: torch.Tensor, places: torch.Tensor, attend: Attend) -> torch.Tensor:
@@ -226,9 +227,9 @@ def decoder_of(model: PreTrainedModel | PeftModel) -> Decoder | None:
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     if base.training:
         return None
-    if base not in _known:
-        _known[base] = Decoder(base) if _is_known(base) else None
-    return _known[base]
+    if "_plain_decoder" not in vars(base):
+        base._plain_decoder = Decoder(base) if _is_known(base) else None
+    return base._plain_decoder
 
 
 def _is_known(model: PreTrainedModel) -> bool:
@@ -239,6 +240,7 @@ def _is_known(model: PreTrainedModel) -> bool:
     linear = [_linear(module) for layer in model.model.layers for module in _attention(layer)] + mlps
     return (
         all(type(module) is torch.nn.Linear and module.weight.dtype is torch.float32 for module in linear)
+        and not any(module.weight.requires_grad for module in linear)  # in one matrix, they would get no gradients
         and all(module.bias is None for module in mlps)
         and config.hidden_act == "silu"
         and config.rope_parameters["rope_type"] in ROTATIONS
@@ -291,6 +293,8 @@ def _lora(modules: Sequence[Any]) -> tuple[torch.Tensor, torch.Tensor] | tuple[(
     if not wrapped or wrapped[0].disable_adapters or wrapped[0].merged:
         return ()
     (name,) = wrapped[0].active_adapters
+    if any(module.lora_variant.get(name) for module in wrapped):
+        raise NotImplementedError(f"adapter {name} is a variant of LoRA, which this decoder does not know")
     downs = [module.lora_A[name].weight for module in wrapped]
     ups = [module.lora_B[name].weight * module.scaling[name] for module in wrapped]
     return torch.cat(downs), torch.block_diag(*ups)

@@ -76,7 +76,7 @@ def _draw_batch(
     ending: Ending,
     generator: torch.Generator,
 ) -> list[list[int]]:
-    """Tokens of each row, whatever follows its end; rows that have ended leave the cache a few at a time."""
+    """Tokens of each row, filled up with an end token; rows that have ended leave the cache a few at a time."""
     device, count = model.device, len(prompts)
     batch = collate(prompts, [[] for _ in prompts], ending.tokenizer.pad_token_id, device)
     batch = Batch(batch.ids[:, :-1], batch.mask[:, :-1], batch.response_mask)
@@ -95,8 +95,9 @@ def _draw_batch(
         # for all rows, ended or not, so a row's draw never depends on its neighbours.
         noise = torch.rand(count, logits.shape[-1], generator=generator, device=generator.device).log_()
         race = logits.float().softmax(-1).div_(noise if len(rows) == count else noise[rows])
-        drawn_at[step, rows], nxt = race.min(-1)  # log u is negative
-        tokens[step, rows] = nxt
+        drawn, nxt = race.min(-1)  # log u is negative
+        drawn_at[step, rows] = drawn.where(going, 0.0)
+        tokens[step, rows] = nxt.where(going, ending.tokens[0])
         going &= goes_on[nxt]
         if ending.stop:
             recent = tokens[max(0, step + 1 - ending.window) : step + 1, rows].T.tolist()
@@ -110,13 +111,13 @@ def _draw_batch(
             rows, nxt, going = rows[keep], nxt[keep], going[keep]
         logits = cache.extend(nxt)
     lost = drawn_at.isnan().any(0)
-    drawn = tokens.T.tolist()
+    found = tokens.T.tolist()
     if lost.any():
         texts = ending.tokenizer.batch_decode([list(ids) for ids in prompts])
         raise NotFinite(
             f"the next-token distribution is not finite in {lost.sum()} of {len(prompts)} rows",
-            [{"prompt": text, "tokens": row} for text, row in zip(texts, drawn, strict=True)],
+            [{"prompt": text, "tokens": row} for text, row in zip(texts, found, strict=True)],
             lost.nonzero().flatten().tolist(),
             "sampling",
         )
-    return drawn
+    return found

@@ -6,7 +6,8 @@ Importing them takes a core seven to twelve seconds, which a study on one machin
 call starts a server in the background, which imports them, listens on a socket of that name, and forks itself for every
 script it is asked to run. The caller waits for its script, hands on signals to it and ends as it does; where a caller
 was killed, its script is killed. Without a server, or before it listens, a caller becomes a plain `python SCRIPT`: the
-server saves time and decides nothing. It ends with the process whose number its name carries.
+server saves time and decides nothing but what libraries read when they are imported (numpy has one thread). It ends
+with the process whose number its name carries.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ LIBRARIES = (
     *("transformers.models.qwen3.modeling_qwen3", "peft", "seaborn"),
 )
 TRAINERS = ("DPOTrainer", "RewardTrainer")  # of TRL, which imports them when they are asked for
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # a fork has no threads of its parent
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 NUMBER = 8  # bytes of a number that is sent
 
@@ -35,22 +37,21 @@ def main(name: str, *argv: str) -> NoReturn:
     with socket.socket(socket.AF_UNIX) as server:
         try:
             server.connect(name)
-            _follow(server, argv)
         except OSError:
             _start_server(name)
+        else:
+            _follow(server, argv)
     os.execv(sys.executable, [sys.executable, *argv])
 
 
 def _follow(server: socket.socket, argv: Sequence[str]) -> None:
-    """Have the server run a script on this process's streams, and end as it ends; `OSError` if it does not begin."""
-    pid = 0
+    """Have the server run a script on this process's streams, and end as it ends; returns only if it never began."""
     early: list[int] = []
 
     def hand_on(number: int, _frame: object) -> None:
-        if pid:
-            os.kill(pid, number)
-        else:
-            early.append(number)
+        early.append(number)
+        with suppress(OSError):
+            server.send(bytes([number]))
 
     before = [(number, signal.signal(number, hand_on)) for number in SIGNALS]
     mask = os.umask(0)
@@ -58,24 +59,27 @@ def _follow(server: socket.socket, argv: Sequence[str]) -> None:
     told = {"argv": argv, "folder": os.getcwd(), "mask": mask, "environment": dict(os.environ)}
     request = json.dumps(told).encode()
     try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # or a signal's number would stand in the request
         socket.send_fds(server, [len(request).to_bytes(NUMBER, "big")], [0, 1, 2])
         server.sendall(request)
-        pid = _read_number(server)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        _read_number(server)
     except OSError:
         for caught, handler in before:
             signal.signal(caught, handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         for number in early:
             os.kill(os.getpid(), number)
-        raise
-    for number in early:
-        os.kill(pid, number)
+        return
     try:
         status = _read_number(server)
     except OSError:
-        sys.exit(f"warm.py: what watches over process {pid} was killed; once that has ended, rerun.")
+        sys.exit("warm.py: what watches over this script was killed; once the script has ended, rerun.")
     if os.WIFSIGNALED(status):
-        signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
-        os.kill(os.getpid(), os.WTERMSIG(status))
+        number = os.WTERMSIG(status)
+        if number != signal.SIGKILL:
+            signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
     os._exit(os.waitstatus_to_exitcode(status))
 
 
@@ -88,7 +92,8 @@ def _start_server(name: str) -> None:
     except OSError:  # another call was first, or nothing can be written there
         return
     line = [sys.executable, os.path.abspath(__file__), "--serve", name]
-    subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    environment = os.environ | dict.fromkeys(THREADS, "1")
+    subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment)
     os.close(log)
 
 
@@ -97,18 +102,20 @@ def serve(name: str) -> None:
     import gc
     import importlib
 
+    sys.path.pop(0)  # this folder, where modules have the names of others' optional ones
     owner = os.pidfd_open(int(name.rpartition("-")[2]))
     for library in LIBRARIES:
         importlib.import_module(library)
     for trainer in TRAINERS:
         getattr(importlib.import_module("trl"), trainer)
     gc.freeze()  # or a collection in a fork would copy every page it looks at
+    sys.stdout.flush()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks are waited for by nobody
     os.umask(0o077)  # who may connect may run code
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(name)
         listener.listen(256)
-        while not _first(owner, listener):
+        while owner not in select.select([listener.fileno(), owner], [], [])[0]:
             caller, _ = listener.accept()
             if os.fork() == 0:
                 listener.close()
@@ -120,19 +127,35 @@ def serve(name: str) -> None:
     os._exit(0)  # unloading all that takes a second
 
 
-def _keep(caller: socket.socket) -> None:
+def _keep(caller: socket.socket) -> NoReturn:
     """In a fork of the server: run one script in a fork of this process, and tell the caller how it ended."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     length, streams, _, _ = socket.recv_fds(caller, NUMBER, 3)
     request = json.loads(_read(caller, int.from_bytes(length, "big")))
+    starts, start = os.pipe()
     if (pid := os.fork()) == 0:
+        os.close(start)
         caller.close()
+        if not os.read(starts, 1):  # the caller runs the script itself
+            os._exit(1)
+        os.close(starts)
         _run(streams, **request)
-    _send_number(caller, pid)
+    for stream in streams:
+        os.close(stream)
     ended = os.pidfd_open(pid)
-    if not _first(ended, caller):  # a caller says nothing more; it was killed
-        os.kill(pid, signal.SIGKILL)
-    _send_number(caller, os.waitpid(pid, 0)[1])
+    with suppress(OSError):
+        _send_number(caller, pid)
+        os.write(start, b"1")
+    os.close(start)
+    while ended not in select.select([ended, caller.fileno()], [], [])[0]:
+        numbers = caller.recv(NUMBER)
+        for number in numbers or [signal.SIGKILL]:  # a caller that was killed says so by its end
+            signal.pidfd_send_signal(ended, number)
+        if not numbers:
+            break
+    status = os.waitpid(pid, 0)[1]
+    with suppress(OSError):  # nobody may listen any more
+        _send_number(caller, status)
     os._exit(0)
 
 
@@ -149,23 +172,17 @@ def _run(streams: Sequence[int], argv: list[str], folder: str, mask: int, enviro
     os.chdir(folder)
     sys.argv = argv
     script = os.path.abspath(argv[0])
-    sys.path[0] = os.path.dirname(script)
+    sys.path.insert(0, os.path.dirname(script))
     main = sys.modules["__main__"] = ModuleType("__main__")
     main.__file__ = script
     with open(script, "rb") as source:
-        code = compile(source.read(), script, "exec")
+        code = compile(source.read(), script, "exec", dont_inherit=True)
     exec(code, main.__dict__)
     sys.exit()
 
 
-def _first(ended: int, stream: socket.socket) -> bool:
-    """Wait for a process or a stream; whether the process has ended."""
-    return ended in select.select([ended, stream.fileno()], [], [])[0]
-
-
 def _send_number(stream: socket.socket, number: int) -> None:
-    with suppress(OSError):  # nobody may listen any more
-        stream.sendall(number.to_bytes(NUMBER, "big"))
+    stream.sendall(number.to_bytes(NUMBER, "big"))
 
 
 def _read_number(stream: socket.socket) -> int:
