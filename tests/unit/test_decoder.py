@@ -22,7 +22,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from goodhart import decoder, engine_loop, ensemble, logprobs
+from goodhart import caches, decoder, ensemble, logprobs
 from goodhart.adapters import activate, merged, recomputed
 from goodhart.encoding import Batch, collate
 from goodhart.logprobs import sequence_logprobs
@@ -65,7 +65,7 @@ MODELS = {
 def by_transformers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Without the decoder, as on a GPU."""
     with monkeypatch.context() as patch:
-        for module in (logprobs, ensemble, engine_loop):
+        for module in (logprobs, ensemble, caches):
             patch.setattr(module, "decoder_of", lambda _model: None)
         yield
 

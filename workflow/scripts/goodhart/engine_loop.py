@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from transformers import DynamicCache
 
 from goodhart.batches import in_batches
-from goodhart.decoder import Cache, decoder_of
+from goodhart.caches import cache_for
 from goodhart.encoding import Batch, collate
 from goodhart.inspection import NotFinite
 from goodhart.sampling import Ending, Sampling, mix
@@ -37,37 +36,6 @@ def draw(
     return in_batches(draw_batch, list(enumerate(prompts)), how.batch_size, "sampling")
 
 
-class GrowingCache:
-    """What `decoder.Cache` does, by the model's own forward pass."""
-
-    def __init__(self, model: PreTrainedModel, batch: Batch) -> None:
-        self.model, self.cache = model, DynamicCache()
-        self.batch, self.mask, self.places = batch, batch.mask, batch.positions[:, -1]
-
-    def begin(self) -> torch.Tensor:
-        return self._logits(self.batch.ids, self.batch.positions)
-
-    def extend(self, ids: torch.Tensor) -> torch.Tensor:
-        self.mask = torch.cat([self.mask, self.mask.new_ones(len(ids), 1)], dim=1)
-        self.places = self.places + 1
-        return self._logits(ids.unsqueeze(-1), self.places.unsqueeze(-1))
-
-    def keep(self, rows: torch.Tensor) -> None:
-        self.cache.batch_select_indices(rows)
-        self.mask, self.places = self.mask[rows], self.places[rows]
-
-    def _logits(self, ids: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-        output = self.model(
-            input_ids=ids,
-            attention_mask=self.mask,
-            position_ids=places,
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        return output.logits[:, -1]
-
-
 @torch.no_grad()
 def _draw_batch(
     model: PreTrainedModel,
@@ -80,9 +48,7 @@ def _draw_batch(
     device, count = model.device, len(prompts)
     batch = collate(prompts, [[] for _ in prompts], ending.tokenizer.pad_token_id, device)
     batch = Batch(batch.ids[:, :-1], batch.mask[:, :-1], batch.response_mask)
-    decoder = decoder_of(model)
-    length = batch.ids.shape[1] + max_new_tokens
-    cache = GrowingCache(model, batch) if decoder is None else Cache(decoder, batch, length)
+    cache = cache_for(model, batch, batch.ids.shape[1] + max_new_tokens)
     rows = torch.arange(count, device=device)
     going = torch.ones_like(rows, dtype=torch.bool)
     logits = cache.begin()
