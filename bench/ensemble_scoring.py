@@ -4,7 +4,7 @@ The members have random weights; each model of the other side is loaded by PEFT 
 are held against each other first. Memory is what the weights take and the most that is allocated beside them.
 
     python bench/ensemble_scoring.py --backbone results/bench/policy --case pocket --rows 64 --tokens 40 --members 3 \
-        --rank 8 --threads 1 --pairs 5 --output results/bench/comparisons/ensemble-pocket.parquet
+        --rank 8 --threads 1 --pairs 5 --output results/bench-comparisons/ensemble-pocket.parquet
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ are held against each other. The stock one tokenises the texts and computes the 
 itself. The passes over the data are those of the whole study: ours reads it once, for the beta grid and every run.
 
     python bench/offline_dpo.py --study results/bench --level p50 --threads 1 --pairs 5 \
-        --output results/bench/comparisons/offline_dpo.parquet
+        --output results/bench-comparisons/offline_dpo.parquet
 """
 
 from __future__ import annotations

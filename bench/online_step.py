@@ -6,7 +6,7 @@ holds the log-probs of the same responses against each other; then the lengths o
 
     python bench/online_step.py --policy results/bench/policy --problems results/bench/data/problems.parquet \
         --case pocket --rows 64 --per-prompt 4 --max-new-tokens 48 --rank 8 --precision float32 --threads 1 \
-        --pairs 5 --steps 3 --target 2.5 --output results/bench/comparisons/online_step-pocket.parquet
+        --pairs 5 --steps 3 --target 2.5 --output results/bench-comparisons/online_step-pocket.parquet
 """
 
 from __future__ import annotations

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -106,6 +108,7 @@ def test_the_caller_ends_as_the_script_does(server: str, start: Start, folder: P
         "fail": 1,
         "kill": -signal.SIGKILL,
     }
+    assert ended["kill"].endswith("script.py: ended by SIGKILL\n")
     assert ended["fail"].endswith("ValueError: broken\n")
     assert {(folder / f"began-{what}").read_text() for what in running} == {"once "}
 
@@ -140,12 +143,19 @@ def test_a_script_dies_with_a_caller_that_is_killed(server: str, start: Start, f
 
 
 def test_without_a_server_it_is_plain_python(start: Start, folder: Path, owner: subprocess.Popen[bytes]) -> None:
-    (folder / "warm-1.log").touch()  # another call has started one, which is not there yet
-    caller = start("warm-1", "exit")
-    output, _ = caller.communicate(timeout=30)
+    name = f"warm-{owner.pid}"
+    with (folder / f"{name}.log").open("w") as log:
+        fcntl.flock(log, fcntl.LOCK_EX)  # another call has started one, which is not there yet
+        caller = start(name, "exit")
+        output, _ = caller.communicate(timeout=30)
     assert caller.returncode == 7
     assert json.loads(output)["warm"] is False
-    assert sorted(path.name for path in folder.glob("warm-*")) == ["warm-1.log"]
+    assert sorted(path.name for path in folder.glob("warm-*")) == [f"{name}.log"]
+
+
+def listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as caller:
+        return caller.connect_ex(str(path)) == 0
 
 
 def test_the_first_call_starts_the_server_which_ends_with_its_owner(
@@ -153,8 +163,11 @@ def test_the_first_call_starts_the_server_which_ends_with_its_owner(
 ) -> None:
     """This one imports all libraries; nobody but its user may connect."""
     name = f"warm-{owner.pid}"
+    with socket.socket(socket.AF_UNIX) as killed:  # one of the same number was killed here
+        killed.bind(str(folder / name))
+    (folder / f"{name}.log").touch()
     assert json.loads(start(name, "go").communicate(timeout=30)[0])["warm"] is False
-    wait_for((folder / name).exists)
+    wait_for(lambda: listens(folder / name))
     assert (folder / name).stat().st_mode & 0o077 == 0
     begin = time.monotonic()
     script = folder / "scripts/script.py"

@@ -45,6 +45,9 @@ def run(main: Callable[[], None]) -> None:
     except Stopped as signal:
         print(f"{Path(sys.argv[0]).name}: stopped by {signal}; a rerun goes on from here", file=sys.stderr, flush=True)
         os._exit(128 + signal.number)
+    except KeyboardInterrupt:  # while it was still reading or importing
+        print(f"{Path(sys.argv[0]).name}: stopped by SIGINT; a rerun starts it anew", file=sys.stderr, flush=True)
+        os._exit(130)
     if "torch" in sys.modules:
         print(peak_memory(), file=sys.stderr)
     sys.stdout.flush()

@@ -77,6 +77,7 @@ def _follow(server: socket.socket, argv: Sequence[str]) -> None:
         sys.exit("warm.py: what watches over this script was killed; once the script has ended, rerun.")
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
+        print(f"{os.path.basename(argv[0])}: ended by {signal.Signals(number).name}", file=sys.stderr, flush=True)
         if number != signal.SIGKILL:
             signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
@@ -85,11 +86,17 @@ def _follow(server: socket.socket, argv: Sequence[str]) -> None:
 
 def _start_server(name: str) -> None:
     """Start the server unless another call has; it outlives this process, and signals to this process's group."""
+    import fcntl
     import subprocess
 
     try:
-        log = os.open(f"{name}.log", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    except OSError:  # another call was first, or nothing can be written there
+        log = os.open(f"{name}.log", os.O_CREAT | os.O_WRONLY, 0o600)
+    except OSError:  # nothing can be written there
+        return
+    try:
+        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as long as the server lives, whose output goes there
+    except OSError:  # another call was first
+        os.close(log)
         return
     line = [sys.executable, os.path.abspath(__file__), "--serve", name]
     environment = os.environ | dict.fromkeys(THREADS, "1")
@@ -113,6 +120,8 @@ def serve(name: str) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks are waited for by nobody
     os.umask(0o077)  # who may connect may run code
     with socket.socket(socket.AF_UNIX) as listener:
+        with suppress(FileNotFoundError):  # left by one that was killed
+            os.unlink(name)
         listener.bind(name)
         listener.listen(256)
         while owner not in select.select([listener.fileno(), owner], [], [])[0]:
@@ -130,8 +139,11 @@ def serve(name: str) -> None:
 def _keep(caller: socket.socket) -> NoReturn:
     """In a fork of the server: run one script in a fork of this process, and tell the caller how it ended."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    length, streams, _, _ = socket.recv_fds(caller, NUMBER, 3)
-    request = json.loads(_read(caller, int.from_bytes(length, "big")))
+    try:
+        length, streams, _, _ = socket.recv_fds(caller, NUMBER, 3)
+        request = json.loads(_read(caller, int.from_bytes(length, "big")))
+    except (OSError, ValueError):  # the caller has gone
+        os._exit(1)
     starts, start = os.pipe()
     if (pid := os.fork()) == 0:
         os.close(start)
@@ -172,6 +184,8 @@ def _run(streams: Sequence[int], argv: list[str], folder: str, mask: int, enviro
     os.chdir(folder)
     sys.argv = argv
     script = os.path.abspath(argv[0])
+    with suppress(OSError), open("/proc/self/comm", "w") as called:  # what `top` shows
+        called.write(os.path.basename(script))
     sys.path.insert(0, os.path.dirname(script))
     main = sys.modules["__main__"] = ModuleType("__main__")
     main.__file__ = script
