@@ -70,6 +70,9 @@ def test_snakemake_is_killed_while_a_second_one_knocks(folder: Path, whole: dict
     new job waits for that one or goes on from its checkpoint, and never works beside it."""
     running = start_snakemake(folder, "--cores", "1", TARGET, configs=CONFIGS)
     begun(folder)
+    (lock,) = folder.glob("results/tiny/checkpoints/online-*/lock")
+    job = int(re.search(r"process (\d+) ", lock.read_text())[1])  # type: ignore[index]
+    os.kill(job, signal.SIGSTOP)  # or it would be done before the second has begun
     second = run_snakemake(folder, TARGET, configs=CONFIGS)
     assert second.returncode == 1
     assert "Directory cannot be locked" in second.stdout
@@ -78,6 +81,7 @@ def test_snakemake_is_killed_while_a_second_one_knocks(folder: Path, whole: dict
     running.communicate()
     again = run_snakemake(folder, TARGET, configs=CONFIGS)
     assert (again.returncode, "Directory cannot be locked" in again.stdout) == (1, True)
+    os.kill(job, signal.SIGCONT)
     assert run_snakemake(folder, "--unlock", configs=CONFIGS).returncode == 0
     done = run_snakemake(folder, TARGET, configs=CONFIGS)
     assert done.returncode == 0, done.stdout[-3000:]
