@@ -21,8 +21,8 @@ from typing import Any
 import pandas as pd
 
 from alternating import publish, seconds
-from goodhart.commandline import PRECISIONS, parser, run, use_threads
-from online_step import draw_prompts, our_run
+from goodhart.commandline import parser, run, use_threads
+from online_step import add_update, draw_prompts, our_run
 
 SQUARE = 1024  # rows and columns of the matrices whose product gives the rate
 BLOCK = 2**26  # numbers that are summed for the bandwidth: 128 MiB or more, which no cache holds
@@ -30,15 +30,7 @@ BLOCK = 2**26  # numbers that are summed for the bandwidth: 128 MiB or more, whi
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser(__doc__)
-    args.add_argument("--policy", type=Path, required=True, help="model folder of a study")
-    args.add_argument("--problems", type=Path, help="of the study; without them, prompts are random tokens")
-    args.add_argument("--prompt-tokens", type=int, default=16, help="of a random prompt")
-    args.add_argument("--case", required=True, help="what the table calls it")
-    args.add_argument("--rows", type=int, required=True)
-    args.add_argument("--max-new-tokens", type=int, required=True)
-    args.add_argument("--rank", type=int, required=True)
-    args.add_argument("--precision", choices=PRECISIONS, required=True)
-    args.add_argument("--threads", type=int, required=True)
+    add_update(args)
     args.add_argument("--repeats", type=int, required=True)
     args.add_argument("--output", type=Path, required=True)
     return args.parse_args(argv)
@@ -51,12 +43,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
     from goodhart.adapters import activate, merged
+    from goodhart.models import load_tokenizer
     from goodhart.rollout import sample
     from goodhart.sampling import mix
 
     args.per_prompt = 1
-    tokenizer_prompts = _prompts(args)
-    ours = our_run(args, *tokenizer_prompts)
+    tokenizer = load_tokenizer(args.policy)
+    ours = our_run(args, tokenizer, draw_prompts(args, tokenizer))
     activate(ours.model, "policy")
 
     def draw() -> list[list[int]]:
@@ -93,13 +86,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     table = pd.DataFrame(rows, columns=columns)
     print(table.assign(share=table["floor"] / table["reached"]).to_string(index=False), file=sys.stderr)
     publish(args.output, table)
-
-
-def _prompts(args: argparse.Namespace) -> tuple[object, list[str]]:
-    from goodhart.models import load_tokenizer
-
-    tokenizer = load_tokenizer(args.policy)
-    return tokenizer, draw_prompts(args, tokenizer)
 
 
 def matrix_rate(repeats: int, **where: Any) -> float:

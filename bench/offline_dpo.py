@@ -44,12 +44,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     from transformers import set_seed
     from trl import DPOConfig, DPOTrainer
 
+    from goodhart import offline
     from goodhart.adapters import lora_config
     from goodhart.derivations import values
     from goodhart.encoding import encode_pairs
     from goodhart.logprobs import response_logprobs
     from goodhart.models import load_policy, load_tokenizer
-    from goodhart.offline import CachedReferenceDPOTrainer, config
     from goodhart.training import arguments, tokenized
 
     study = args.study
@@ -68,15 +68,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         return {"model": policy, "processing_class": tokenizer, "peft_config": lora}
 
     def encode() -> list[Any]:
-        return [pair for pair in encode_pairs(tokenizer, pairs, used["max_length"]) if pair]
+        return encode_pairs(tokenizer, pairs, used["max_length"])
 
     def cached() -> Any:
-        rows = [
-            {"prompt_ids": p.prompt, "chosen_ids": p.chosen, "rejected_ids": p.rejected}
-            | {f"ref_{side}_logps": row[f"{side}_logprob"] for side in SIDES}
-            for p, row in zip(encode(), pairs.to_dict("records"), strict=True)
-        ]
-        return CachedReferenceDPOTrainer(args=config("dpo", beta, settings), train_dataset=tokenized(rows), **common())
+        dataset = tokenized(offline.rows(encode(), pairs))
+        how = offline.config("dpo", beta, settings)
+        return offline.CachedReferenceDPOTrainer(args=how, train_dataset=dataset, **common())
 
     def stock(kind: type = DPOTrainer, **more: Any) -> Any:
         texts = Dataset.from_pandas(pairs[["prompt", *SIDES]], preserve_index=False)
@@ -113,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     timed = alternate(lambda: trained(cached, ours), lambda: trained(stock, theirs), args.pairs, warmups=0)
 
     policy = load_policy(study / "policy", "float32")
-    rows = [(pair.prompt, getattr(pair, side)) for pair in encode() for side in SIDES]
+    rows = [(pair.prompt, getattr(pair, side)) for pair in encode() if pair for side in SIDES]
     found: list[float] = []
 
     def one_pass() -> float:

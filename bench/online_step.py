@@ -29,21 +29,26 @@ BETA = 0.1
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser(__doc__)
-    args.add_argument("--policy", type=Path, required=True, help="model folder of a study")
-    args.add_argument("--problems", type=Path, help="of the study; without them, prompts are random tokens")
-    args.add_argument("--prompt-tokens", type=int, default=16, help="of a random prompt")
-    args.add_argument("--case", required=True, help="what the table calls it")
-    args.add_argument("--rows", type=int, required=True, help="responses an update")
+    add_update(args)
     args.add_argument("--per-prompt", type=int, required=True)
-    args.add_argument("--max-new-tokens", type=int, required=True)
-    args.add_argument("--rank", type=int, required=True)
-    args.add_argument("--precision", choices=PRECISIONS, required=True)
-    args.add_argument("--threads", type=int, required=True)
     args.add_argument("--pairs", type=int, required=True)
     args.add_argument("--steps", type=int, required=True, help="updates that are timed together")
     args.add_argument("--target", type=float, required=True)
     args.add_argument("--output", type=Path, required=True)
     return args.parse_args(argv)
+
+
+def add_update(args: argparse.ArgumentParser) -> None:
+    """The flags that say of which policy an update is, and how large; `our_run` and `draw_prompts` read them."""
+    args.add_argument("--policy", type=Path, required=True, help="model folder of a study")
+    args.add_argument("--problems", type=Path, help="of the study; without them, prompts are random tokens")
+    args.add_argument("--prompt-tokens", type=int, default=16, help="of a random prompt")
+    args.add_argument("--case", required=True, help="what the table calls it")
+    args.add_argument("--rows", type=int, required=True, help="responses an update")
+    args.add_argument("--max-new-tokens", type=int, required=True)
+    args.add_argument("--rank", type=int, required=True)
+    args.add_argument("--precision", choices=PRECISIONS, required=True)
+    args.add_argument("--threads", type=int, required=True)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

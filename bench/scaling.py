@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from goodhart.commandline import parser, run, use_threads
 from goodhart.errors import InputError
 from online_step import draw_prompts, our_run
 from random_study import write_model
+from whole_study import clear, job_seconds
 
 STUDY = "bench-scaling"
 # A study of half a minute; libraries are imported once, so a stage's seconds are those of its work all the same.
@@ -94,8 +94,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def stage_seconds(cores: int, levels: int, seeds: int, members: int) -> dict[str, float]:
     """Run one study from nothing; core-seconds of each stage."""
-    for part in ("results", "logs", "benchmarks"):
-        shutil.rmtree(Path(part) / STUDY, ignore_errors=True)
+    clear(STUDY)
     percentiles = [round(100 * (i + 1) / (levels + 1)) for i in range(levels)]
     sizes = {"levels": [f"p{p}" for p in percentiles], "seeds": list(range(seeds)), "reward": {"members": members}}
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
@@ -107,11 +106,7 @@ def stage_seconds(cores: int, levels: int, seeds: int, members: int) -> dict[str
         raise InputError(
             f"the study of {levels} levels, {seeds} seeds and {members} members failed: {done.stderr[-500:]}"
         )
-    found: dict[str, float] = {}
-    for path in Path(f"benchmarks/{STUDY}").rglob("*.tsv"):
-        stage = path.relative_to(f"benchmarks/{STUDY}").parts[0].removesuffix(".tsv")
-        found[stage] = found.get(stage, 0.0) + float(path.read_text().splitlines()[1].split("\t")[0])
-    return found
+    return {stage: sum(jobs) for stage, jobs in job_seconds(STUDY).items()}
 
 
 def update_seconds(new_tokens: int, repeats: int) -> float:

@@ -28,6 +28,7 @@ import pandas as pd
 import psutil
 
 from alternating import alternate, publish, record
+from compare_memory import seconds as read_seconds
 from goodhart.artifacts import read_json
 from goodhart.commandline import parser, run
 from goodhart.errors import InputError
@@ -71,8 +72,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def workflow(config: Sequence[Path], cores: int) -> dict[str, Any]:
     """Run the workflow from nothing: seconds in all and before the first job, busy core-seconds, imports by process."""
-    for part in ("results", "logs", "benchmarks"):
-        shutil.rmtree(Path(part) / STUDY, ignore_errors=True)
+    clear(STUDY)
     line = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--config", f"study={STUDY}", "--quiet", "all"]
     line += ["--configfile", *map(str, config)]
     before, start = _busy(), time.time()
@@ -92,13 +92,28 @@ def workflow(config: Sequence[Path], cores: int) -> dict[str, Any]:
     if process.returncode:
         raise InputError(f"the workflow failed; see logs/{STUDY}. Its last words: {IMPORT.sub('', errors)[-500:]}")
     imports = {str(path): _imports(path.read_text()) for path in Path(f"logs/{STUDY}").rglob("*.log")}
-    first = min(path.stat().st_mtime - _seconds(path) for path in Path(f"benchmarks/{STUDY}").rglob("*.tsv"))
+    first = min(path.stat().st_mtime - read_seconds(path) for path in Path(f"benchmarks/{STUDY}").rglob("*.tsv"))
     return {
         "wall": wall,
         "busy": busy,
         "before": first - start,
         "imports": imports | {"Snakemake": _imports(errors), "server": _imports(server.read() if server else "")},
     }
+
+
+def clear(study: str) -> None:
+    """Remove all that an earlier run of a study left."""
+    for part in ("results", "logs", "benchmarks"):
+        shutil.rmtree(Path(part) / study, ignore_errors=True)
+
+
+def job_seconds(study: str) -> dict[str, list[float]]:
+    """Seconds of every job by its stage, from Snakemake's benchmark files."""
+    found: dict[str, list[float]] = {}
+    root = Path("benchmarks") / study
+    for path in root.rglob("*.tsv"):
+        found.setdefault(path.relative_to(root).parts[0].removesuffix(".tsv"), []).append(read_seconds(path))
+    return found
 
 
 def stock(config: Sequence[Path]) -> float:
@@ -114,10 +129,7 @@ def stock(config: Sequence[Path]) -> float:
 
 def where_it_went(last: dict[str, Any], cores: int) -> pd.DataFrame:
     """Stages with jobs, seconds and share of the busy core-seconds; then start-up, and how busy the cores were."""
-    found: dict[str, list[float]] = {}
-    for path in Path(f"benchmarks/{STUDY}").rglob("*.tsv"):
-        stage = path.relative_to(f"benchmarks/{STUDY}").parts[0].removesuffix(".tsv")
-        found.setdefault(stage, []).append(_seconds(path))
+    found = job_seconds(STUDY)
     rows = [("stage", name, len(jobs), sum(jobs)) for name, jobs in sorted(found.items(), key=lambda x: -sum(x[1]))]
     imported = last["imports"]
     jobs = sum(seconds for name, seconds in imported.items() if name not in ("Snakemake", "server"))
@@ -166,10 +178,6 @@ def _busy() -> float:
 
 def _imports(log: str) -> float:
     return sum(map(int, IMPORT.findall(log))) / 1e6
-
-
-def _seconds(path: Path) -> float:
-    return float(path.read_text().splitlines()[1].split("\t")[0])
 
 
 if __name__ == "__main__":

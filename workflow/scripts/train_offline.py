@@ -50,12 +50,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     if len(rows) != len(logprobs):
         raise InputError(f"{args.logprobs} and {args.preferences} are of different pairs; rerun score_reference.")
     use_threads(args.threads)
+    from goodhart import offline
     from goodhart.adapters import lora_config, publish_adapter
     from goodhart.checkpoints import Checkpoints
     from goodhart.derivations import values
     from goodhart.encoding import encode_pairs
     from goodhart.models import check_model, load_policy, load_tokenizer
-    from goodhart.offline import CachedReferenceDPOTrainer, config
     from goodhart.training import tokenized, train
 
     check_model(args.policy)
@@ -65,24 +65,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     counts = [(len(p.prompt), len(p.chosen), len(p.rejected)) if p else None for p in pairs]
     if counts != list(zip(rows["prompt_tokens"], rows["chosen_tokens"], rows["rejected_tokens"], strict=True)):
         raise InputError(f"{args.logprobs} was computed on other tokens; rerun score_reference with this policy.")
-    dataset = tokenized(
-        [
-            {
-                "prompt_ids": pair.prompt,
-                "chosen_ids": pair.chosen,
-                "rejected_ids": pair.rejected,
-                "ref_chosen_logps": chosen,
-                "ref_rejected_logps": rejected,
-            }
-            for pair, chosen, rejected in zip(pairs, rows["chosen_logprob"], rows["rejected_logprob"], strict=True)
-            if pair
-        ]
-    )
+    dataset = tokenized(offline.rows(pairs, rows))
 
-    def build(settings: dict[str, Any]) -> CachedReferenceDPOTrainer:
-        return CachedReferenceDPOTrainer(
+    def build(settings: dict[str, Any]) -> offline.CachedReferenceDPOTrainer:
+        return offline.CachedReferenceDPOTrainer(
             model=load_policy(args.policy, args.precision),
-            args=config(args.method, beta["beta"], settings),
+            args=offline.config(args.method, beta["beta"], settings),
             train_dataset=dataset,
             processing_class=tokenizer,
             peft_config=lora_config(used["lora_rank"], used["lora_alpha"], used["lora_dropout"], "CAUSAL_LM"),

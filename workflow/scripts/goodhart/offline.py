@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
 from goodhart.guarded import Guarded
 from goodhart.training import Resumable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from goodhart.encoding import Pair
 
 # TRL's loss for each method of the workflow.
 LOSSES = {"dpo": "sigmoid"}
@@ -24,6 +32,22 @@ class CachedReferenceDPOTrainer(Guarded, Resumable, DPOTrainer):
 
     def _precompute_ref_logps(self, dataset: Dataset, *_args: object, **_kwargs: object) -> Dataset:
         return dataset
+
+
+def rows(pairs: Sequence[Pair | None], logprobs: pd.DataFrame) -> list[dict[str, Any]]:
+    """What the trainer sees: encoded pairs, those that fit, with the reference log-probs of the same row."""
+    known = zip(pairs, logprobs["chosen_logprob"], logprobs["rejected_logprob"], strict=True)
+    return [
+        {
+            "prompt_ids": pair.prompt,
+            "chosen_ids": pair.chosen,
+            "rejected_ids": pair.rejected,
+            "ref_chosen_logps": chosen,
+            "ref_rejected_logps": rejected,
+        }
+        for pair, chosen, rejected in known
+        if pair
+    ]
 
 
 def config(method: str, beta: float, arguments: dict) -> DPOConfig:
