@@ -61,9 +61,3 @@ rule memory:
     """What every stage will hold in memory, before any of them is run."""
     input:
         rules.plan_memory.output,
-
-
-rule crate:
-    """The study described for archives and registries, an RO-Crate; needs the extra `crate`."""
-    input:
-        rules.write_crate.output,

@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 
-from goodhart.artifacts import read_json
-from goodhart.commandline import parser, run
+from goodhart.cli import parser, run
 from goodhart.errors import InputError
+from goodhart.store.files import read_json
 
 PEAK = re.compile(r"peak memory: ([\d.]+) GiB of the process(?:, ([\d.]+) GiB of the GPU)?")
 HALVED = "do not fit into memory, going on with"

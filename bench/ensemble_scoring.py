@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from alternating import alternate, publish, record, seconds
-from goodhart.commandline import Output, parser, run, use_threads
+from goodhart.cli import Output, parser, run, use_threads
 from goodhart.errors import InputError
 from measure_memory import peak_bytes
 
@@ -45,9 +45,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     import torch
     from peft import AutoPeftModelForSequenceClassification
 
-    from goodhart.encoding import collate
-    from goodhart.ensemble import RewardEnsemble
-    from goodhart.models import load_reward_backbone, load_tokenizer
+    from goodhart.models.ensemble import RewardEnsemble
+    from goodhart.models.loading import load_reward_backbone, load_tokenizer
+    from goodhart.models.tokens import collate
 
     load = AutoPeftModelForSequenceClassification.from_pretrained
     tokenizer = load_tokenizer(args.backbone)
@@ -99,9 +99,9 @@ def write_member(args: argparse.Namespace, member: int, folder: Path) -> Path:
     import torch
     from peft import get_peft_model
 
-    from goodhart.adapters import lora_config, publish_adapter
-    from goodhart.models import load_reward_backbone
-    from goodhart.provenance import origin
+    from goodhart.models.adapters import lora_config, publish_adapter
+    from goodhart.models.loading import load_reward_backbone
+    from goodhart.store.provenance import origin
 
     torch.manual_seed(member)
     backbone = load_reward_backbone(args.backbone, "float32")

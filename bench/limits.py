@@ -21,7 +21,7 @@ from typing import Any
 import pandas as pd
 
 from alternating import publish, seconds
-from goodhart.commandline import parser, run, use_threads
+from goodhart.cli import parser, run, use_threads
 from online_step import add_update, draw_prompts, our_run
 
 SQUARE = 1024  # rows and columns of the matrices whose product gives the rate
@@ -42,10 +42,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from goodhart.adapters import activate, merged
-    from goodhart.models import load_tokenizer
-    from goodhart.rollout import sample
-    from goodhart.sampling import mix
+    from goodhart.models.adapters import activate, merged
+    from goodhart.models.loading import load_tokenizer
+    from goodhart.runtime.seeds import mix
+    from goodhart.sampling.engines import sample
 
     args.per_prompt = 1
     tokenizer = load_tokenizer(args.policy)

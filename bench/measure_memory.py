@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 
-from goodhart.commandline import parser, use_threads
+from goodhart.cli import parser, use_threads
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from goodhart.memory_plan import Stage, Study
+    from goodhart.memory.plan import Stage, Study
 
 MEMBERS = 3
 RANK = 16
@@ -96,10 +96,10 @@ class Stages:
     def __init__(self, folder: Path, bench: Bench, precision: str) -> None:
         import torch
 
-        from goodhart.artifacts import write_json
-        from goodhart.manifest import describe_model
-        from goodhart.models import load_tokenizer
-        from goodhart.pretraining import Shape, build_model, build_tokenizer
+        from goodhart.models.loading import load_tokenizer
+        from goodhart.models.manifest import describe_model
+        from goodhart.store.files import write_json
+        from goodhart.training.pretraining import Shape, build_model, build_tokenizer
 
         self.folder, self.bench, self.precision = folder, bench, precision
         torch.manual_seed(0)
@@ -121,7 +121,7 @@ class Stages:
 
     def derived(self, recompute: bool) -> dict[str, Any]:
         """What derive_hyperparameters says of this model, the batch and the length in use being the bench's."""
-        from goodhart.derivations import derive
+        from goodhart.hyperparameters.appendix_c import derive
 
         record = derive(
             hidden_size=self.manifest["hidden_size"],
@@ -144,9 +144,9 @@ class Stages:
     def score_reference(self) -> int:
         import torch
 
-        from goodhart.batches import in_batches
-        from goodhart.encoding import collate_rows
-        from goodhart.logprobs import sequence_logprobs
+        from goodhart.models.logprobs import sequence_logprobs
+        from goodhart.models.tokens import collate_rows
+        from goodhart.runtime.batches import in_batches
 
         @torch.no_grad()
         def run(model: Any) -> None:
@@ -161,10 +161,10 @@ class Stages:
     def train_reward(self, recompute: bool = False) -> int:
         from trl import RewardConfig
 
-        from goodhart.adapters import lora_config
-        from goodhart.models import load_reward_backbone
-        from goodhart.reward import MemberTrainer
-        from goodhart.training import tokenized
+        from goodhart.models.adapters import lora_config
+        from goodhart.models.loading import load_reward_backbone
+        from goodhart.training.reward import MemberTrainer
+        from goodhart.training.trainers import tokenized
 
         prompts, responses = self._tokens(2 * self.bench.rows)
         rows = [{"chosen_ids": p + r, "rejected_ids": p + r[::-1]} for p, r in zip(prompts, responses, strict=True)]
@@ -182,9 +182,9 @@ class Stages:
         return held_bytes(model) + peak_bytes(lambda: self._train(build, recompute, len(rows)))
 
     def train_offline(self, recompute: bool = False) -> int:
-        from goodhart.adapters import lora_config
-        from goodhart.offline import CachedReferenceDPOTrainer, config
-        from goodhart.training import tokenized
+        from goodhart.models.adapters import lora_config
+        from goodhart.training.offline import CachedReferenceDPOTrainer, config
+        from goodhart.training.trainers import tokenized
 
         rows = [
             {
@@ -212,14 +212,14 @@ class Stages:
         return self._with_policy(run)
 
     def _train(self, build: Callable[[dict[str, Any]], Any], recompute: bool, rows: int) -> None:
-        from goodhart.checkpoints import Checkpoints
-        from goodhart.training import train
+        from goodhart.training.checkpoints import Checkpoints
+        from goodhart.training.trainers import train
 
         train(build, self.derived(recompute), self.precision, rows, 1, 0, Checkpoints(self.folder / "out", {}, 5))
 
     def evaluate_rewards(self) -> int:
-        from goodhart.ensemble import RewardEnsemble
-        from goodhart.models import load_reward_backbone
+        from goodhart.models.ensemble import RewardEnsemble
+        from goodhart.models.loading import load_reward_backbone
 
         model = load_reward_backbone(self.policy, self.precision)
 
@@ -230,7 +230,7 @@ class Stages:
         return held_bytes(model) + peak_bytes(run)
 
     def sample_reference(self) -> int:
-        from goodhart.examination import respond
+        from goodhart.evaluation.responses import respond
 
         return self._with_policy(lambda model: respond(model, self.tokenizer, self._exam()))
 
@@ -238,8 +238,8 @@ class Stages:
         """`sample_reference` in the engine of a GPU, whose loop runs in this thread: the profiler sees no other."""
         import torch
 
-        from goodhart.engine_continuous import _manager
-        from goodhart.sampling import ending
+        from goodhart.sampling.continuous import _manager
+        from goodhart.sampling.settings import ending
 
         def run(model: Any) -> None:
             ids, _ = self._tokens(2 * self.bench.scored)
@@ -260,8 +260,8 @@ class Stages:
     def probe_offline(self) -> int:
         import torch
 
-        from goodhart.adapters import attach_adapter
-        from goodhart.probes import examine
+        from goodhart.evaluation.probes import examine
+        from goodhart.models.adapters import attach_adapter
 
         def run(model: Any) -> None:
             model = attach_adapter(model, self.adapter, "policy")
@@ -271,9 +271,9 @@ class Stages:
         return self._with_policy(run)
 
     def adapt_online(self, recompute: bool = False) -> int:
-        from goodhart.adaptation import OnlineRun, Settings
-        from goodhart.adapters import attach_adapter
-        from goodhart.encoding import encode_prompts
+        from goodhart.models.adapters import attach_adapter
+        from goodhart.models.tokens import encode_prompts
+        from goodhart.training.online.loop import OnlineRun, Settings
 
         def run(model: Any) -> None:
             model = attach_adapter(model, self.adapter, "policy", trainable=True)
@@ -298,23 +298,23 @@ class Stages:
         return self._with_policy(run)
 
     def _with_policy(self, run: Callable[[Any], object]) -> int:
-        from goodhart.models import load_policy
+        from goodhart.models.loading import load_policy
 
         model = load_policy(self.policy, self.precision)
         return held_bytes(model) + peak_bytes(lambda: run(model))
 
     def _ensemble(self, model: Any) -> Any:
-        from goodhart.derivations import values
-        from goodhart.ensemble import load_with_policy
+        from goodhart.hyperparameters.appendix_c import values
+        from goodhart.models.ensemble import load_with_policy
 
         return load_with_policy(
             model, self.policy, self.policy, self.precision, self.members, values(self.derived(False))
         )
 
     def _exam(self) -> Any:
-        from goodhart.examination import Examination
-        from goodhart.sampling import Sampling
-        from goodhart.verifiers import verifier
+        from goodhart.evaluation.responses import Examination
+        from goodhart.sampling.settings import Sampling
+        from goodhart.verifiers.registry import verifier
 
         prompts = self.prompts[: 2 * self.bench.scored]
         sampling = Sampling(self.bench.response, self.bench.scored, "loop", ())
@@ -323,8 +323,8 @@ class Stages:
     def _adapter(self, name: str, task: str) -> Path:
         from peft import get_peft_model
 
-        from goodhart.adapters import lora_config
-        from goodhart.models import load_policy, load_reward_backbone
+        from goodhart.models.adapters import lora_config
+        from goodhart.models.loading import load_policy, load_reward_backbone
 
         load = load_policy if task == "CAUSAL_LM" else load_reward_backbone
         model = get_peft_model(load(self.policy, "float32"), lora_config(RANK, 2 * RANK, 0.0, task))
@@ -335,7 +335,7 @@ class Stages:
         return "".join(self.words[(row * words + i) % len(self.words)] for i in range(words))
 
     def _tokens(self, rows: int) -> tuple[list[list[int]], list[list[int]]]:
-        from goodhart.encoding import encode_prompts, encode_responses
+        from goodhart.models.tokens import encode_prompts, encode_responses
 
         return (
             encode_prompts(self.tokenizer, self.prompts[:rows]),
@@ -345,9 +345,9 @@ class Stages:
 
 def planned(stages: Stages, recompute: bool = False, engine: str = "loop") -> Study:
     """The study that a bench stands for."""
-    from goodhart.architecture import architecture
-    from goodhart.memory_items import Numbers
-    from goodhart.memory_plan import Study, training
+    from goodhart.memory.architecture import architecture
+    from goodhart.memory.items import Numbers
+    from goodhart.memory.plan import Study, training
 
     bench, model = stages.bench, architecture(stages.policy)
     derived = training(stages.derived(recompute))
@@ -370,7 +370,7 @@ def planned(stages: Stages, recompute: bool = False, engine: str = "loop") -> St
 
 def predicted(stages: Stages, recompute: bool = False, engine: str = "loop") -> dict[str, Stage]:
     """What the plan says of every stage of a bench."""
-    from goodhart.memory_plan import plan
+    from goodhart.memory.plan import plan
 
     return {stage.name: stage for stage in plan(planned(stages, recompute, engine))}
 

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from alternating import alternate, publish, record, seconds
-from goodhart.artifacts import read_json, read_table
-from goodhart.commandline import parser, run, use_threads
+from goodhart.cli import parser, run, use_threads
 from goodhart.errors import InputError
-from goodhart.tables import LOGPROBS, PREFERENCES
+from goodhart.store.files import read_json, read_table
+from goodhart.store.schemas.inputs import LOGPROBS, PREFERENCES
 
 SIDES = ("chosen", "rejected")
 
@@ -44,13 +44,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     from transformers import set_seed
     from trl import DPOConfig, DPOTrainer
 
-    from goodhart import offline
-    from goodhart.adapters import lora_config
-    from goodhart.derivations import values
-    from goodhart.encoding import encode_pairs
-    from goodhart.logprobs import response_logprobs
-    from goodhart.models import load_policy, load_tokenizer
-    from goodhart.training import arguments, tokenized
+    from goodhart.hyperparameters.appendix_c import values
+    from goodhart.models.adapters import lora_config
+    from goodhart.models.loading import load_policy, load_tokenizer
+    from goodhart.models.logprobs import response_logprobs
+    from goodhart.models.tokens import encode_pairs
+    from goodhart.training import offline
+    from goodhart.training.trainers import arguments, tokenized
 
     study = args.study
     derived = read_json(study / "derived/offline.json", ["inputs", "values"])

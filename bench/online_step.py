@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from alternating import alternate, publish, record, seconds
-from goodhart.artifacts import read_table
-from goodhart.commandline import PRECISIONS, parser, run, use_threads
+from goodhart.cli import PRECISIONS, parser, run, use_threads
 from goodhart.errors import InputError
-from goodhart.tables import PROBLEMS
+from goodhart.store.files import read_table
+from goodhart.store.schemas.inputs import PROBLEMS
 
 BETA = 0.1
 
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     use_threads(args.threads)
     import torch
 
-    from goodhart.models import load_tokenizer
+    from goodhart.models.loading import load_tokenizer
 
     tokenizer = load_tokenizer(args.policy)
     prompts = draw_prompts(args, tokenizer)
@@ -100,8 +100,8 @@ def policy(args: argparse.Namespace, name: str) -> Any:
     import torch
     from peft import get_peft_model
 
-    from goodhart.adapters import lora_config
-    from goodhart.models import load_policy
+    from goodhart.models.adapters import lora_config
+    from goodhart.models.loading import load_policy
 
     model = load_policy(args.policy, args.precision)
     torch.manual_seed(0)
@@ -116,10 +116,10 @@ def our_run(args: argparse.Namespace, tokenizer: Any, prompts: Sequence[str]) ->
     """An online run of the workflow, whose reward costs nothing."""
     import torch
 
-    from goodhart.adaptation import OnlineRun, Settings
-    from goodhart.encoding import encode_prompts
-    from goodhart.ensemble import Scores
-    from goodhart.sampling import Sampling
+    from goodhart.models.ensemble import Scores
+    from goodhart.models.tokens import encode_prompts
+    from goodhart.sampling.settings import Sampling
+    from goodhart.training.online.loop import OnlineRun, Settings
 
     model = policy(args, "policy")
     model.add_adapter("reference", model.peft_config["policy"])
@@ -151,7 +151,7 @@ def our_run(args: argparse.Namespace, tokenizer: Any, prompts: Sequence[str]) ->
 
 def recomputes(model: Any) -> bool:
     """Whether both sides compute activations anew: where a large model would not fit into a GPU's memory otherwise."""
-    from goodhart.models import LARGE
+    from goodhart.models.loading import LARGE
 
     return model.device.type == "cuda" and model.num_parameters() > LARGE
 
@@ -219,9 +219,9 @@ def compare_logprobs(ours: Any, trainer: Any) -> str:
     import torch
     from trl.trainer.utils import use_adapter
 
-    from goodhart.adapters import activate, merged
-    from goodhart.encoding import collate_rows
-    from goodhart.rollout import sample
+    from goodhart.models.adapters import activate, merged
+    from goodhart.models.tokens import collate_rows
+    from goodhart.sampling.engines import sample
 
     activate(ours.model, "policy")
     with merged(ours.model):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import alternating  # noqa: F401  (where the workflow's scripts are)
-from goodhart.commandline import parser, run
+from goodhart.cli import parser, run
 from random_study import write_model
 from resolve_model import main as resolve_model
 

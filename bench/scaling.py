@@ -22,7 +22,7 @@ import pandas as pd
 import yaml
 
 from alternating import publish, seconds
-from goodhart.commandline import parser, run, use_threads
+from goodhart.cli import parser, run, use_threads
 from goodhart.errors import InputError
 from online_step import draw_prompts, our_run
 from random_study import write_model
@@ -112,7 +112,7 @@ def stage_seconds(cores: int, levels: int, seeds: int, members: int) -> dict[str
 def update_seconds(new_tokens: int, repeats: int) -> float:
     """An online update of 16 rows that all have this length, on a random policy of the pocket study's shape."""
     use_threads(1)
-    from goodhart.models import load_tokenizer
+    from goodhart.models.loading import load_tokenizer
     from resolve_model import main as resolve_model
 
     with tempfile.TemporaryDirectory() as temporary:

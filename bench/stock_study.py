@@ -52,23 +52,23 @@ from trl.trainer.utils import use_adapter
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 
 from generate_problems import SHARES
-from goodhart import arithmetic, derivations
-from goodhart.adapters import lora_config
-from goodhart.betas import beta_at, log_ratio_magnitudes
-from goodhart.commandline import parser, run
-from goodhart.data import finish_preferences
-from goodhart.encoding import Batch, collate_rows, encode_pairs, encode_prompts, encode_responses
-from goodhart.ensemble import quality, uncertainty
+from goodhart.analysis.gap import augc, gap, gap_paper, true_scale
+from goodhart.analysis.statistics import mean_and_se
+from goodhart.cli import parser, run
+from goodhart.data.preferences import finish_preferences
+from goodhart.data.tasks import arithmetic
 from goodhart.errors import InputError
-from goodhart.gap import augc, gap, gap_paper, true_scale
-from goodhart.levels import parse_level
-from goodhart.logprobs import masked_mean
-from goodhart.manifest import describe_model
-from goodhart.pretraining import Shape, build_model, build_tokenizer
-from goodhart.probes import diversity, ood_distances, probe_size, win_rate
+from goodhart.evaluation.probes import diversity, ood_distances, probe_size, win_rate
+from goodhart.hyperparameters import appendix_c
+from goodhart.hyperparameters.betas import beta_at, log_ratio_magnitudes, parse_level
+from goodhart.models.adapters import lora_config
+from goodhart.models.ensemble import quality, uncertainty
+from goodhart.models.logprobs import masked_mean
+from goodhart.models.manifest import describe_model
+from goodhart.models.tokens import Batch, collate_rows, encode_pairs, encode_prompts, encode_responses
 from goodhart.study import Cell, all_levels, arms, cells, overrides, sampling_batch
-from goodhart.trend import mean_and_se
-from goodhart.verifiers import verifier
+from goodhart.training.pretraining import Shape, build_model, build_tokenizer
+from goodhart.verifiers.registry import verifier
 
 Rows = Sequence[tuple[list[int], list[int]]]  # prompt and response, as token ids
 SIDES = ("chosen", "rejected")
@@ -171,11 +171,11 @@ def make_preferences(study: Study) -> None:
 def derive(study: Study) -> None:
     """Appendix C for each stage, with the overrides of the config, as derive_hyperparameters makes it."""
     model, train = describe_model(study.folder / "policy"), study.pairs["train"]
-    size = derivations.length_sample_size(len(train))
+    size = appendix_c.length_sample_size(len(train))
     sample = train.sample(n=size, random_state=study.config["preferences"]["seed"])
     pairs = encode_pairs(study.tokenizer, sample, max_length=sys.maxsize)
     for stage in ("reward", "offline", "online"):
-        record = derivations.derive(
+        record = appendix_c.derive(
             **{name: model[name] for name in ("hidden_size", "parameters", "projections")},
             n=len(train),
             memory_gb=study.config["memory_gb"],
@@ -183,7 +183,7 @@ def derive(study: Study) -> None:
             overrides=overrides(study.config, stage),
             **{name: study.config[stage][name] for name in ("steps", "epochs") if name in study.config[stage]},
         )
-        study.used[stage] = derivations.values(record)
+        study.used[stage] = appendix_c.values(record)
 
 
 def find_betas(study: Study) -> None:

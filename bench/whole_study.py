@@ -29,9 +29,9 @@ import psutil
 
 from alternating import alternate, publish, record
 from compare_memory import seconds as read_seconds
-from goodhart.artifacts import read_json
-from goodhart.commandline import parser, run
+from goodhart.cli import parser, run
 from goodhart.errors import InputError
+from goodhart.store.files import read_json
 
 STUDY = "bench"
 STOCK = Path("results/bench-stock")

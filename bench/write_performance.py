@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from alternating import COLUMNS
-from goodhart.commandline import parser, run
+from goodhart.cli import parser, run
 from goodhart.errors import InputError
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "snakemake")

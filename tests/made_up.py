@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from goodhart.derivations import derive
-from goodhart.findings import Results
-from goodhart.measurement import Scales, add_gaps, arm_differences, run_rows, select_arms, table1, trends
-from goodhart.overoptimisation import overoptimisation_rows
-from goodhart.panels import Tables
-from goodhart.powerlaw import fit_power_law
-from goodhart.rivals import compare
-from goodhart.tradeoff import optimal_conservatism
+from goodhart.analysis.curves import compare
+from goodhart.analysis.overoptimisation import overoptimisation_rows
+from goodhart.analysis.powerlaw import fit_power_law
+from goodhart.analysis.runs import Scales, add_gaps, arm_differences, run_rows, select_arms, table1, trends
+from goodhart.analysis.tradeoff import optimal_conservatism
+from goodhart.hyperparameters.appendix_c import derive
+from goodhart.report.panels import Tables
+from goodhart.report.results import Results
 
 BETAS = {"p80": 2.5, "p20": 0.4, "p50": 1.0}  # not in the order of beta
 QUALITY = {

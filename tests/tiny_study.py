@@ -136,8 +136,6 @@ LEAVES: dict[str, str] = {
     " --prompts-per-step 8 --json >memory.json --markdown >memory.md",
     "show_samples": "--samples @online/p20/kl-p20/seed-0/samples.parquet --examples 2 --seed 0 --output >samples.html",
     "resolve_model": "--model @policy --class policy --prompts plain --output >resolved",
-    "write_crate": "--provenance @provenance.json --license https://spdx.org/licenses/Apache-2.0"
-    " --output >ro-crate-metadata.json",
     "load_preferences": "--source @source/pairs.jsonl --form pairs --prompt-column question --chosen-column good"
     " --rejected-column bad --chosen-score-column score.good --rejected-score-column score.bad --pairs 60 --seed 0"
     " --policy @policy --output >preferences.parquet --coverage >coverage.json",

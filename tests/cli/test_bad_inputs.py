@@ -16,9 +16,9 @@ import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
-from goodhart.artifacts import read_json, read_table, write_json, write_table
 from goodhart.errors import InputError
-from goodhart.tables import LOGPROBS, PREFERENCES, PROBLEMS
+from goodhart.store.files import read_json, read_table, write_json, write_table
+from goodhart.store.schemas.inputs import LOGPROBS, PREFERENCES, PROBLEMS
 from tiny_study import STEPS, Study
 
 # One step a script, and the inputs of that step, the first of each flag.

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 import fit_power_law
-from goodhart.artifacts import read_json
-from goodhart.rivals import FORMULAS
+from goodhart.analysis.curves import FORMULAS
+from goodhart.store.files import read_json
 
 SCRIPT = Path(fit_power_law.__file__)
 PUBLISHED = pd.DataFrame({"beta": [0.310, 1.0, 2.379], "augc": [31.1, 43.0, 145.8]})

@@ -15,14 +15,15 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
-from goodhart.arithmetic import count_fillers
-from goodhart.artifacts import Table, read_json, read_table, write_json
-from goodhart.data import split_of
+from goodhart.data.preferences import split_of
+from goodhart.data.tasks.arithmetic import count_fillers
 from goodhart.errors import InputError
-from goodhart.records import PROBE, SAMPLES, STEPS, TRAJECTORY
-from goodhart.summaries import GAPS, OVEROPTIMISATION, RUNS
-from goodhart.tables import BASELINE, CORPUS, LOGPROBS, PREFERENCES, PROBLEMS, RESPONSES
-from goodhart.verifiers import VERIFIERS, is_correct
+from goodhart.store.files import Table, read_json, read_table, write_json
+from goodhart.store.schemas.inputs import BASELINE, CORPUS, LOGPROBS, PREFERENCES, PROBLEMS, RESPONSES
+from goodhart.store.schemas.measurements import PROBE, SAMPLES, STEPS, TRAJECTORY
+from goodhart.store.schemas.summaries import GAPS, OVEROPTIMISATION, RUNS
+from goodhart.verifiers.gsm8k import is_correct
+from goodhart.verifiers.registry import VERIFIERS
 from tiny_study import Study
 
 RUN = "online/p80/kl-p20/seed-1"

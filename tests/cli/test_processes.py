@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from goodhart.artifacts import read_json, write_json
+from goodhart.store.files import read_json, write_json
 from tiny_study import Study
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"

@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from goodhart.artifacts import read_table
-from goodhart.records import STEPS as UPDATES
+from goodhart.store.files import read_table
+from goodhart.store.schemas.measurements import STEPS as UPDATES
 from tiny_study import Study
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"

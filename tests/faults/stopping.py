@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from goodhart import commandline
+from goodhart import cli
 from tiny_study import Study
 
 Plan = Callable[[pytest.MonkeyPatch], object]  # has to be picklable
@@ -64,7 +64,7 @@ def _run(step: Study, name: str, outputs: Path, plans: tuple[Plan, ...], log: Pa
     try:
         for plan in plans:
             plan(pytest.MonkeyPatch())
-        commandline.run(lambda: step.run(name, outputs))
+        cli.run(lambda: step.run(name, outputs))
     except Exception:
         traceback.print_exc()
         sys.stderr.flush()

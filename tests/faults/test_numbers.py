@@ -18,16 +18,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from goodhart.adaptation import prompt_rows
-from goodhart.adapters import lora_config, tidy_adapter
-from goodhart.artifacts import read_json, read_table, write_json, write_table
 from goodhart.errors import InputError
-from goodhart.inspection import NotFinite
-from goodhart.manifest import describe_model, record_base
-from goodhart.models import load_policy
-from goodhart.records import PROBE, STEPS, TRAJECTORY
-from goodhart.summaries import RUNS
-from goodhart.tables import LOGPROBS, PREFERENCES, PROBLEMS
+from goodhart.models.adapters import lora_config, tidy_adapter
+from goodhart.models.loading import load_policy
+from goodhart.models.manifest import describe_model, record_base
+from goodhart.runtime.finite import NotFinite
+from goodhart.store.files import read_json, read_table, write_json, write_table
+from goodhart.store.schemas.inputs import LOGPROBS, PREFERENCES, PROBLEMS
+from goodhart.store.schemas.measurements import PROBE, STEPS, TRAJECTORY
+from goodhart.store.schemas.summaries import RUNS
+from goodhart.training.online.loop import prompt_rows
 from tiny_study import Study
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"

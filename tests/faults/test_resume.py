@@ -18,7 +18,8 @@ import torch
 from stopping import At, Plan, results, run_apart
 from transformers import Trainer
 
-from goodhart import interruption, training
+from goodhart.runtime import signals
+from goodhart.training import trainers
 from house import wait_for
 from tiny_study import Study
 
@@ -30,10 +31,10 @@ ONLINE = "adapt_online/p80/kl-p20/seed-1"
 # What happens to a step, and the steps that its rerun must not have to do again; SIGKILL comes without warning, so that
 # only what is saved counts, which is everything where a checkpoint follows every step.
 POINTS: list[tuple[str, str, Plan, int, int]] = [
-    ("in mid-step", PRETRAIN, At("goodhart.pretraining._collate", 7, TERM), 5, 6),
-    ("in mid-step", PRETRAIN, At("goodhart.pretraining._collate", 7, KILL), 0, 6),
+    ("in mid-step", PRETRAIN, At("goodhart.training.trainers.pretraining._collate", 7, TERM), 5, 6),
+    ("in mid-step", PRETRAIN, At("goodhart.training.trainers.pretraining._collate", 7, KILL), 0, 6),
     ("in the update", PRETRAIN, At("torch.optim.AdamW.step", 20, TERM), 5, 20),
-    ("in mid-checkpoint", PRETRAIN, At("goodhart.checkpoints.write_json", 30, KILL), 0, 29),
+    ("in mid-checkpoint", PRETRAIN, At("goodhart.training.trainers.checkpoints.write_json", 30, KILL), 0, 29),
     *(
         point
         for step in (REWARD, OFFLINE)
@@ -42,16 +43,16 @@ POINTS: list[tuple[str, str, Plan, int, int]] = [
             ("after dropout was drawn", step, At("torch.Tensor.backward", 3, TERM), 5, 2),
             ("in mid-step", step, At("transformers.Trainer.training_step", 4, KILL), 0, 3),
             ("in the update", step, At("torch.optim.AdamW.step", 2, INT), 5, 2),
-            ("in mid-checkpoint", step, At("goodhart.checkpoints.write_json", 3, KILL), 0, 2),
-            ("in mid-checkpoint", step, At("goodhart.checkpoints.write_json", 2, TERM), 0, 2),
+            ("in mid-checkpoint", step, At("goodhart.training.trainers.checkpoints.write_json", 3, KILL), 0, 2),
+            ("in mid-checkpoint", step, At("goodhart.training.trainers.checkpoints.write_json", 2, TERM), 0, 2),
         )
     ),
     ("after the last update", OFFLINE, At("transformers.Trainer._finalize_training", 1, TERM), 5, 5),
-    ("while sampling", ONLINE, At("goodhart.adaptation.sample", 2, TERM), 5, 1),
-    ("in mid-step", ONLINE, At("goodhart.adaptation.online_loss", 2, KILL), 0, 1),
+    ("while sampling", ONLINE, At("goodhart.training.trainers.online.run.sample", 2, TERM), 5, 1),
+    ("in mid-step", ONLINE, At("goodhart.training.trainers.online.loss.online_loss", 2, KILL), 0, 1),
     ("in the update", ONLINE, At("torch.optim.AdamW.step", 3, TERM), 5, 3),
-    ("in an evaluation", ONLINE, At("goodhart.probes.prompt_entropy", 2, INT), 5, 2),
-    ("in mid-checkpoint", ONLINE, At("goodhart.checkpoints.write_json", 3, KILL), 0, 1),
+    ("in an evaluation", ONLINE, At("goodhart.evaluation.probes.prompt_entropy", 2, INT), 5, 2),
+    ("in mid-checkpoint", ONLINE, At("goodhart.training.trainers.checkpoints.write_json", 3, KILL), 0, 1),
 ]
 
 
@@ -186,7 +187,7 @@ def test_a_checkpoint_of_another_run_is_not_continued(tiny: Study, tmp_path: Pat
 
 
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "LARGE", 0)
+    monkeypatch.setattr(trainers, "LARGE", 0)
 
 
 @dataclass(frozen=True)
@@ -248,7 +249,7 @@ def test_memory_that_runs_out_late_costs_the_interrupted_step_only(tiny: Study, 
 def twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second signal comes while the first one's checkpoint is written."""
     At("transformers.Trainer.training_step", 3, TERM)(monkeypatch)
-    At("goodhart.checkpoints.write_json", 1, TERM)(monkeypatch)
+    At("goodhart.training.trainers.checkpoints.write_json", 1, TERM)(monkeypatch)
 
 
 def test_a_second_signal_does_not_end_the_saving(
@@ -263,7 +264,7 @@ def test_a_second_signal_does_not_end_the_saving(
 def test_a_full_disk_costs_a_checkpoint_and_not_the_run(
     tiny: Study, tmp_path: Path, whole: Callable[[str], dict[str, bytes]]
 ) -> None:
-    full = At("goodhart.checkpoints.write_json", 2, OSError(errno.ENOSPC, "No space left on device"))
+    full = At("goodhart.training.trainers.checkpoints.write_json", 2, OSError(errno.ENOSPC, "No space left on device"))
     code, stderr = run_apart(tiny, OFFLINE, tmp_path, full, changes=often(0))
     assert code == 0, stderr
     assert "no checkpoint of step 2: there is no room for step-00000002 in " in stderr
@@ -293,22 +294,22 @@ def test_signals_wait_for_the_end_of_a_held_section() -> None:
     done = []
 
     def update() -> None:
-        with interruption.stoppable():
-            with interruption.held():
+        with signals.stoppable():
+            with signals.held():
                 signal.raise_signal(TERM)
                 done.append("update")
-                with interruption.held():
+                with signals.held():
                     done.append("record")
             done.append("never")
 
-    with pytest.raises(interruption.Stopped, match="SIGTERM") as caught:
+    with pytest.raises(signals.Stopped, match="SIGTERM") as caught:
         update()
     assert done == ["update", "record"]
     assert caught.value.number == signal.SIGTERM
 
 
 def test_signals_have_their_old_meaning_afterwards() -> None:
-    before = [signal.getsignal(number) for number in interruption.SIGNALS]
-    with interruption.stoppable():
-        assert [signal.getsignal(number) for number in interruption.SIGNALS] != before
-    assert [signal.getsignal(number) for number in interruption.SIGNALS] == before
+    before = [signal.getsignal(number) for number in signals.SIGNALS]
+    with signals.stoppable():
+        assert [signal.getsignal(number) for number in signals.SIGNALS] != before
+    assert [signal.getsignal(number) for number in signals.SIGNALS] == before

@@ -14,8 +14,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from goodhart.artifacts import read_json, read_table
-from goodhart.records import STEPS, TRAJECTORY
+from goodhart.store.files import read_json, read_table
+from goodhart.store.schemas.measurements import STEPS, TRAJECTORY
 from tiny_study import CHAIN, Study
 
 HERE = Path(__file__).parent

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from slurm_cluster import SANDBOX, STUDY, Job, Run, find_jobs, missing, processes, rule_of, scontrol, show_jobs
 
-from goodhart import resources
+from goodhart.launch import resources
 from house import wait_for
 
 SUBMITTED = {  # the other steps take seconds, and run where Snakemake runs

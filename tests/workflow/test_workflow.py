@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from goodhart.artifacts import read_json
+from goodhart.store.files import read_json
 from house import TINY, copy_house, run_snakemake
 
 Snakemake = Callable[..., subprocess.CompletedProcess]
@@ -90,7 +90,7 @@ def test_touch_and_comments_rerun_nothing(study: Path, house: Path, snakemake: S
 def test_edit_of_online_loop_reruns_online_runs_and_what_follows(
     study: Path, house: Path, snakemake: Snakemake
 ) -> None:
-    loop = house / "workflow" / "scripts" / "goodhart" / "adaptation.py"
+    loop = house / "workflow" / "scripts" / "goodhart" / "training" / "online" / "loss.py"
     with edited(loop, lambda text: text.replace("DEGENERATE = 1e-6", "DEGENERATE = 2e-6")):
         planned = jobs(snakemake("-n"))
         assert snakemake("-n", "--rerun-triggers", "mtime").returncode == 0
@@ -108,7 +108,7 @@ def test_edit_of_online_loop_reruns_online_runs_and_what_follows(
 
 
 def test_edit_of_plotting_reruns_figures_only(study: Path, house: Path, snakemake: Snakemake) -> None:
-    plotting = house / "workflow" / "scripts" / "goodhart" / "plotting.py"
+    plotting = house / "workflow" / "scripts" / "goodhart" / "report" / "figures.py"
     with edited(plotting, lambda text: text + "\nEXTRA = 1\n"):
         assert jobs(snakemake("-n")) == {"draw_figures": 1}
 

@@ -3,7 +3,7 @@
 Rules with `localrule: True` run where Snakemake runs, on a cluster too: they take seconds, or want the network.
 """
 
-from goodhart import resources
+from goodhart.launch import resources
 
 # Snakemake cuts what a job asks for down to the limit, of profiles/default or the command line: one job's GPUs at least.
 gpu_limit = workflow.global_resources.get("gpu").value

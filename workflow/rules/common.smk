@@ -20,7 +20,7 @@ sys.path.insert(0, str(SCRIPTS))
 
 from goodhart import study  # noqa: E402
 from goodhart.errors import InputError  # noqa: E402
-from goodhart.fingerprint import fingerprint  # noqa: E402
+from goodhart.store.fingerprint import fingerprint  # noqa: E402
 
 try:
     study.check(
@@ -35,12 +35,12 @@ except InputError as error:
 # These and the next are no parameters: a study may go on with others.
 PYTHON = "python"
 if workflow.is_main_process and not config["gpus"] and hasattr(os, "pidfd_open"):
-    PYTHON += f" -S workflow/scripts/goodhart/warm.py .snakemake/warm-{os.getpid()}"
+    PYTHON += f" -S workflow/scripts/goodhart/launch/warm.py .snakemake/warm-{os.getpid()}"
 os.environ.update(PYTHON=PYTHON, LAUNCH=f"exec {PYTHON}")
 if config["gpus"]:
     os.environ[
         "LAUNCH"
-    ] += f" workflow/scripts/goodhart/launch.py --gpus {config['gpus']}"
+    ] += f" workflow/scripts/goodhart/launch/gpus.py --gpus {config['gpus']}"
 
 os.environ.update(CHECKPOINT_MINUTES=str(config["checkpoint_minutes"]))
 

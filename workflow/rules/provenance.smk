@@ -22,25 +22,3 @@ rule write_provenance:
     shell:
         "$PYTHON workflow/scripts/write_provenance.py --artefacts {params.artefacts} --derived {input.derived}"
         " --output {output} &> {log}"
-
-
-rule write_crate:
-    """The study as an RO-Crate, for archives; on request only."""
-    input:
-        rules.write_provenance.output,
-    output:
-        f"{RESULTS}/ro-crate-metadata.json",
-    log:
-        f"{LOGS}/write_crate.log",
-    benchmark:
-        f"{BENCHMARKS}/write_crate.tsv"
-    localrule: True
-    conda:
-        ENVIRONMENT
-    threads: 1
-    params:
-        code=code("write_crate"),
-        license="https://spdx.org/licenses/Apache-2.0",
-    shell:
-        "$PYTHON workflow/scripts/write_crate.py --provenance {input} --license {params.license}"
-        " --output {output} &> {log}"

@@ -19,14 +19,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from goodhart.artifacts import check_safetensors, read_json, read_table, write_table
-from goodhart.commandline import PRECISIONS, Output, add_checkpoints, add_sampling, parser, progress, run, use_threads
-from goodhart.inspection import during, kept
-from goodhart.manifest import check_adapters
-from goodhart.provenance import check_policy, origin
-from goodhart.records import SAMPLES, STEPS, TRAJECTORY
-from goodhart.tables import PROBLEMS
-from goodhart.verifiers import verifier
+from goodhart.cli import PRECISIONS, Output, add_checkpoints, add_sampling, parser, run, use_threads
+from goodhart.models.manifest import check_adapters
+from goodhart.runtime.finite import during, kept
+from goodhart.runtime.progress import progress
+from goodhart.store.files import check_safetensors, read_json, read_table, write_table
+from goodhart.store.provenance import check_policy, origin
+from goodhart.store.schemas.inputs import PROBLEMS
+from goodhart.store.schemas.measurements import SAMPLES, STEPS, TRAJECTORY
+from goodhart.verifiers.registry import verifier
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -80,17 +81,17 @@ def adapt(args: argparse.Namespace) -> None:
     use_threads(args.threads)
     import torch
 
-    from goodhart.adaptation import OnlineRun, Settings
-    from goodhart.adapters import attach_adapter, publish_adapter
-    from goodhart.checkpoints import Checkpoints
-    from goodhart.derivations import values
-    from goodhart.encoding import encode_prompts
-    from goodhart.ensemble import load_centroid, load_with_policy
-    from goodhart.examination import Examination
-    from goodhart.interruption import held
-    from goodhart.models import LARGE, check_model, load_policy, load_tokenizer
-    from goodhart.probes import examine
-    from goodhart.sampling import Sampling
+    from goodhart.evaluation.probes import examine
+    from goodhart.evaluation.responses import Examination
+    from goodhart.hyperparameters.appendix_c import values
+    from goodhart.models.adapters import attach_adapter, publish_adapter
+    from goodhart.models.ensemble import load_centroid, load_with_policy
+    from goodhart.models.loading import LARGE, check_model, load_policy, load_tokenizer
+    from goodhart.models.tokens import encode_prompts
+    from goodhart.runtime.signals import held
+    from goodhart.sampling.settings import Sampling
+    from goodhart.training.checkpoints import Checkpoints
+    from goodhart.training.online.loop import OnlineRun, Settings
 
     check_model(args.policy)
     torch.manual_seed(args.seed)

@@ -9,9 +9,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from goodhart.artifacts import read_json, write_json
-from goodhart.commandline import Output, parser, run
-from goodhart.provenance import origin
+from goodhart.cli import Output, parser, run
+from goodhart.store.files import read_json, write_json
+from goodhart.store.provenance import origin
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -10,10 +10,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from goodhart.artifacts import read_json, write_json
-from goodhart.commandline import Labelled, Output, parser, run
+from goodhart.cli import Labelled, Output, parser, run
 from goodhart.errors import InputError
-from goodhart.provenance import origin
+from goodhart.store.files import read_json, write_json
+from goodhart.store.provenance import origin
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from goodhart.artifacts import publish, read_json, read_table, write_json, write_table
-from goodhart.commandline import Output, parser, run
+from goodhart.cli import Output, parser, run
 from goodhart.errors import InputError
-from goodhart.provenance import origin
-from goodhart.records import PROBE, STEPS, TRAJECTORY
-from goodhart.summaries import GAPS, RUNS
-from goodhart.tables import RESPONSES
+from goodhart.store.files import publish, read_json, read_table, write_json, write_table
+from goodhart.store.provenance import origin
+from goodhart.store.schemas.inputs import RESPONSES
+from goodhart.store.schemas.measurements import PROBE, STEPS, TRAJECTORY
+from goodhart.store.schemas.summaries import GAPS, RUNS
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     made = origin(args, __file__)
     import pandas as pd
 
-    from goodhart.measurement import add_gaps, run_rows, scales, select_arms
+    from goodhart.analysis.runs import add_gaps, run_rows, scales, select_arms
 
     probes = pd.concat([read_table(path, PROBE) for path in args.probes], ignore_index=True)
     updates = pd.concat([read_table(folder / "steps.parquet", STEPS) for folder in args.runs], ignore_index=True)

@@ -9,11 +9,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from goodhart.artifacts import read_table, write_json
-from goodhart.commandline import Output, parser, run
-from goodhart.levels import parse_level
-from goodhart.provenance import origin
-from goodhart.tables import LOGPROBS
+from goodhart.cli import Output, parser, run
+from goodhart.hyperparameters.betas import parse_level
+from goodhart.store.files import read_table, write_json
+from goodhart.store.provenance import origin
+from goodhart.store.schemas.inputs import LOGPROBS
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     made = origin(args, __file__)
     import numpy as np
 
-    from goodhart.betas import beta_at, log_ratio_magnitudes
+    from goodhart.hyperparameters.betas import beta_at, log_ratio_magnitudes
 
     deltas = log_ratio_magnitudes(logprobs["chosen_logprob"].to_numpy(), logprobs["rejected_logprob"].to_numpy())
     beta = beta_at(deltas, number) if kind == "percentile" else number

@@ -11,11 +11,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from goodhart.artifacts import read_json, read_table, write_json
-from goodhart.commandline import Output, parser, run
+from goodhart.cli import Output, parser, run
 from goodhart.errors import InputError
-from goodhart.provenance import origin
-from goodhart.tables import PREFERENCES
+from goodhart.store.files import read_json, read_table, write_json
+from goodhart.store.provenance import origin
+from goodhart.store.schemas.inputs import PREFERENCES
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -39,19 +39,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     made = origin(args, __file__)
     overrides = dict(_override(item) for item in args.override)
 
-    from goodhart import derivations
-    from goodhart.encoding import encode_pairs
-    from goodhart.models import check_model, load_tokenizer
+    from goodhart.hyperparameters import appendix_c
+    from goodhart.models.loading import check_model, load_tokenizer
+    from goodhart.models.tokens import encode_pairs
 
     check_model(args.model)
     tokenizer = load_tokenizer(args.model)
-    sample = preferences.sample(n=derivations.length_sample_size(len(preferences)), random_state=args.seed)
+    sample = preferences.sample(n=appendix_c.length_sample_size(len(preferences)), random_state=args.seed)
     counts = [
         len(pair.prompt) + max(len(pair.chosen), len(pair.rejected))
         for pair in encode_pairs(tokenizer, sample, max_length=sys.maxsize)
         if pair
     ]
-    derived = derivations.derive(
+    derived = appendix_c.derive(
         hidden_size=manifest["hidden_size"],
         parameters=manifest["parameters"],
         projections=[(rows, columns) for rows, columns in manifest["projections"]],

@@ -11,11 +11,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from goodhart.artifacts import publish, read_json, read_table
-from goodhart.commandline import Output, parser, progress, run
+from goodhart.cli import Output, parser, run
 from goodhart.errors import InputError
-from goodhart.provenance import origin
-from goodhart.summaries import GAPS, OVEROPTIMISATION, RUNS, read_fits
+from goodhart.report.results import read_fits
+from goodhart.runtime.progress import progress
+from goodhart.store.files import publish, read_json, read_table
+from goodhart.store.provenance import origin
+from goodhart.store.schemas.summaries import GAPS, OVEROPTIMISATION, RUNS
 
 QUALITY = ["pairs", "member_accuracy", "ensemble_accuracy", "calibration", "proxy_mean"]
 
@@ -37,8 +39,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     gaps, runs = read_table(args.gaps, GAPS), read_table(args.runs, RUNS)
     fits = read_fits(args.fits, runs)
     made = origin(args, __file__)
-    from goodhart.panels import Tables, save
-    from goodhart.plotting import FIGURES, draw
+    from goodhart.report.figures import FIGURES, draw
+    from goodhart.report.panels import Tables, save
 
     for path in args.output:
         if path.stem not in FIGURES or path.suffix not in (".pdf", ".svg"):

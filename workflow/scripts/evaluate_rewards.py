@@ -16,17 +16,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from goodhart.artifacts import read_json, read_table, write_json, write_table, write_tensors
-from goodhart.commandline import PRECISIONS, Output, parser, run, use_threads
-from goodhart.inspection import Watched, kept
-from goodhart.manifest import check_adapters
-from goodhart.provenance import check_cache, origin
-from goodhart.tables import BASELINE, PREFERENCES, RESPONSES
+from goodhart.cli import PRECISIONS, Output, parser, run, use_threads
+from goodhart.models.manifest import check_adapters
+from goodhart.runtime.finite import Watched, kept
+from goodhart.store.files import read_json, read_table, write_json, write_table, write_tensors
+from goodhart.store.provenance import check_cache, origin
+from goodhart.store.schemas.inputs import BASELINE, PREFERENCES, RESPONSES
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from goodhart.ensemble import Scores
+    from goodhart.models.ensemble import Scores
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -55,10 +55,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     for member in args.members:
         check_cache(member, made, "train_reward", ["backbone", "preferences"])
     use_threads(args.threads)
-    from goodhart.derivations import values
-    from goodhart.ensemble import RewardEnsemble, quality, uncertainty
-    from goodhart.models import check_model, load_reward_backbone, load_tokenizer
-    from goodhart.probes import probe_size
+    from goodhart.evaluation.probes import probe_size
+    from goodhart.hyperparameters.appendix_c import values
+    from goodhart.models.ensemble import RewardEnsemble, quality, uncertainty
+    from goodhart.models.loading import check_model, load_reward_backbone, load_tokenizer
 
     check_model(args.backbone)
     used = values(derived)

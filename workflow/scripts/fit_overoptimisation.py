@@ -10,10 +10,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from goodhart.artifacts import publish, read_json, read_table, write_table
-from goodhart.commandline import Output, parser, run
-from goodhart.provenance import origin
-from goodhart.summaries import GAPS, OVEROPTIMISATION, RUNS
+from goodhart.cli import Output, parser, run
+from goodhart.store.files import publish, read_json, read_table, write_table
+from goodhart.store.provenance import origin
+from goodhart.store.schemas.summaries import GAPS, OVEROPTIMISATION, RUNS
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     gaps, runs = read_table(args.gaps, GAPS), read_table(args.runs, RUNS)
     scales = read_json(args.scales, ["proxy", "true"])
     made = origin(args, __file__)
-    from goodhart.overoptimisation import overoptimisation_rows
+    from goodhart.analysis.overoptimisation import overoptimisation_rows
 
     rows = overoptimisation_rows(gaps, runs, scales["proxy"], scales["true"])
     write_table(args.table, rows, OVEROPTIMISATION, made)

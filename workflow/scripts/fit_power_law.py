@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from goodhart.artifacts import write_json
-from goodhart.commandline import Output, parser, run
+from goodhart.cli import Output, parser, run
 from goodhart.errors import InputError
-from goodhart.provenance import origin
+from goodhart.store.files import write_json
+from goodhart.store.provenance import origin
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,9 +36,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     points = read_points(args.augc)
     made = origin(args, __file__)
-    from goodhart.powerlaw import fit_power_law
-    from goodhart.rivals import compare
-    from goodhart.tradeoff import optimal_conservatism
+    from goodhart.analysis.curves import compare
+    from goodhart.analysis.powerlaw import fit_power_law
+    from goodhart.analysis.tradeoff import optimal_conservatism
 
     beta, augc = points["beta"].to_numpy(), points["augc"].to_numpy()
     seeds = points["seed"].to_numpy() if "seed" in points else None
@@ -59,7 +59,7 @@ def read_points(path: Path) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 
-    from goodhart.data import READERS, read_source
+    from goodhart.data.sources import READERS, read_source
 
     if path.suffix not in READERS or not path.is_file():
         kinds = ", ".join(sorted(READERS))

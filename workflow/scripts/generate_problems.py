@@ -12,10 +12,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from goodhart.artifacts import write_table
-from goodhart.commandline import Output, parser, run
-from goodhart.provenance import origin
-from goodhart.tables import CORPUS, PROBLEMS
+from goodhart.cli import Output, parser, run
+from goodhart.store.files import write_table
+from goodhart.store.provenance import origin
+from goodhart.store.schemas.inputs import CORPUS, PROBLEMS
 
 SHARES = {"pretraining": 0.5, "preference": 0.3, "online": 0.15, "evaluation": 0.05}
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     made = origin(args, __file__)
     import numpy as np
 
-    from goodhart import arithmetic
+    from goodhart.data.tasks import arithmetic
 
     rng = np.random.default_rng(args.seed)
     pools = arithmetic.split_chains(args.terms, SHARES, rng)

@@ -14,11 +14,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from goodhart.artifacts import write_json, write_table
-from goodhart.commandline import Output, Source, parser, run
-from goodhart.pairing import COLUMNS, FORMS, columns_of
-from goodhart.provenance import origin
-from goodhart.tables import PREFERENCES
+from goodhart.cli import Output, Source, parser, run
+from goodhart.data.pairing import COLUMNS, FORMS, columns_of
+from goodhart.store.files import write_json, write_table
+from goodhart.store.provenance import origin
+from goodhart.store.schemas.inputs import PREFERENCES
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -48,14 +48,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     columns = columns_of(args.form, {name: getattr(args, f"{name}_column") for name in COLUMNS})
-    from goodhart.data import coverage, finish_preferences, pair_texts, pick_columns, read_source
+    from goodhart.data.preferences import coverage, finish_preferences, pair_texts
+    from goodhart.data.sources import pick_columns, read_source
 
     rows, record = read_source(args.source, args.name, args.revision)
     raw, dropped = FORMS[args.form].pair(pick_columns(rows, columns, args.source))
     pairs = pair_texts(raw, args.source)
     preferences, counts = finish_preferences(pairs, args.seed, args.pairs)
 
-    from goodhart.models import check_model, load_tokenizer
+    from goodhart.models.loading import check_model, load_tokenizer
 
     check_model(args.policy)
     made = origin(args, __file__, data=record)

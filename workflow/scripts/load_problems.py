@@ -10,11 +10,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from goodhart.artifacts import write_json, write_table
-from goodhart.commandline import Output, Source, parser, run
+from goodhart.cli import Output, Source, parser, run
 from goodhart.errors import InputError
-from goodhart.provenance import origin
-from goodhart.tables import PROBLEMS
+from goodhart.store.files import write_json, write_table
+from goodhart.store.provenance import origin
+from goodhart.store.schemas.inputs import PROBLEMS
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(f"--template {args.template!r} has no place for {{question}}; add one.")
     import pandas as pd
 
-    from goodhart.data import pick_columns, read_source
+    from goodhart.data.sources import pick_columns, read_source
 
     parts, record = {}, {}
     for split in ("online", "evaluation"):

@@ -15,9 +15,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from goodhart.artifacts import read_json, write_json, write_text
-from goodhart.commandline import ENGINES, PRECISIONS, Output, parser, run
-from goodhart.provenance import origin
+from goodhart.cli import ENGINES, PRECISIONS, Output, parser, run
+from goodhart.store.files import read_json, write_json, write_text
+from goodhart.store.provenance import origin
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -44,20 +44,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     derived = read_json(args.derived, ["offline", "reward", "online"])
 
     made = origin(args, __file__)
-    from goodhart import memory_plan
-    from goodhart.architecture import architecture, same_architecture
-    from goodhart.rollout import engine_for
+    from goodhart.memory import plan
+    from goodhart.memory.architecture import architecture, same_architecture
+    from goodhart.sampling.engines import engine_for
 
-    offline, reward, online = (memory_plan.training(derived[stage]) for stage in ("offline", "reward", "online"))
+    offline, reward, online = (plan.training(derived[stage]) for stage in ("offline", "reward", "online"))
     policy = architecture(args.policy)
     shared = same_architecture(args.policy, args.backbone)
-    stages = memory_plan.plan(
-        memory_plan.Study(
+    stages = plan.plan(
+        plan.Study(
             policy=policy,
             backbone=policy if shared else architecture(args.backbone),
             shared=shared,
             members=args.members,
-            numbers=memory_plan.Numbers(args.precision, args.device),
+            numbers=plan.Numbers(args.precision, args.device),
             offline=offline,
             reward=reward,
             online=online,
@@ -68,14 +68,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             prompts_per_step=args.prompts_per_step,
         )
     )
-    table = memory_plan.table(stages, args.memory_gb)
-    write_json(args.json, memory_plan.record(stages, args.memory_gb), made)
+    table = plan.table(stages, args.memory_gb)
+    write_json(args.json, plan.record(stages, args.memory_gb), made)
     write_text(args.markdown, table)
     print(table)
     for stage in stages:
-        if stage.peak > args.memory_gb * memory_plan.GIB:
+        if stage.peak > args.memory_gb * plan.GIB:
             print(
-                f"warning: {stage.name} needs {stage.peak / memory_plan.GIB:.1f} GiB of {args.memory_gb:g}, most of it "
+                f"warning: {stage.name} needs {stage.peak / plan.GIB:.1f} GiB of {args.memory_gb:g}, most of it "
                 f"for {stage.largest}; docs/memory.md says what to change.",
                 file=sys.stderr,
             )

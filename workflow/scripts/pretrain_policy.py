@@ -11,11 +11,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from goodhart.artifacts import publish, read_table, write_json
-from goodhart.commandline import Output, add_checkpoints, parser, run, use_threads
-from goodhart.inspection import kept
-from goodhart.provenance import origin
-from goodhart.tables import CORPUS
+from goodhart.cli import Output, add_checkpoints, parser, run, use_threads
+from goodhart.runtime.finite import kept
+from goodhart.store.files import publish, read_table, write_json
+from goodhart.store.provenance import origin
+from goodhart.store.schemas.inputs import CORPUS
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -43,10 +43,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     use_threads(args.threads)
     import torch
 
-    from goodhart.checkpoints import Checkpoints
-    from goodhart.encoding import encode_prompts, encode_responses
-    from goodhart.manifest import pin_model
-    from goodhart.pretraining import Shape, build_model, build_tokenizer, train
+    from goodhart.models.manifest import pin_model
+    from goodhart.models.tokens import encode_prompts, encode_responses
+    from goodhart.training.checkpoints import Checkpoints
+    from goodhart.training.pretraining import Shape, build_model, build_tokenizer, train
 
     torch.manual_seed(args.seed)
     tokenizer = build_tokenizer([*corpus["prompt"], *corpus["response"]])

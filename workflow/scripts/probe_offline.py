@@ -17,14 +17,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from goodhart.artifacts import check_safetensors, read_json, read_table, write_table
-from goodhart.commandline import PRECISIONS, Output, add_sampling, parser, run, use_threads
-from goodhart.inspection import kept
-from goodhart.manifest import check_adapters
-from goodhart.provenance import check_cache, check_policy, origin
-from goodhart.records import PROBE
-from goodhart.tables import BASELINE, LOGPROBS, PREFERENCES, PROBLEMS
-from goodhart.verifiers import verifier
+from goodhart.cli import PRECISIONS, Output, add_sampling, parser, run, use_threads
+from goodhart.models.manifest import check_adapters
+from goodhart.runtime.finite import kept
+from goodhart.store.files import check_safetensors, read_json, read_table, write_table
+from goodhart.store.provenance import check_cache, check_policy, origin
+from goodhart.store.schemas.inputs import BASELINE, LOGPROBS, PREFERENCES, PROBLEMS
+from goodhart.store.schemas.measurements import PROBE
+from goodhart.verifiers.registry import verifier
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -68,13 +68,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     use_threads(args.threads)
     import torch
 
-    from goodhart.adapters import activate, attach_adapter
-    from goodhart.derivations import values
-    from goodhart.ensemble import load_centroid, load_with_policy
-    from goodhart.examination import Examination
-    from goodhart.models import check_model, load_policy, load_tokenizer
-    from goodhart.probes import examine, preference_accuracy, win_rate
-    from goodhart.sampling import Sampling
+    from goodhart.evaluation.probes import examine, preference_accuracy, win_rate
+    from goodhart.evaluation.responses import Examination
+    from goodhart.hyperparameters.appendix_c import values
+    from goodhart.models.adapters import activate, attach_adapter
+    from goodhart.models.ensemble import load_centroid, load_with_policy
+    from goodhart.models.loading import check_model, load_policy, load_tokenizer
+    from goodhart.sampling.settings import Sampling
 
     check_model(args.policy)
     tokenizer = load_tokenizer(args.policy)

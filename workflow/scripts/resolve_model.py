@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from goodhart.admission import CLASSES, PROMPTS, admit
-from goodhart.artifacts import publish, write_json
-from goodhart.commandline import Output, Source, parser, run
+from goodhart.cli import Output, Source, parser, run
 from goodhart.errors import InputError
-from goodhart.hub import MODEL_FILES, OTHER_FILES, SMALL_FILES, snapshot
-from goodhart.manifest import asked, describe_model, pin_model
-from goodhart.provenance import origin
+from goodhart.models.admission import CLASSES, PROMPTS, admit
+from goodhart.models.manifest import asked, describe_model, pin_model
+from goodhart.store.files import publish, write_json
+from goodhart.store.hub import MODEL_FILES, OTHER_FILES, SMALL_FILES, snapshot
+from goodhart.store.provenance import origin
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             sizes = {**describe_model(whole, args.model, hashed=False), **asked(whole, args.prompts)}
         record = {"model": source, "revision": commit, "prompts": args.prompts, **sizes}
         write_json(folder / "manifest.json", record, origin(args, __file__))
-        from goodhart.models import load_tokenizer
+        from goodhart.models.loading import load_tokenizer
 
         load_tokenizer(folder)  # refuses one without an end or a padding token, before any data are loaded
 

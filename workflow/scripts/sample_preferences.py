@@ -14,12 +14,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from goodhart.artifacts import read_table, write_json, write_table
-from goodhart.commandline import PRECISIONS, Output, add_sampling, parser, run, use_threads
-from goodhart.inspection import kept
-from goodhart.provenance import origin
-from goodhart.tables import PREFERENCES, PROBLEMS
-from goodhart.verifiers import verifier
+from goodhart.cli import PRECISIONS, Output, add_sampling, parser, run, use_threads
+from goodhart.runtime.finite import kept
+from goodhart.store.files import read_table, write_json, write_table
+from goodhart.store.provenance import origin
+from goodhart.store.schemas.inputs import PREFERENCES, PROBLEMS
+from goodhart.verifiers.registry import verifier
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -47,11 +47,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     import numpy as np
     import pandas as pd
 
-    from goodhart.arithmetic import count_fillers
-    from goodhart.data import coverage, finish_preferences
-    from goodhart.examination import Examination, respond
-    from goodhart.models import check_model, load_policy, load_tokenizer
-    from goodhart.sampling import Sampling
+    from goodhart.data.preferences import coverage, finish_preferences
+    from goodhart.data.tasks.arithmetic import count_fillers
+    from goodhart.evaluation.responses import Examination, respond
+    from goodhart.models.loading import check_model, load_policy, load_tokenizer
+    from goodhart.sampling.settings import Sampling
 
     check_model(args.policy)
     tokenizer, policy = load_tokenizer(args.policy), load_policy(args.policy, args.precision)

@@ -11,12 +11,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from goodhart.artifacts import read_table, write_table
-from goodhart.commandline import PRECISIONS, Output, add_sampling, parser, run, use_threads
-from goodhart.inspection import kept
-from goodhart.provenance import origin
-from goodhart.tables import PROBLEMS, RESPONSES
-from goodhart.verifiers import verifier
+from goodhart.cli import PRECISIONS, Output, add_sampling, parser, run, use_threads
+from goodhart.runtime.finite import kept
+from goodhart.store.files import read_table, write_table
+from goodhart.store.provenance import origin
+from goodhart.store.schemas.inputs import PROBLEMS, RESPONSES
+from goodhart.verifiers.registry import verifier
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -38,9 +38,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     made = origin(args, __file__)
     verify = verifier(args.verifier)
     use_threads(args.threads)
-    from goodhart.examination import Examination, respond
-    from goodhart.models import check_model, load_policy, load_tokenizer
-    from goodhart.sampling import Sampling
+    from goodhart.evaluation.responses import Examination, respond
+    from goodhart.models.loading import check_model, load_policy, load_tokenizer
+    from goodhart.sampling.settings import Sampling
 
     check_model(args.policy)
     exam = Examination(

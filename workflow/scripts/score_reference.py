@@ -11,12 +11,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from goodhart.artifacts import read_json, read_table, write_table
-from goodhart.commandline import PRECISIONS, Output, parser, run, use_threads
+from goodhart.cli import PRECISIONS, Output, parser, run, use_threads
 from goodhart.errors import InputError
-from goodhart.inspection import Watched, kept
-from goodhart.provenance import origin
-from goodhart.tables import LOGPROBS, PREFERENCES
+from goodhart.runtime.finite import Watched, kept
+from goodhart.store.files import read_json, read_table, write_table
+from goodhart.store.provenance import origin
+from goodhart.store.schemas.inputs import LOGPROBS, PREFERENCES
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -38,10 +38,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     use_threads(args.threads)
     import torch
 
-    from goodhart.derivations import values
-    from goodhart.encoding import encode_pairs
-    from goodhart.logprobs import response_logprobs
-    from goodhart.models import check_model, load_policy, load_tokenizer
+    from goodhart.hyperparameters.appendix_c import values
+    from goodhart.models.loading import check_model, load_policy, load_tokenizer
+    from goodhart.models.logprobs import response_logprobs
+    from goodhart.models.tokens import encode_pairs
 
     check_model(args.policy)
     tokenizer, policy = load_tokenizer(args.policy), load_policy(args.policy, args.precision)

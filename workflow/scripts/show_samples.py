@@ -15,12 +15,12 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from goodhart.artifacts import read_table, write_text
-from goodhart.commandline import Output, parser, run
+from goodhart.cli import Output, parser, run
 from goodhart.errors import InputError
-from goodhart.pages import page, stamped
-from goodhart.provenance import origin
-from goodhart.records import SAMPLES
+from goodhart.report.html import page, stamped
+from goodhart.store.files import read_table, write_text
+from goodhart.store.provenance import origin
+from goodhart.store.schemas.measurements import SAMPLES
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from goodhart.artifacts import publish, read_table, write_json, write_text
-from goodhart.commandline import Output, parser, run
-from goodhart.provenance import origin
-from goodhart.summaries import RUNS
+from goodhart.cli import Output, parser, run
+from goodhart.store.files import publish, read_table, write_json, write_text
+from goodhart.store.provenance import origin
+from goodhart.store.schemas.summaries import RUNS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     runs = read_table(args.runs, RUNS)
     made = origin(args, __file__)
-    from goodhart.measurement import arm_differences, table1, trends
+    from goodhart.analysis.runs import arm_differences, table1, trends
 
     table, found = table1(runs), trends(runs)
     shown = _for_reading(table, found)
@@ -49,7 +49,7 @@ def _for_reading(table: pd.DataFrame, found: list[dict]) -> pd.DataFrame:
     """The table as text: mean ± standard error, and a last row an arm with the rank correlation with beta."""
     import pandas as pd
 
-    from goodhart.measurement import FLAGS, TABLE1
+    from goodhart.analysis.runs import FLAGS, TABLE1
 
     rows = []
     for (arm, method), part in table.groupby(["arm", "method"], sort=False):

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from goodhart.artifacts import read_json, read_table, write_json
-from goodhart.commandline import PRECISIONS, Output, add_checkpoints, parser, run, use_threads
+from goodhart.cli import PRECISIONS, Output, add_checkpoints, parser, run, use_threads
 from goodhart.errors import InputError
-from goodhart.inspection import kept
-from goodhart.provenance import check_cache, origin
-from goodhart.tables import LOGPROBS, PREFERENCES
+from goodhart.runtime.finite import kept
+from goodhart.store.files import read_json, read_table, write_json
+from goodhart.store.provenance import check_cache, origin
+from goodhart.store.schemas.inputs import LOGPROBS, PREFERENCES
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -50,13 +50,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     if len(rows) != len(logprobs):
         raise InputError(f"{args.logprobs} and {args.preferences} are of different pairs; rerun score_reference.")
     use_threads(args.threads)
-    from goodhart import offline
-    from goodhart.adapters import lora_config, publish_adapter
-    from goodhart.checkpoints import Checkpoints
-    from goodhart.derivations import values
-    from goodhart.encoding import encode_pairs
-    from goodhart.models import check_model, load_policy, load_tokenizer
-    from goodhart.training import tokenized, train
+    from goodhart.hyperparameters.appendix_c import values
+    from goodhart.models.adapters import lora_config, publish_adapter
+    from goodhart.models.loading import check_model, load_policy, load_tokenizer
+    from goodhart.models.tokens import encode_pairs
+    from goodhart.training import offline
+    from goodhart.training.checkpoints import Checkpoints
+    from goodhart.training.trainers import tokenized, train
 
     check_model(args.policy)
     used = values(derived)

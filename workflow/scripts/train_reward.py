@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from goodhart.artifacts import read_json, read_table, write_json
-from goodhart.commandline import PRECISIONS, Output, add_checkpoints, parser, run, use_threads
+from goodhart.cli import PRECISIONS, Output, add_checkpoints, parser, run, use_threads
 from goodhart.errors import InputError
-from goodhart.inspection import kept
-from goodhart.provenance import origin
-from goodhart.tables import PREFERENCES
+from goodhart.runtime.finite import kept
+from goodhart.store.files import read_json, read_table, write_json
+from goodhart.store.provenance import origin
+from goodhart.store.schemas.inputs import PREFERENCES
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -46,13 +46,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     import numpy as np
     from trl import RewardConfig
 
-    from goodhart.adapters import lora_config, publish_adapter
-    from goodhart.checkpoints import Checkpoints
-    from goodhart.derivations import values
-    from goodhart.encoding import encode_pairs
-    from goodhart.models import check_model, load_reward_backbone, load_tokenizer
-    from goodhart.reward import MemberTrainer
-    from goodhart.training import tokenized, train
+    from goodhart.hyperparameters.appendix_c import values
+    from goodhart.models.adapters import lora_config, publish_adapter
+    from goodhart.models.loading import check_model, load_reward_backbone, load_tokenizer
+    from goodhart.models.tokens import encode_pairs
+    from goodhart.training.checkpoints import Checkpoints
+    from goodhart.training.reward import MemberTrainer
+    from goodhart.training.trainers import tokenized, train
 
     check_model(args.backbone)
     used = values(derived)

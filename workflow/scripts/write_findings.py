@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from goodhart.artifacts import read_json, read_table, write_json, write_text
-from goodhart.commandline import Output, parser, run
-from goodhart.provenance import origin
-from goodhart.summaries import GAPS, OVEROPTIMISATION, RUNS, read_fits
-from goodhart.tables import PROBLEMS
+from goodhart.cli import Output, parser, run
+from goodhart.report.results import read_fits
+from goodhart.store.files import read_json, read_table, write_json, write_text
+from goodhart.store.provenance import origin
+from goodhart.store.schemas.inputs import PROBLEMS
+from goodhart.store.schemas.summaries import GAPS, OVEROPTIMISATION, RUNS
 
 COVERAGE = ["rows_in_source", "pairs", "prompts", "tokens", "responses_by_source_model"]
 COVERAGE += ["identical_pairs_dropped", "pairs_with_tied_scores"]
@@ -44,11 +45,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     runs = read_table(args.runs, RUNS)
     fits = read_fits(args.fits, runs)
     made = origin(args, __file__)
-    from goodhart.checklist import checklist
-    from goodhart.findings import Results
-    from goodhart.measurement import table1
-    from goodhart.pages import stamped
-    from goodhart.report import checklist_page, findings_page
+    from goodhart.analysis.runs import table1
+    from goodhart.report.checklist import checklist
+    from goodhart.report.html import stamped
+    from goodhart.report.pages import checklist_page, findings_page
+    from goodhart.report.results import Results
 
     problems = read_table(args.problems, PROBLEMS)
     online, evaluation = (problems["prompt"][problems["split"] == split] for split in ("online", "evaluation"))

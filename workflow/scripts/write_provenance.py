@@ -13,9 +13,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from goodhart.artifacts import read_json, write_json
-from goodhart.commandline import Labelled, Output, parser, run
+from goodhart.cli import Labelled, Output, parser, run
 from goodhart.errors import InputError
+from goodhart.store.files import read_json, write_json
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -37,8 +37,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not Path(path).is_relative_to(folder):
             raise InputError(f"--artefacts {item}: {path} does not lie in {folder}, as --output does.")
         artefacts.append((step, Path(path)))
-    from goodhart.derivations import values
-    from goodhart.inventory import git, inventory, machine, software
+    from goodhart.hyperparameters.appendix_c import values
+    from goodhart.store.inventory import git, inventory, machine, software
 
     found = inventory(folder, artefacts)
     write_json(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from goodhart.data.pairing import COLUMNS, columns_of
 from goodhart.errors import InputError
-from goodhart.levels import parse_level
-from goodhart.pairing import COLUMNS, columns_of
-from goodhart.verifiers import verifier
+from goodhart.hyperparameters.betas import parse_level
+from goodhart.verifiers.registry import verifier
 
 SAME = "same"  # an arm whose online beta is the offline one: Eq. 10 literally
 

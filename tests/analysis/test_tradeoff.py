@@ -1,0 +1,166 @@
+"""Definition 6.1 on paper and against trying every lambda; resamples of seeds that agree, differ, or miss a beta."""
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from goodhart.analysis.tradeoff import optimal_conservatism
+from goodhart.errors import InputError
+
+# AUGC 1, 2, 5 and win rates 0.5, 0.75, 1: the lines 1 - lambda / 2, 2 - 3 lambda / 4 and 5 - lambda meet at 4 and 12.
+BETAS, AUGC, WIN_RATE = [0.4, 1.0, 2.5], [1.0, 2.0, 5.0], [0.5, 0.75, 1.0]
+# Eighths: the arithmetic of the crossings is then exact.
+EIGHTHS = st.integers(0, 40).map(lambda k: k / 8)
+RUNS = st.lists(st.tuples(st.sampled_from([0.25, 0.5, 1.0, 2.0, 4.0]), EIGHTHS, EIGHTHS), min_size=1, max_size=8)
+
+
+def steps(found: dict[str, Any]) -> list[tuple[float, float | None, float]]:
+    return [(step["lambda_from"], step["lambda_to"], step["beta"]) for step in found["path"]]
+
+
+def best_at(found: dict[str, Any], at: float) -> float:
+    return next(beta for since, until, beta in steps(found) if since <= at and (until is None or at < until))
+
+
+def test_three_levels_on_paper() -> None:
+    found = optimal_conservatism(BETAS, AUGC, WIN_RATE)
+    assert steps(found) == [(0, 4, 0.4), (4, 12, 1.0), (12, None, 2.5)]
+    assert found["levels"][1] == {"beta": 1.0, "augc": 2.0, "win_rate": 0.75, "n": 1}
+    assert found["support"] is None
+
+
+def test_levels_are_means_over_their_runs() -> None:
+    found = optimal_conservatism([2.5, 0.4, 2.5, 1.0], [4.0, 1.0, 6.0, 2.0], [1.0, 0.5, 1.0, 0.75])
+    assert steps(found) == steps(optimal_conservatism(BETAS, AUGC, WIN_RATE))
+    assert [level["n"] for level in found["levels"]] == [1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("augc", "win_rate", "expected"),
+    [
+        ([1, 5, 2], [0.5, 0.75, 1.0], [(0, 2, 0.4), (2, None, 2.5)]),  # the one in the middle is never best
+        ([3, 2, 1], [0.5, 0.5, 0.5], [(0, None, 2.5)]),
+        ([1, 1, 1], [0.5, 0.5, 0.5], [(0, None, 0.4)]),  # a tie goes to the smaller beta
+        ([1, 1, 2], [0.5, 0.75, 0.75], [(0, None, 1.0)]),
+        ([1, 2, 2], [0.5, 0.75, 0.75], [(0, 4, 0.4), (4, None, 1.0)]),
+        ([1, 2, 3], [0.5, 0.75, 1.0], [(0, 4, 0.4), (4, None, 2.5)]),  # all three lines meet at 4
+        ([0, 0, 0], [0.0, 0.0, 0.0], [(0, None, 0.4)]),
+    ],
+)
+def test_ties_and_levels_that_are_never_best(augc: list, win_rate: list, expected: list) -> None:
+    assert steps(optimal_conservatism(BETAS, augc, win_rate)) == expected
+
+
+@settings(max_examples=100, deadline=None)
+@given(RUNS)
+def test_the_path_against_every_lambda(runs: list[tuple[float, float, float]]) -> None:
+    beta, augc, win_rate = np.array(runs).T
+    found = optimal_conservatism(beta, augc, win_rate)
+    path = steps(found)
+    assert path[0][0] == 0
+    assert path[-1][1] is None
+    assert [until for _, until, _ in path[:-1]] == [since for since, _, _ in path[1:]]
+    assert all(since < until for since, until, _ in path[:-1])
+    quality = {level["beta"]: level["win_rate"] for level in found["levels"]}
+    along = [quality[beta] for _, _, beta in path]
+    assert all(now < then for now, then in pairwise(along))
+    lambdas = np.geomspace(1e-3, 1e4, 400) * 0.998  # rarely where two lines meet
+    lines = {level["beta"]: level["augc"] - lambdas * level["win_rate"] for level in found["levels"]}
+    chosen = [lines[best_at(found, at)][i] for i, at in enumerate(lambdas)]
+    assert chosen == pytest.approx(np.min(list(lines.values()), axis=0), abs=1e-9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(RUNS, st.lists(st.integers(0, 3), min_size=8, max_size=8))
+def test_shares_are_shares(runs: list[tuple[float, float, float]], seeds: list[int]) -> None:
+    beta, augc, win_rate = np.array(runs).T
+    labels = seeds[: len(runs)]
+    found = optimal_conservatism(beta, augc, win_rate, labels)
+    json.dumps(found, allow_nan=False)
+    support = found["support"]
+    assert (support is None) == (len(set(labels)) == 1)
+    if support:
+        share = np.array(support["share"])
+        assert share.shape == (len(support["lambda"]), len(np.unique(beta)))
+        assert share.min() >= 0
+        assert share.sum(axis=1) == pytest.approx(1, abs=1e-5)
+        assert (support["seeds"], support["betas"]) == (len(set(labels)), sorted(set(beta)))
+        assert min(support["lambda"]) > 0
+        turns = [until for _, until, _ in steps(found) if until]
+        assert all(support["lambda"][0] < turn < support["lambda"][-1] for turn in turns)
+
+
+def test_seeds_that_agree_leave_no_doubt() -> None:
+    """Each seed shows the numbers on paper, so every resample has the same path."""
+    found = optimal_conservatism(BETAS * 3, AUGC * 3, WIN_RATE * 3, np.repeat([5, 6, 7], 3))
+    support = found["support"]
+    for at, share in zip(support["lambda"], support["share"], strict=True):
+        assert share == [float(beta == best_at(found, at)) for beta in BETAS]
+    assert found == optimal_conservatism(BETAS * 3, AUGC * 3, WIN_RATE * 3, np.repeat(["a", "b", "c"], 3))
+
+
+def test_seeds_that_differ_share_the_resamples() -> None:
+    """Two seeds with opposite orders: alone each decides, drawn together they tie, and the smaller beta is chosen."""
+    found = optimal_conservatism([1.0, 2.0] * 2, [0.0, 8.0, 8.0, 0.0], [0.5] * 4, [0, 0, 1, 1])
+    share = np.array(found["support"]["share"])
+    assert share[:, 0] == pytest.approx(np.full(len(share), 0.75), abs=0.05)
+    assert (share == share[0]).all()  # equal win rates: lambda says nothing
+
+
+def test_resamples_that_miss_a_beta_do_not_count() -> None:
+    """Only seed 1 ran beta 2, so that a quarter of the resamples, of seed 0 alone, say nothing of it."""
+    found = optimal_conservatism([1.0, 1.0, 2.0], [5.0, 5.0, 1.0], [0.5] * 3, [0, 1, 1])
+    assert found["support"]["resamples"] == pytest.approx(750, abs=40)
+    assert {tuple(share) for share in found["support"]["share"]} == {(0, 1)}
+    apart = optimal_conservatism([1.0, 2.0, 3.0], [5.0, 1.0, 3.0], [0.5, 0.6, 0.7], [0, 1, 2])
+    assert apart["support"]["resamples"] == pytest.approx(1000 * 6 / 27, abs=40)  # all three have to be drawn
+    assert apart["path"][0]["lambda_to_interval"] == pytest.approx([20, 20])
+
+
+def test_intervals_of_the_turning_lambdas() -> None:
+    """Seeds that turn at lambda 2, 4 and 12 with one gain in win rate: resamples turn at their means, from 2 to 12."""
+    augc = [0.0, 0.5, 0.0, 1.0, 0.0, 3.0]
+    found = optimal_conservatism([1.0, 2.0] * 3, augc, [0.5, 0.75] * 3, [0, 0, 1, 1, 2, 2])
+    assert steps(found) == [(0, 6, 1), (6, None, 2)]
+    assert found["path"][0]["lambda_to_interval"] == [2, 12]  # one resample in 27 is of one seed alone
+    assert found["path"][1]["lambda_to_interval"] is None
+    alone = optimal_conservatism([1.0, 2.0], augc[:2], [0.5, 0.75], [0, 0])
+    assert alone["path"][0]["lambda_to_interval"] is None
+
+
+def test_no_interval_where_resamples_never_turn() -> None:
+    """In seed 1 the larger beta wins less often: alone it is never worth its AUGC."""
+    found = optimal_conservatism([1.0, 2.0] * 2, [0.0, 1.0] * 2, [0.5, 1.0, 0.5, 0.25], [0, 0, 1, 1])
+    assert steps(found) == [(0, 8, 1), (8, None, 2)]
+    assert found["path"][0]["lambda_to_interval"] is None
+
+
+@settings(max_examples=30, deadline=None)
+@given(RUNS, st.sampled_from([0.25, 2.0, 1024.0]))
+def test_lambda_carries_the_unit_of_augc(runs: list[tuple[float, float, float]], unit: float) -> None:
+    beta, augc, win_rate = np.array(runs).T
+    plain, scaled = optimal_conservatism(beta, augc, win_rate), optimal_conservatism(beta, unit * augc, win_rate)
+    expected = [(unit * since, None if until is None else unit * until, b) for since, until, b in steps(plain)]
+    assert steps(scaled) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (([], [], []), "no run"),
+        (([1, 2], [1], [1, 2]), "differ in length"),
+        (([1, 2], [1, 2], [1]), "differ in length"),
+        (([1, 2], [1, 2], [1, 2], [0]), "differ in length"),
+        (([1, np.nan], [1, 2], [1, 2]), "beta .* not finite"),
+        (([1, 2], [1, np.inf], [1, 2]), "augc .* not finite"),
+        (([1, 2], [1, 2], [np.nan, 2]), "win_rate .* not finite"),
+    ],
+)
+def test_bad_input_is_one_sentence(arguments: tuple, named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        optimal_conservatism(*arguments)

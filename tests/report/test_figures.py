@@ -1,0 +1,386 @@
+"""Figures and pages from small made-up studies: what is drawn, in which colour, and what a caption says."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from matplotlib.axes import Axes
+from matplotlib.colors import same_color, to_hex
+from matplotlib.figure import Figure
+
+import draw_figures
+import show_samples
+from balanced import Balanced
+from goodhart.analysis.curves import rival_at
+from goodhart.analysis.overoptimisation import reward_at
+from goodhart.analysis.runs import Scales, add_gaps
+from goodhart.errors import InputError
+from goodhart.report import figures
+from goodhart.report.figures import FIGURES, draw
+from goodhart.report.panels import Tables, save
+from goodhart.store.files import write_json, write_table
+from goodhart.store.schemas.measurements import SAMPLES
+from goodhart.store.schemas.summaries import GAPS, OVEROPTIMISATION, RUNS
+from made_up import BETAS, QUALITY, fit, study
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def one() -> Tables:
+    return study(["p50"], 1, ["paper"])
+
+
+@pytest.fixture(scope="module")
+def many() -> Tables:
+    return study(list(BETAS), 3, ["paper", "matched"])
+
+
+@pytest.fixture(scope="module")
+def drawn(one: Tables, many: Tables) -> dict[tuple[str, str], Figure]:
+    return {(name, size): draw(name, t) for name in FIGURES for size, t in (("one", one), ("many", many))}
+
+
+def texts(figure: Figure) -> str:
+    return "\n".join(t.get_text() for t in figure.findobj(lambda artist: hasattr(artist, "get_text")))
+
+
+def means(ax: Axes) -> list[Any]:
+    """The lines that show means."""
+    return [line for line in ax.lines if line.get_linewidth() == 1.6]
+
+
+@pytest.mark.parametrize("size", ["one", "many"])
+@pytest.mark.parametrize("name", FIGURES)
+def test_axes_are_labelled_and_nothing_is_cut_off(name: str, size: str, drawn: dict[tuple[str, str], Figure]) -> None:
+    figure = drawn[name, size]
+    assert any(ax.get_xlabel() for ax in figure.axes)
+    for ax in figure.axes:
+        assert ax.get_ylabel() or ax.get_title() or not ax.get_subplotspec().is_first_col()
+        assert ax.has_data() or "nothing to compare" in texts(figure)
+        if ax.get_subplotspec().is_last_row():
+            assert ax.get_xlabel()
+    box = figure.get_tightbbox()
+    width, height = figure.get_size_inches()
+    assert box.x0 >= 0
+    assert box.y0 >= 0
+    assert box.x1 <= width
+    assert box.y1 <= height
+
+
+def test_a_level_has_one_colour_everywhere(many: Tables, drawn: dict[tuple[str, str], Figure]) -> None:
+    assert list(many.colours) == ["p20", "p50", "p80"]  # by beta
+    assert len(set(many.colours.values())) == 3
+    for name in set(FIGURES) - {"calibration"}:
+        legend = drawn[name, "many"].legends[0]
+        shown = {t.get_text(): h for t, h in zip(legend.texts, legend.legend_handles, strict=True)}
+        for level, colour in many.colours.items():
+            assert same_color(shown[f"{level} (β = {BETAS[level]:.3g})"].get_color(), colour)
+        used = {to_hex(line.get_color()) for ax in drawn[name, "many"].axes for line in ax.lines}
+        bands = [c.get_facecolor() for ax in drawn[name, "many"].axes for c in ax.collections]
+        used |= {to_hex(face) for faces in bands for face in faces}
+        assert set(many.colours.values()) <= used
+
+
+def test_lines_are_means_and_bands_need_two_seeds(many: Tables, drawn: dict[tuple[str, str], Figure]) -> None:
+    proxy, true = (drawn["rewards_by_step", "many"].axes[i] for i in (0, 2))
+    paper = many.gaps[many.gaps["kl_level"] == many.gaps["level"]]
+    for ax, y in ((proxy, (paper["proxy"] - 0.5) / 1.0), (true, paper["true"])):
+        expected = y.groupby([paper["level"], paper["step"]]).mean()
+        assert len(means(ax)) == 3
+        for line in means(ax):
+            level = next(lv for lv, c in many.colours.items() if same_color(line.get_color(), c))
+            assert line.get_ydata() == pytest.approx(expected[level].to_numpy())
+        assert len(ax.collections) == 3
+        band = ax.collections[0].get_paths()[0].vertices
+        last = y[(paper["level"] == "p20") & (paper["step"] == 30)]
+        at_end = band[band[:, 0] == 30, 1]
+        assert np.ptp(at_end) == pytest.approx(2 * last.sem())
+    assert "n = 3 seeds" in proxy.get_title()
+    alone = drawn["rewards_by_step", "one"].axes[0]
+    assert len(means(alone)) == 1
+    assert not any(len(c.get_paths()) and np.ptp(c.get_paths()[0].vertices[:, 1]) > 1 for c in alone.collections)
+    assert "n = 1 seed)" in alone.get_title()
+
+
+def test_kl_below_zero_is_drawn_at_zero(many: Tables, drawn: dict[tuple[str, str], Figure]) -> None:
+    assert (many.gaps["kl"] < 0).any()
+    assert many.curves["distance"].min() == 0
+    line = means(drawn["rewards_by_kl", "many"].axes[0])[0]
+    assert line.get_xdata()[0] == 0
+
+
+def test_same_tables_same_bytes(many: Tables, tmp_path: Path) -> None:
+    """Whichever format is written first."""
+    contents: list[dict[str, bytes]] = []
+    for kinds in (("svg", "pdf"), ("pdf", "svg")):
+        figure = draw("augc_by_beta", many)
+        for kind in kinds:
+            save(figure, tmp_path / f"figure.{kind}", kind)
+        contents.append({kind: (tmp_path / f"figure.{kind}").read_bytes() for kind in sorted(kinds)})
+    assert contents[0] == contents[1]
+    assert not any(stamp in content for content in contents[0].values() for stamp in (b"dc:date", b"CreationDate"))
+
+
+def test_exploding_gaps_get_a_symmetric_log_axis(many: Tables) -> None:
+    runs = [part for _, part in many.gaps.groupby(["level", "kl_level", "seed"])]
+    huge = [run.assign(true=np.where(run["step"] == 0, 0, 0.4)).drop(columns=["gap", "gap_paper"]) for run in runs]
+    gaps, scale = add_gaps(huge, Scales(1.0, 0.5, 25, 50))
+    assert gaps["gap_paper"].abs().max() > 3e6
+    top, _, bottom, _ = draw("gap_by_step", replace(many, gaps=gaps, scales=vars(scale))).axes
+    assert (top.get_yscale(), bottom.get_yscale()) == ("linear", "symlog")
+    assert bottom.get_ylim()[0] < -3e6
+    assert len(bottom.get_yticks()) < 12
+
+
+def test_onset_says_how_many_seeds_have_one(many: Tables) -> None:
+    runs = many.runs.copy()
+    runs["onset"] = np.where((runs["level"] == "p20") & (runs["seed"] < 2), 20.0, np.nan)
+    top = draw("gap_by_step", replace(many, runs=runs)).axes[0]
+    assert [t.get_text() for t in top.texts] == ["2/3"]
+    assert [list(line.get_xdata()) for line in top.lines if line.get_marker() == "v"] == [[20]]
+    nobody = replace(many, runs=runs.assign(onset=np.nan), scales={**many.scales, "threshold": None})
+    assert not draw("gap_by_step", nobody).axes[0].texts
+
+
+def test_beta_star_is_marked_only_where_it_exists(many: Tables) -> None:
+    published = fit([0.310, 1.0, 2.379], [31.1, 43.0, 145.8])
+    falling = fit([0.310, 1.0, 2.379], [145.8, 43.0, 31.1])
+    figure = draw("augc_by_beta", replace(many, fits={("dpo", "paper"): published, ("dpo", "matched"): falling}))
+    rising, none = figure.axes
+    stars = [(line.get_xdata()[0], line.get_ydata()[0]) for line in rising.lines if line.get_marker() == "*"]
+    assert sorted(x for x, _ in stars) == pytest.approx([1.0814, 1.1050], abs=1e-4)
+    assert [p.get_x() for p in rising.patches] == pytest.approx([0.04, 1.1050], abs=1e-4)  # safe, danger
+    assert "exact by construction" in rising.get_title()
+    assert r"12.5 $\beta^{2.56}$ + 30.5" in rising.get_title()
+    assert not none.patches
+    assert not [line for line in none.lines if line.get_marker() == "*"]
+    assert "no power law\nno increase" in none.get_title()
+    assert "safe zone" in texts(figure)
+    assert "zone" not in texts(draw("augc_by_beta", replace(many, fits=dict.fromkeys(many.fits, falling))))
+
+
+def test_rivals_are_thin_lines_between_the_betas(many: Tables, drawn: dict[tuple[str, str], Figure]) -> None:
+    ax = drawn["augc_by_beta", "many"].axes[0]
+    thin = [line for line in ax.lines if line.get_linewidth() == 0.8]
+    curves = {c["name"]: c["parameters"] for c in many.fits["dpo", "paper"]["rivals"]["curves"]}
+    for line, name in zip(thin, ("linear", "exponential", "power law without c"), strict=True):
+        x = line.get_xdata()
+        assert (x[0], x[-1]) == pytest.approx((0.4, 2.5))
+        assert line.get_ydata() == pytest.approx(rival_at(name, curves[name], x))
+    assert not [line for line in drawn["augc_by_beta", "one"].axes[0].lines if line.get_linewidth() == 0.8]
+
+
+@pytest.mark.parametrize(("panel", "arm", "reward"), [(0, "paper", "proxy"), (3, "matched", "true")])
+def test_the_fit_of_gao_runs_as_far_as_its_level(
+    many: Tables, drawn: dict[tuple[str, str], Figure], panel: int, arm: str, reward: str
+) -> None:
+    ax = drawn["rewards_by_kl", "many"].axes[panel]
+    rows = many.overoptimisation
+    for level, colour in many.colours.items():
+        (line,) = [f for f in ax.lines if f.get_linestyle() == "--" and same_color(f.get_color(), colour)]
+        (row,) = rows[(rows["arm"] == arm) & (rows["level"] == level) & (rows["reward"] == reward)].to_dict("records")
+        part = many.curves[(many.curves["arm"] == arm) & (many.curves["level"] == level)]
+        x, y = line.get_data()
+        assert (x[0], x[-1]) == (0, part["distance"].max())
+        assert y[0] == pytest.approx(part.loc[part["step"] == 0, "true" if reward == "true" else "standardised"].mean())
+        unit = many.scales["true"] if reward == "true" else 1
+        assert y - y[0] == pytest.approx(unit * reward_at(x, row["alpha"], row["bend"]))
+
+
+def test_the_best_beta_steps_up_as_lambda_grows(many: Tables) -> None:
+    """AUGC 1, 2, 4 and win rates 0.5, 0.6, 0.7: p50 is best between lambda 10 and 20."""
+    alone = fit([0.4, 1.0, 2.5], [1.0, 2.0, 4.0], win_rate=[0.5, 0.6, 0.7])
+    blind = fit([0.4, 1.0, 2.5], [1.0, 2.0, 4.0])
+    left, right = draw("beta_by_lambda", replace(many, fits={("dpo", "paper"): alone, ("dpo", "matched"): blind})).axes
+    (line,) = left.lines
+    for at, best in zip(*line.get_data(), strict=True):
+        assert best == (0 if at < 10 else 1 if at < 20 else 2)
+    assert set(line.get_ydata()) == {0, 1, 2}
+    assert not left.collections  # one seed: no resamples
+    assert [text.get_text() for text in right.texts] == ["no win rate"]
+
+
+def test_bands_over_lambda_add_up_to_all_resamples(many: Tables, drawn: dict[tuple[str, str], Figure]) -> None:
+    ax = drawn["beta_by_lambda", "many"].axes[0]
+    support = many.fits["dpo", "paper"]["tradeoff"]["support"]
+    assert [to_hex(band.get_facecolor()[0]) for band in ax.collections] == list(many.colours.values())
+    top = np.cumsum(support["share"], axis=1)[:, 0] * 3 - 0.5
+    lowest = ax.collections[0].get_paths()[0].vertices
+    assert lowest[:, 1].min() == -0.5
+    assert lowest[:, 1].max() == pytest.approx(top.max())
+    assert ax.collections[-1].get_paths()[0].vertices[:, 1].max() == pytest.approx(2.5)
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["p20 (0.4)", "p50 (1)", "p80 (2.5)"]
+
+
+def test_arms_are_paired_by_seed(many: Tables, drawn: dict[tuple[str, str], Figure]) -> None:
+    table = many.runs.pivot_table(index=["level", "seed"], columns="arm", values="augc")
+    change = (table["matched"] - table["paper"]).groupby("level").mean()
+    right = drawn["arms", "many"].axes[1]
+    heights = [line.get_ydata()[0] for line in right.lines if line.get_marker() == "D"]
+    assert heights == pytest.approx(change[list(many.colours)].to_numpy())
+    assert heights[0] == 0  # the lowest level's run is in both arms
+    assert "nothing to compare" in texts(drawn["arms", "one"])
+
+
+def test_p_values_are_never_zero() -> None:
+    trend = {key: {"statistic": -1.0, "p_value": 5e-5} for key in ("level_means", "within_seeds")}
+    assert figures._trend(trend) == ["means ρ −1.00, p < 0.001", "seeds ρ −1.00, p < 0.001"]  # noqa: RUF001
+    trend["level_means"] = {"statistic": None, "p_value": None}
+    assert figures._trend(trend)[0] == "means ρ undefined"  # noqa: RUF001
+
+
+def test_mechanism_reports_exact_p(drawn: dict[tuple[str, str], Figure]) -> None:
+    title = drawn["mechanism", "many"].axes[0].get_title()
+    assert "means ρ +1.00, p 0.333" in title  # noqa: RUF001
+    assert f"p {2 / 6**3:.3f}" in title
+
+
+def test_methods_get_their_own_rows() -> None:
+    tables = study(["p20", "p80"], 2, ["paper"], ("dpo", "ipo"))
+    figure = draw("gap_by_step", tables)
+    assert len(figure.axes) == 4
+    assert [ax.get_title().split(",")[0] for ax in figure.axes if ax.get_title()] == ["dpo", "ipo"]
+    assert len(draw("entropy", tables).axes) == 8
+    assert [ax.get_title().split(",")[0] for ax in draw("beta_by_lambda", tables).axes] == ["dpo", "ipo"]
+
+
+# The command lines.
+
+
+@pytest.fixture
+def flags(many: Tables, tmp_path: Path) -> Callable[..., list[str]]:
+    write_table(tmp_path / "gaps.parquet", many.gaps, GAPS)
+    write_table(tmp_path / "runs.parquet", many.runs, RUNS)
+    write_table(tmp_path / "overoptimisation.parquet", many.overoptimisation, OVEROPTIMISATION)
+    write_json(tmp_path / "scales.json", many.scales)
+    write_json(tmp_path / "quality.json", QUALITY)
+    for (method, arm), law in many.fits.items():
+        write_json(tmp_path / "fit" / f"{method}-{arm}.json", law)
+
+    def line(fits: list[str], outputs: list[str]) -> list[str]:
+        files = ("gaps.parquet", "runs.parquet", "scales.json", "overoptimisation.parquet", "quality.json")
+        named = [f"--{name.split('.')[0]}={tmp_path / name}" for name in files]
+        named += ["--fits", *(f"{tmp_path}/fit/{name}.json" for name in fits)]
+        return [*named, "--output", *(f"{tmp_path}/figures/{name}" for name in outputs)]
+
+    return line
+
+
+def test_draw_figures(flags: Callable[..., list[str]], tmp_path: Path) -> None:
+    draw_figures.main(flags(["dpo-paper", "dpo-matched"], ["arms.svg", "arms.pdf", "calibration.svg"]))
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == ["arms.pdf", "arms.svg", "calibration.svg"]
+    with pytest.raises(InputError, match="no dpo-matched"):
+        draw_figures.main(flags(["dpo-paper"], ["arms.svg"]))
+    for name in ("arm.svg", "arms.png"):
+        with pytest.raises(InputError, match=rf"{name} is not .pdf or .svg of rewards_by_step"):
+            draw_figures.main(flags(["dpo-paper", "dpo-matched"], [name]))
+
+
+def samples(path: Path, before: str, after: str) -> Path:
+    """Responses to a problem a letter: upper case is right; the proxy of problem i rises by i."""
+    rows = [
+        {"method": "dpo", "level": "p20", "beta": 0.4, "seed": 3, "kl_level": "p50", "kl_beta": 1.0}
+        | {"step": step, "problem_id": f"e-{i}", "prompt": "<script>alert(1)</script>\n", "answer": "a<b"}
+        | {
+            "response": f"&{step}-{i}\n  <b>",
+            "proxy": i * (step / 40),
+            "uncertainty": 1 - step / 80,
+            "tokens": 3 + step,
+        }
+        | {"correct": letter.isupper(), "correct_flexible": True, "finished": step == 0}
+        for step, letters in ((0, before), (40, after))
+        for i, letter in enumerate(letters)
+    ]
+    write_table(path, rows, SAMPLES)
+    return path
+
+
+def test_show_samples(tmp_path: Path) -> None:
+    path = samples(tmp_path / "samples.parquet", "AAAAaaaA", "aaaAAaaa")  # falls: 0, 1, 2, 7; rise of 0 is none
+    outputs = [tmp_path / "first.html", tmp_path / "second.html"]
+    for output in outputs:
+        show_samples.main([f"--samples={path}", "--examples=2", "--seed=0", f"--output={output}"])
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+    page = outputs[0].read_text()
+    parsed = Balanced(page)
+    assert parsed.open == []
+    assert parsed.seen.count("article") == 4
+    assert "script" not in parsed.seen
+    assert "b" not in parsed.seen
+    assert "src=" not in page
+    assert "http" not in page
+    for name, value in {
+        "problems": 8,
+        "right, first and last": 1,
+        "right, then wrong": 4,
+        "wrong, then right": 1,
+        "wrong, first and last": 2,
+        "mean change of the proxy": "+3.500",
+        "problems whose proxy rose": 7,
+        "mean change of the uncertainty": "-0.500",
+        "mean change of the length": "+40.0 tokens",
+    }.items():
+        assert f"<th>{name}</th><td>{value}</td>" in page
+    assert "largest rise of the proxy: 2 of 3<" in page
+    assert "At random: 2 of the other 6<" in page
+    assert page.index("Problem e-7") < page.index("Problem e-2") < page.index("At random:")
+    assert "&amp;40-7\n  &lt;b&gt;" in page  # escaped, line break and spaces kept
+    assert "the answer is a&lt;b" in page
+    assert page.count("cut at the token limit") == 4
+    assert "level p20 (β = 0.4), online penalty of\np50 (β = 1), seed 3" in page
+
+
+def test_show_samples_with_little_to_show(tmp_path: Path) -> None:
+    path = samples(tmp_path / "samples.parquet", "A", "A")
+    output = tmp_path / "page.html"
+    show_samples.main([f"--samples={path}", "--examples=5", "--seed=0", f"--output={output}"])
+    assert "0 of 0<" in output.read_text()
+    assert "At random: 1 of the other 1<" in output.read_text()
+    with pytest.raises(InputError, match="at least 1"):
+        show_samples.main([f"--samples={path}", "--examples=0", "--seed=0", f"--output={output}"])
+    write_table(path, pd.read_parquet(path).query("step == 0"), SAMPLES)
+    with pytest.raises(InputError, match="single step"):
+        show_samples.main([f"--samples={path}", "--examples=5", "--seed=0", f"--output={output}"])
+
+
+# The report.
+
+
+def configurations() -> dict[str, dict[str, Any]]:
+    pocket = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    given = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    given["task"]["source"] = given["preferences"]["source"] = "dataset"
+    given["policy"]["model"] = given["reward"]["model"] = "some/model_"
+    given["arms"]["matched"] = None  # dropped
+    return {"pocket": pocket, "given": given}
+
+
+@pytest.mark.parametrize("study", ["pocket", "given"])
+@pytest.mark.parametrize("path", sorted((ROOT / "workflow" / "report").glob("*.rst")), ids=lambda path: path.stem)
+def test_captions_render(path: Path, study: str) -> None:
+    docutils = pytest.importorskip("docutils.core")
+    jinja2 = pytest.importorskip("jinja2")
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    context = {"config": configurations()[study], "input": ["run"], "params": {"examples": 6}}
+    text = environment.from_string(path.read_text()).render(snakemake=context)
+    heard = StringIO()
+    docutils.publish_string(text, writer="html", settings_overrides={"warning_stream": heard, "report_level": 1})
+    assert heard.getvalue() == ""
+    assert "None" not in text
+    if path.stem in FIGURES and path.stem != "calibration":
+        assert "n = 3" in text
+
+
+def test_every_figure_is_in_the_rule_with_a_caption() -> None:
+    rule = (ROOT / "workflow" / "rules" / "figures.smk").read_text()
+    for name in FIGURES:
+        assert f'"{name}": (' in rule
+    captions = {path.stem for path in (ROOT / "workflow" / "report").glob("*.rst")}
+    assert captions >= {*FIGURES, "samples", "workflow"}

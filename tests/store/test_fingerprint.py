@@ -1,0 +1,90 @@
+"""An edit changes the fingerprint of what runs it and of nothing else; layout, comments and docstrings do not count."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from goodhart.store.fingerprint import fingerprint
+
+SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
+PLOTTING = (SCRIPTS / "draw_figures.py").exists()
+# A small tree of scripts: train.py imports lib.model late, which imports lib.numbers.
+FILES = {
+    "train.py": '"""What it does."""\nimport sys\n\ndef main():\n    from lib.model import load\n    return load(1)\n',
+    "plot.py": "from lib import drawing\n\nprint(drawing.WIDTH)\n",
+    "lib/__init__.py": "",
+    "lib/model.py": '"""Models."""\nfrom lib.numbers import TWO\n\ndef load(x):\n    """Load."""\n    return x + TWO\n',
+    "lib/numbers.py": "TWO = 2\n",
+    "lib/drawing.py": "WIDTH = 3\n",
+    "lib/unused.py": "import lib.numbers\n",
+}
+
+
+def of(folder: Path, script: str, **edits: str) -> str:
+    """The fingerprint of a script of the small tree, some files of which read otherwise."""
+    names = {name.replace("/", "_").removesuffix(".py"): name for name in FILES}
+    contents = FILES | {names[key]: text for key, text in edits.items()}
+    root = folder / str(len(list(folder.iterdir())))
+    for name, text in contents.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return fingerprint(root / script)
+
+
+def test_it_depends_on_content_not_on_place(tmp_path: Path) -> None:
+    assert of(tmp_path, "train.py") == of(tmp_path, "train.py")
+    assert len(of(tmp_path, "train.py")) == 16
+
+
+def test_comments_docstrings_and_layout_do_not_count(tmp_path: Path) -> None:
+    tidy = "'''Other.'''\nimport sys # y\ndef main():\n  from lib.model import (\n load)\n  # so\n  return load( 1)"
+    silent = "from lib.numbers import TWO\ndef load(x):\n    return (x + TWO)\n"
+    assert of(tmp_path, "train.py", train=tidy, lib_model=silent) == of(tmp_path, "train.py")
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"train": FILES["train.py"].replace("load(1)", "load(2)")},
+        {"lib_model": FILES["lib/model.py"].replace("+", "-")},
+        {"lib_numbers": "TWO = 2.0\n"},
+        {"lib_numbers": "TWO = 2\nTHREE = 3\n"},
+    ],
+    ids=["itself", "a lazy import", "an import of that", "an addition"],
+)
+def test_code_that_is_reached_counts(tmp_path: Path, edit: dict[str, str]) -> None:
+    assert of(tmp_path, "train.py", **edit) != of(tmp_path, "train.py")
+
+
+def test_code_that_is_not_reached_does_not_count(tmp_path: Path) -> None:
+    assert of(tmp_path, "train.py", lib_drawing="WIDTH = 4\n", lib_unused="raise") == of(tmp_path, "train.py")
+    assert of(tmp_path, "plot.py", lib_numbers="TWO = 3\n") == of(tmp_path, "plot.py")
+
+
+def test_a_module_behind_from_package_import_counts(tmp_path: Path) -> None:
+    assert of(tmp_path, "plot.py", lib_drawing="WIDTH = 4\n") != of(tmp_path, "plot.py")
+
+
+@pytest.mark.parametrize(
+    ("module", "users"),
+    [
+        ("training/online/loop", {"adapt_online"}),
+        ("training/offline", {"train_offline"}),
+        ("training/pretraining", {"pretrain_policy"}),
+        ("data/pairing", {"load_preferences"}),
+        ("verifiers/mathematics", {"adapt_online", "probe_offline", "sample_preferences", "sample_reference"}),
+        pytest.param("report/figures", {"draw_figures"}, marks=pytest.mark.skipif(not PLOTTING, reason="no figures yet")),
+    ],
+)
+def test_an_edit_of_the_library_touches_the_scripts_that_use_it(tmp_path: Path, module: str, users: set[str]) -> None:
+    """On a copy of the workflow's own scripts."""
+    for edition in ("before", "after"):
+        shutil.copytree(SCRIPTS, tmp_path / edition, ignore=shutil.ignore_patterns("__pycache__"))
+    path = tmp_path / "after" / "goodhart" / f"{module}.py"
+    path.write_text(path.read_text() + "\n\nADDED = 1\n")
+    scripts = [script.name for script in SCRIPTS.glob("*.py")]
+    changed = {s for s in scripts if fingerprint(tmp_path / "before" / s) != fingerprint(tmp_path / "after" / s)}
+    assert changed == {f"{user}.py" for user in users}

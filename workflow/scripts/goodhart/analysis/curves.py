@@ -1,0 +1,160 @@
+"""Curves that might describe AUGC as well as the power law does, compared by the corrected Akaike criterion (AICc).
+
+With K parameters, the variance among them, and n runs: AICc = n log(RSS / n) + 2 K + 2 K (K + 1) / (n - K - 1),
+which exists for n > K + 1 (Hurvich and Tsai 1989). Only differences mean anything: exp(-delta / 2), normalised, is the
+weight of a curve among those compared. Runs count as independent, as least squares has it; those of one seed are not
+quite. Eq. 14 has the bounds of Appendix E and cannot fall; the others may. Where its c is held at 0 it is charged for a
+parameter that did nothing, which is why the power law without a constant stands beside it.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from goodhart.analysis.gap import FloatArray, finite_series
+from goodhart.analysis.powerlaw import curve, fit_power_law
+
+FORMULAS = {
+    "power law": "a beta^b + c, a, b, c >= 0 (Eq. 14)",
+    "power law without c": "a beta^b",
+    "linear": "a beta + c",
+    "exponential": "a exp(b (beta - m)) + c, m the mean beta",
+    "constant": "c",
+}
+WARNINGS = {
+    "too_few_runs": "With so few runs AICc does not exist for every curve: those without one are not compared.",
+    "saturated": "With three betas an exponential, as any free curve of three parameters, passes through every mean:"
+    " its fit and its weight say nothing for its form.",
+    "too_few_betas": "With one beta the constant is the only curve, with two the line is the only other one.",
+    "nothing_varies": "AUGC is the same in every run: there is nothing for a curve to describe.",
+    "left_out": "A curve has no finite parameters for these betas and is left out.",
+}
+_STEEPEST = 30.0  # |b| times the range it works on: beyond it a curve is a step
+_ROUNDING = 1e-6  # residuals under this part of the largest AUGC are rounding and the searches' tolerance
+
+
+def compare(beta: npt.ArrayLike, augc: npt.ArrayLike, power: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The curves of `FORMULAS` fitted to all runs by least squares, the best AICc first.
+
+    `beta` > 0 and `augc` >= 0, one value a run; `power` is their `fit_power_law`, if it is at hand. Returns {"n",
+    "betas", "curves": [{"name", "formula", "parameters", "k", "r_squared", "aicc", "delta", "weight"}], "warnings"};
+    the last three are None where AICc does not exist.
+    """
+    x, y = finite_series("beta", beta), finite_series("augc", augc)
+    betas, n, unit = len(np.unique(x)), len(x), float(np.abs(y).max()) or 1.0
+    v = y / unit
+    names = ["too_few_betas"] * (betas < 3) + ["saturated"] * (betas == 3)
+    fits: dict[str, dict[str, float]] = {"constant": {"c": float(v.mean())}}
+    if np.ptp(v) <= 1e-12:
+        names = ["nothing_varies"]
+    else:
+        with np.errstate(all="ignore"):  # extreme betas overflow on the way to being left out
+            fits |= _fits(x, v, betas)
+    fits = {name: {k: p * unit if k in "ac" else p for k, p in found.items()} for name, found in fits.items()}
+    law = power or fit_power_law(x, y)
+    if law["b"] is not None:
+        fits["power law"] = {k: law[k] for k in "abc"}
+    total = float(np.sum((v - v.mean()) ** 2))
+    rows = []
+    for name, parameters in fits.items():
+        with np.errstate(all="ignore"):
+            residuals = v - rival_at(name, parameters, x) / unit
+        vanished = name == "power law without c" and parameters["a"] == 0
+        if vanished or not (np.isfinite(list(parameters.values())).all() and np.isfinite(residuals).all()):
+            names.append("left_out")
+            continue
+        rss, k = float(np.sum(residuals**2)), len(parameters) + 1 - ("m" in parameters)
+        likelihood = n * (np.log(max(rss / n, _ROUNDING**2)) + 2 * np.log(unit))
+        aicc = likelihood + 2 * k + 2 * k * (k + 1) / (n - k - 1) if n > k + 1 else None
+        rows.append(
+            {
+                "name": name,
+                "formula": FORMULAS[name],
+                "parameters": parameters,
+                "k": k,
+                "r_squared": 1 - rss / total if total > 0 else None,
+                "aicc": None if aicc is None else float(aicc),
+            }
+        )
+    names += ["too_few_runs"] * any(row["aicc"] is None for row in rows)
+    return {
+        "n": n,
+        "betas": betas,
+        "curves": _weighed(rows),
+        "warnings": [{"name": name, "message": WARNINGS[name]} for name in dict.fromkeys(names)],
+    }
+
+
+def rival_at(name: str, parameters: Mapping[str, float], beta: npt.ArrayLike) -> FloatArray:
+    """The curve of that name in `FORMULAS` at beta > 0 (any shape)."""
+    x = np.asarray(beta, dtype=np.float64)
+    a, b, c, m = (parameters.get(k, 0.0) for k in "abcm")
+    match name:
+        case "power law":
+            return curve({"a": a, "b": b, "c": c}, x)
+        case "power law without c":
+            with np.errstate(divide="ignore"):  # a may be too small for a number
+                return np.exp(np.log(a) + b * np.log(x))
+        case "exponential":
+            return a * np.exp(b * (x - m)) + c
+    return a * x + c
+
+
+def _weighed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with the distance of each AICc from the best one and its weight, the best first."""
+    known = [row["aicc"] for row in rows if row["aicc"] is not None]
+    total = sum(np.exp(-(a - min(known)) / 2) for a in known)
+    for row in rows:
+        delta = None if row["aicc"] is None else row["aicc"] - min(known)
+        row |= {"delta": delta, "weight": None if delta is None else float(np.exp(-delta / 2) / total)}
+    return sorted(rows, key=lambda row: (row["delta"] is None, row["delta"] or 0, row["k"]))
+
+
+def _fits(x: FloatArray, y: FloatArray, betas: int) -> dict[str, dict[str, float]]:
+    """Line, exponential and power law without c; given their b the latter are linear, so that only b is searched."""
+    fits: dict[str, dict[str, float]] = {}
+    m, span = float(x.mean()), float(np.ptp(x))
+    if betas < 2 or not (0 < span < np.inf):
+        return fits
+    u = (x - m) / span
+    slope, offset = np.polyfit(u, y, 1)
+    fits["linear"] = {"a": float(slope / span), "c": float(offset - slope * m / span)}
+    if betas < 3:
+        return fits
+
+    def exponential(b: float) -> tuple[float, float, float]:
+        v = np.expm1(b * u) / b  # tends to u as b goes to 0, so that the line is a limit and no pole
+        slope, offset = np.polyfit(v, y, 1)
+        return float(np.sum((y - slope * v - offset) ** 2)), float(slope), float(offset)
+
+    b = _search(lambda b: exponential(b)[0])
+    _, slope, offset = exponential(b)
+    fits["exponential"] = {"a": slope / b, "b": b / span, "c": offset - slope / b, "m": m}
+
+    v = np.log(x) - np.log(x).mean()
+    width = float(np.ptp(v))
+
+    def power(b: float) -> tuple[float, float]:
+        w = np.exp(b / width * v)
+        a = max(float(w @ y / (w @ w)), np.finfo(float).tiny)
+        return float(np.sum((y - a * w) ** 2)), a
+
+    b = _search(lambda b: power(b)[0])
+    a = power(b)[1] * float(np.exp(-b / width * np.log(x).mean()))
+    fits["power law without c"] = {"a": a, "b": b / width}
+    return fits
+
+
+def _search(loss: Callable[[float], float]) -> float:
+    """The b with the least loss, found on a grid of both signs and then between its neighbours there."""
+    from scipy.optimize import minimize_scalar
+
+    steep = np.geomspace(0.01, _STEEPEST, 60)
+    grid = np.concatenate([-steep[::-1], steep])
+    best = int(np.argmin([loss(b) for b in grid]))
+    near = grid[max(best - 1, 0) : best + 2]
+    near = near[np.sign(near) == np.sign(grid[best])]
+    found = minimize_scalar(loss, bounds=(near.min(), near.max()), method="bounded", options={"xatol": 1e-10})
+    return float(min(found.x, grid[best], key=loss))

@@ -1,0 +1,98 @@
+"""Reward against distance, as Gao et al. (2022) fit it for RL: R(d) = d (alpha - beta log d), d = sqrt(KL).
+
+KL is that of the policy from where the online stage began, in nats a response; R is measured from its value there, so
+that R(0) = 0. Beta > 0 bends the curve down: it peaks at d = exp(alpha / beta - 1) and is back at 0 at exp(alpha /
+beta). Their alpha and beta are columns `alpha` and `bend` here, as beta is DPO's already.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from goodhart.analysis.gap import FloatArray, finite_series
+from goodhart.analysis.runs import RUN, by_level
+from goodhart.analysis.statistics import seed_resamples
+from goodhart.errors import InputError
+
+_RESAMPLES = 1_000
+_ESTIMATES = ("alpha", "bend", "peak_kl")
+
+
+def reward_at(distance: npt.ArrayLike, alpha: float, bend: float) -> FloatArray:
+    """R(d) = d (alpha - bend log d) for distances >= 0 (any shape), in the units of the reward that was fitted."""
+    d = np.asarray(distance, dtype=np.float64)
+    return d * (alpha - bend * np.log(np.where(d > 0, d, 1.0)))
+
+
+def fit_distance(kl: npt.ArrayLike, reward: npt.ArrayLike, seeds: npt.ArrayLike | None = None) -> dict[str, Any]:
+    """Least squares over all evaluations of some runs: `kl` in nats, `reward` since the start of its run.
+
+    Estimates of a KL below 0 count as 0 and say nothing, as R(0) = 0 is given. Returns alpha, bend, r_squared (against
+    the mean reward), n (evaluations with a distance), seeds, and peak_kl, where R is largest: None unless the curve
+    bends down with a tenth of the evaluations on either side of the peak. alpha_low ... peak_kl_high are 95 %
+    intervals, whole seeds resampled, None below two seeds and where more than 5 % of the resamples have no value; a
+    peak without an interval is then no peak. All None where the distances do not determine the two parameters.
+    """
+    k, r = finite_series("kl", kl), finite_series("reward", reward)
+    labels = np.zeros(len(k)) if seeds is None else np.asarray(seeds)
+    if not len(k) == len(r) == len(labels):
+        raise InputError(f"kl, reward and seeds differ in length: {len(k)}, {len(r)} and {len(labels)}.")
+    d = np.sqrt(np.clip(k, 0, None))
+    moved = d > 0
+    d, r, labels = d[moved], r[moved], labels[moved]
+    found: dict[str, Any] = {f"{name}{end}": None for name in _ESTIMATES for end in ("", "_low", "_high")}
+    found |= {"r_squared": None, "n": len(d), "seeds": len(np.unique(labels))}
+    best = _least_squares(d, r)
+    if best is None:
+        return found
+    total = float(np.sum((r - r.mean()) ** 2))
+    if total > 0:
+        found["r_squared"] = 1 - float(np.sum((r - reward_at(d, *best)) ** 2)) / total
+    estimates = dict(zip(_ESTIMATES, (*map(float, best), _peak(best, d)), strict=True))
+    resampled: list[tuple[float | None, ...]] = []
+    if found["seeds"] > 1:
+        for rows, copies in seed_resamples(labels, _RESAMPLES):
+            fit = _least_squares(d[rows], r[rows])
+            resampled += [] if fit is None else [(*map(float, fit), _peak(fit, d[rows]))] * copies
+    for i, (name, value) in enumerate(estimates.items()):
+        values = [v for row in resampled if (v := row[i]) is not None]
+        ends = np.percentile(values, [2.5, 97.5]) if len(values) >= 0.95 * _RESAMPLES else (None, None)
+        if name != "peak_kl" or found["seeds"] < 2 or ends[0] is not None:
+            low, high = (None if end is None else float(end) for end in ends)
+            found |= {name: value} | ({f"{name}_low": low, f"{name}_high": high} if value is not None else {})
+    return found
+
+
+def overoptimisation_rows(
+    gaps: pd.DataFrame, runs: pd.DataFrame, proxy_scale: float, true_scale: float
+) -> pd.DataFrame:
+    """One row an arm, method, level and reward (proxy or true, each in its scale, as in the gap): `fit_distance`."""
+    rows = []
+    for arm, method, level, beta, cells in by_level(runs):
+        part = cells[RUN].merge(gaps, on=RUN).sort_values([*RUN, "step"])
+        for reward, unit in (("proxy", proxy_scale), ("true", true_scale)):
+            since = (part[reward] - part.groupby(RUN)[reward].transform("first")) / unit
+            fit = fit_distance(part["kl"], since, part["seed"])
+            rows.append({"arm": arm, "method": method, "level": level, "beta": beta, "reward": reward, **fit})
+    return pd.DataFrame(rows)
+
+
+def _least_squares(d: FloatArray, r: FloatArray) -> FloatArray | None:
+    """(alpha, beta), or None where the distances are too few or too alike to tell one from the other."""
+    features = np.column_stack([d, -d * np.log(np.where(d > 0, d, 1.0))])
+    size = np.linalg.norm(features, axis=0)
+    if len(np.unique(d)) < 2 or not size.all():
+        return None
+    solution, _, rank, _ = np.linalg.lstsq(features / size, r, rcond=1e-6)
+    return solution / size if rank == 2 else None
+
+
+def _peak(fit: FloatArray, d: FloatArray) -> float | None:
+    """The KL at which R is largest; None unless a tenth of the distances lies on either side of it."""
+    alpha, bend = fit
+    if not bend > 0:
+        return None
+    at = float(np.exp(np.clip(alpha / bend - 1, -300, 300)))
+    return at**2 if 0.1 <= float(np.mean(d < at)) <= 0.9 else None

@@ -1,0 +1,212 @@
+"""AUGC as a power law of beta, a * beta^b + c with a, b, c >= 0, and the beta* it implies (Eq. 14-15, Appendix E).
+
+beta* in two readings, since the paper's Figure 5 contradicts its Eq. 15. `eq15`: the smallest beta where the curve
+exceeds 1.5 times its value at the smallest beta, in closed form (searching Appendix E's grid would round it up to the
+next grid point; on the published points 1.1050 becomes 1.1051). `grid_minimum`: the first point of that grid where the
+curve exceeds 1.5 times its minimum over the grid, which begins at a tenth of the smallest beta; on the published points
+1.0814, the paper's 1.082. AUGC, beta and a carry the units of their data; b has none.
+
+Data that do not determine a number give None and a named warning, never a number that tells where a search stopped.
+"""
+
+from typing import Any
+from warnings import catch_warnings, simplefilter
+
+import numpy as np
+import numpy.typing as npt
+
+from goodhart.analysis.gap import FloatArray, finite_series
+from goodhart.analysis.statistics import seed_resamples
+from goodhart.errors import InputError
+
+Fit = dict[str, float | None]  # a, b, c and r_squared
+
+WARNINGS = {
+    "too_few_betas": "Fewer than three betas determine no power law: there is no curve and no beta*.",
+    "constant": "AUGC is the same in every run: there is no exponent and no beta*.",
+    "no_increase": "No rising curve fits better than a constant: there is no exponent and no beta*.",
+    "step": "AUGC rises at the largest beta only: any steep exponent fits as well, so there is no curve and no beta*.",
+    "no_convergence": "The fit did not converge to finite parameters: there is no curve and no beta*.",
+    "exact_by_construction": "Three betas for three parameters: R² is no evidence for the power law.",
+    "not_monotone": "The mean AUGC falls from some beta to the next, as the fitted curve cannot.",
+    "zeros": "AUGC is 0 in at least one run: a multiple of a minimum near 0 says little.",
+    "one_point_dominates": "One AUGC is over 1,000 times the next largest: the fit rests on that run alone.",
+    "zero_baseline": "the fitted curve starts at 0, and 1.5 times 0 is no threshold: there is none.",
+    "beyond_range": "the fitted curve stays under the threshold up to twice the largest beta: there is none.",
+    "extrapolated": "it lies outside the betas that were run.",
+    "interval_refused": "more resamples than an interval would leave out have none: it has no interval.",
+}
+READINGS = {"eq15": "beta* of Eq. 15", "grid_minimum": "beta* by the grid's minimum"}
+_PARAMETERS = 3
+_FACTOR = 1.5
+_LEVEL = 0.95
+_RESAMPLES = 1_000
+_ROUNDING = 1e-12
+_NEGLIGIBLE = 1e-6  # a part of R², or of the largest AUGC, that only rounding and the search's tolerance make
+
+
+def fit_power_law(beta: npt.ArrayLike, augc: npt.ArrayLike, seeds: npt.ArrayLike | None = None) -> dict[str, Any]:
+    """Least squares over all runs: `beta` > 0, `augc` >= 0 and, for an interval, the seed of each run.
+
+    Returns a JSON-ready dict: a, b, c, r_squared (over the same points), n, exact_by_construction (no more betas than
+    parameters, and the curve meets the mean of each), beta_star and augc_at_beta_star (each {"eq15",
+    "grid_minimum"}), beta_star_interval (likewise) and parameter_intervals ({"a", "b", "c"}), each [low, high] of 95 %
+    from `resamples` bootstrap resamples of whole seeds, or None; and warnings [{"name", "message"}].
+    Data without an increase give a = 0, b = None, c = the mean. InputError for what no run can produce.
+    """
+    x, y = finite_series("beta", beta), finite_series("augc", augc)
+    labels = None if seeds is None else np.asarray(seeds)
+    if not len(x) == len(y) == len(x if labels is None else labels):
+        raise InputError("beta, augc and seeds differ in length.")
+    if not len(x):
+        raise InputError("there is no (beta, AUGC) point to fit.")
+    if x.min() <= 0 or y.min() < 0:
+        raise InputError("every beta must be positive, and no AUGC negative.")
+
+    fit, refusal = _least_squares(x, y)
+    exact = refusal is None and len(np.unique(x)) <= _PARAMETERS and _through_means(fit, x, y)
+    names: list[str | None] = [refusal, *_remarks(x, y), "exact_by_construction" if exact else None]
+    warnings = [{"name": name, "message": WARNINGS[name]} for name in names if name is not None]
+    seeded = refusal is None and labels is not None and len(np.unique(labels)) > 1
+    resampled = _resampled(x, y, np.asarray(labels)) if seeded else []
+    star: Fit = {"eq15": None, "grid_minimum": None}
+    intervals: dict[str, list[float] | None] = {"eq15": None, "grid_minimum": None}
+    for reading, solve in (("eq15", _eq15), ("grid_minimum", _grid_minimum)) if refusal is None else ():
+        star[reading], warning = solve(fit, x, y)
+        if star[reading] is not None and seeded:
+            found = [(solve(f, x[rows], y[rows])[0], copies) for f, rows, copies in resampled]
+            intervals[reading] = _ends([value for value, copies in found if value is not None for _ in range(copies)])
+        refused = "interval_refused" if seeded and star[reading] and not intervals[reading] else None
+        remarks = [name for name in (warning, refused) if name is not None]
+        warnings += [{"name": name, "message": f"{READINGS[reading]}: {WARNINGS[name]}"} for name in remarks]
+    ends = {name: _ends([f[name] for f, _, copies in resampled for _ in range(copies)]) for name in "abc"}
+    return {
+        **fit,
+        "n": len(x),
+        "exact_by_construction": exact,
+        "parameter_intervals": ends,
+        "beta_star": star,
+        "beta_star_interval": intervals,
+        "augc_at_beta_star": {name: None if b is None else float(curve(fit, b)) for name, b in star.items()},
+        "resamples": _RESAMPLES if seeded else 0,
+        "warnings": warnings,
+    }
+
+
+def curve(fit: Fit, beta: npt.ArrayLike) -> FloatArray:
+    """The fitted AUGC at beta (any shape): a * beta^b + c, or c where a is 0; InputError when there is no curve."""
+    x = np.asarray(beta, dtype=np.float64)
+    a, b, c = fit["a"], fit["b"], fit["c"]
+    if a is None or c is None:
+        raise InputError("there is no fitted curve: see the warnings of the fit.")
+    with np.errstate(divide="ignore"):  # beta = 0; in logarithms, beta^b cannot overflow where a makes up for it
+        return np.full_like(x, c) if b is None else np.exp(np.log(a) + b * np.log(x)) + c
+
+
+@np.errstate(all="ignore")  # extreme data overflow on the way to being refused
+def _least_squares(x: FloatArray, y: FloatArray) -> tuple[Fit, str | None]:
+    """a, b, c and R² from Appendix E's initial values, and the name of what keeps one from being determined.
+
+    Fitted in units where the largest beta and AUGC are 1, which moves no optimum and keeps beta^b finite. Where AUGC
+    does not rise throughout, the appendix's start can end in a poor local minimum: a steeper one is tried beside it.
+    """
+    none: Fit = {"a": None, "b": None, "c": None, "r_squared": None}
+    flat: Fit = {"a": 0.0, "b": None, "c": float(y.mean()), "r_squared": None}
+    betas, top = np.unique(x), float(y.max())
+    if len(betas) < _PARAMETERS:
+        return none, "too_few_betas"
+    if np.ptp(y) <= _ROUNDING * top:
+        return flat, "constant"
+    u, v = x / betas[-1], y / top
+    b0 = float(np.log(v.min()) / np.log(u.min()))  # C.2; the largest are 1
+    b0 = b0 if np.isfinite(b0) else 1.0  # infinite for a zero AUGC
+    fits = [f for f in (_curve_fit(u, v, start) for start in (b0, 16 * b0)) if f is not None]
+    if not fits:
+        return none, "no_convergence"
+    (a, b, c), r_squared = max(fits, key=lambda fit: fit[1])
+    if r_squared <= _NEGLIGIBLE:
+        return {**flat, "r_squared": 0.0}, "no_increase"
+    lowest, second = (betas[[0, -2]] / betas[-1]) ** b
+    if second - lowest <= 1e-4 * (1 - lowest):
+        return none, "step"
+    a = float(np.exp(np.log(a) + np.log(top) - b * np.log(betas[-1])))
+    if not (0 < a < np.inf):
+        return none, "no_convergence"
+    c = c * top if c > _ROUNDING else 0.0  # the search stops just inside a bound that binds
+    return {"a": a, "b": b, "c": c, "r_squared": r_squared}, None
+
+
+def _curve_fit(u: FloatArray, v: FloatArray, b0: float) -> tuple[list[float], float] | None:
+    """(a, b, c) and R² of one bounded fit to data scaled to at most 1; None when scipy gives up."""
+    from scipy.optimize import OptimizeWarning, curve_fit
+
+    def power(u: FloatArray, a: float, b: float, c: float) -> FloatArray:
+        return a * u**b + c
+
+    start = np.clip([np.ptp(v), b0, v.min()], 0, None)  # C.1-C.3
+    try:
+        with catch_warnings():
+            simplefilter("ignore", OptimizeWarning)  # an exact fit has no covariance; none is used
+            found, _ = curve_fit(
+                power, u, v, p0=start, bounds=(0, np.inf), maxfev=10_000, ftol=1e-12, xtol=1e-12, gtol=1e-12
+            )
+    except (RuntimeError, ValueError):
+        return None
+    unexplained = np.sum((v - power(u, *found)) ** 2) / np.sum((v - v.mean()) ** 2)
+    return found.tolist(), 1 - float(unexplained)
+
+
+def _eq15(fit: Fit, x: FloatArray, y: FloatArray) -> tuple[float | None, str | None]:
+    """Eq. 15 solved for beta: ((1.5 (c + a beta_min^b) - c) / a)^(1/b), and a warning where there is one."""
+    a, b, c = (float(fit[k] or 0) for k in "abc")
+    threshold = _FACTOR * float(curve(fit, x.min()))
+    with np.errstate(all="ignore"):
+        beta = float(np.exp((np.log(threshold - c) - np.log(a)) / b))
+    return _judged(beta, threshold, x, y)
+
+
+def _grid_minimum(fit: Fit, x: FloatArray, y: FloatArray) -> tuple[float | None, str | None]:
+    """The first of Appendix E's grid points over 1.5 times the grid's minimum, and a warning where there is one."""
+    grid = np.linspace(0.1 * x.min(), 2 * x.max(), 1000)
+    fitted = curve(fit, grid)
+    threshold = _FACTOR * float(fitted.min())
+    over = fitted > threshold
+    return _judged(float(grid[over.argmax()]) if over.any() else np.inf, threshold, x, y)
+
+
+def _judged(beta: float, threshold: float, x: FloatArray, y: FloatArray) -> tuple[float | None, str | None]:
+    if threshold <= _NEGLIGIBLE * y.max():
+        return None, "zero_baseline"
+    if beta > 2 * x.max():
+        return None, "beyond_range"
+    return beta, None if x.min() <= beta <= x.max() else "extrapolated"
+
+
+def _resampled(x: FloatArray, y: FloatArray, labels: npt.NDArray[Any]) -> list[tuple[Fit, npt.NDArray[np.intp], int]]:
+    """The fit, the rows and the copies of each bootstrap resample of whole seeds that determines a curve."""
+    found = [(_least_squares(x[rows], y[rows]), rows, copies) for rows, copies in seed_resamples(labels, _RESAMPLES)]
+    return [(fit, rows, copies) for (fit, refusal), rows, copies in found if refusal is None]
+
+
+def _ends(values: list[Any]) -> list[float] | None:
+    """95 % percentile interval of resampled values; None where too many resamples have none."""
+    if len(values) < _LEVEL * _RESAMPLES:
+        return None
+    return [float(end) for end in np.percentile(values, [50 * (1 - _LEVEL), 50 * (1 + _LEVEL)])]
+
+
+def _through_means(fit: Fit, x: FloatArray, y: FloatArray) -> bool:
+    """Whether the curve meets the mean AUGC of every beta; a bound that binds (a or c at 0) keeps it from that."""
+    return all(abs(float(curve(fit, beta)) - y[x == beta].mean()) <= 1e-4 * y.max() for beta in np.unique(x))
+
+
+def _remarks(x: FloatArray, y: FloatArray) -> list[str]:
+    """Names of the warnings that the data call for, whatever the fit."""
+    betas = np.unique(x)
+    means = np.array([y[x == beta].mean() for beta in betas])
+    found = {
+        "not_monotone": bool((np.diff(means) < 0).any()),
+        "zeros": y.min() == 0,
+        "one_point_dominates": len(y) > 1 and y.max() > 1000 * np.partition(y, -2)[-2],
+    }
+    return [name for name, holds in found.items() if holds]

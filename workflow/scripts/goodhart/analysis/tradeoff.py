@@ -1,0 +1,125 @@
+"""Definition 6.1: beta* = argmin AUGC(beta) - lambda A(beta), with A the measured win rate, as a curve over lambda.
+
+lambda is what one whole unit of win rate is worth, in units of AUGC; the paper gives it no value, so beta* is a
+function of it. The minimum is taken over the betas that were run: between them nothing is measured.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from goodhart.analysis.gap import FloatArray, finite_series
+from goodhart.analysis.statistics import seed_resamples
+from goodhart.errors import InputError
+
+_RESAMPLES = 1_000
+_POINTS = 81
+_EQUAL = 1e-12  # win rates and, relatively, lambdas closer than this differ by rounding
+
+
+def optimal_conservatism(
+    beta: npt.ArrayLike, augc: npt.ArrayLike, win_rate: npt.ArrayLike, seeds: npt.ArrayLike | None = None
+) -> dict[str, Any]:
+    """beta* over lambda >= 0 from the level means, and how sure it is when seeds are resampled.
+
+    One value a run each. Returns {"levels": [{"beta", "augc", "win_rate", "n"}], "path", "support"}. `path` is the
+    exact step function: [{"beta", "lambda_from", "lambda_to", "lambda_to_interval"}], the last without end (None). The
+    interval (95 %) is of the lambda at which resampled seeds leave the betas up to this step for a later one, None
+    where 2.5 % or more of them never do. `support` is {"lambda": (81,), "betas": (B,), "share": (81, B), "resamples",
+    "seeds"}: the share of resamples that choose a beta at a lambda. Resamples in which a beta has no run do not count.
+    Both are None below two seeds.
+    """
+    x, u, a = finite_series("beta", beta), finite_series("augc", augc), finite_series("win_rate", win_rate)
+    labels = np.zeros(len(x)) if seeds is None else np.asarray(seeds)
+    if not len(x) == len(u) == len(a) == len(labels):
+        raise InputError("beta, augc, win_rate and seeds differ in length.")
+    if not len(x):
+        raise InputError("there is no run to choose a beta from.")
+    betas = np.unique(x)
+    damage, quality = _means(x, u, a, betas)
+    path = lower_envelope(damage, quality)
+    resampled = []  # damage and quality of each resample with a run at every beta, and its copies
+    if len(np.unique(labels)) > 1:
+        for rows, copies in seed_resamples(labels, _RESAMPLES):
+            if len(np.unique(x[rows])) == len(betas):
+                resampled.append((*_means(x[rows], u[rows], a[rows], betas), copies))
+    ends = [path[k + 1][1] if k + 1 < len(path) else None for k in range(len(path))]
+    return {
+        "levels": [
+            {"beta": float(b), "augc": float(d), "win_rate": float(q), "n": int((x == b).sum())}
+            for b, d, q in zip(betas, damage, quality, strict=True)
+        ],
+        "path": [
+            {
+                "beta": float(betas[i]),
+                "lambda_from": since,
+                "lambda_to": end,
+                "lambda_to_interval": None if end is None else _turning(path[: k + 1], resampled),
+            }
+            for k, ((i, since), end) in enumerate(zip(path, ends, strict=True))
+        ],
+        "support": _support(betas, damage, quality, ends, resampled, labels) if resampled else None,
+    }
+
+
+def lower_envelope(damage: FloatArray, quality: FloatArray) -> list[tuple[int, float]]:
+    """The lines damage - lambda quality from below: (index, the lambda from which on it is lowest), lambda from 0 on.
+
+    Of equal lines the first in the arrays, which is the smaller beta.
+    """
+    now = int(np.lexsort((np.arange(len(damage)), -quality, damage))[0])
+    path = [(now, 0.0)]
+    while True:
+        better = np.flatnonzero(quality > quality[now] + _EQUAL)
+        if not len(better):
+            return path
+        crossings = (damage[better] - damage[now]) / (quality[better] - quality[now])
+        meeting = better[crossings <= crossings.min() * (1 + _EQUAL)]
+        now = int(meeting[np.argmax(quality[meeting])])
+        path.append((now, float(crossings.min())))
+
+
+def _means(x: FloatArray, u: FloatArray, a: FloatArray, betas: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Mean AUGC and win rate of every beta, (B,) each."""
+    return np.array([u[x == b].mean() for b in betas]), np.array([a[x == b].mean() for b in betas])
+
+
+def _turning(steps: list[tuple[int, float]], resampled: list[tuple[FloatArray, FloatArray, int]]) -> list[float] | None:
+    """Interval of the lambda at which a resample first chooses a beta that is not among these steps."""
+    early = {index for index, _ in steps}
+    turns: list[float] = []
+    for damage, quality, copies in resampled:
+        leaves = [since for index, since in lower_envelope(damage, quality) if index not in early]
+        turns += [min(leaves, default=np.inf)] * copies
+    if not turns:
+        return None
+    low, high = np.quantile(turns, [0.025, 0.975], method="inverted_cdf")
+    return [float(low), float(high)] if np.isfinite(high) else None
+
+
+def _support(
+    betas: FloatArray,
+    damage: FloatArray,
+    quality: FloatArray,
+    ends: list[float | None],
+    resampled: list[tuple[FloatArray, FloatArray, int]],
+    labels: npt.NDArray[Any],
+) -> dict[str, Any]:
+    turns = [end for end in ends if end]
+    spread = float(np.ptp(quality))
+    scale = (float(np.ptp(damage)) or abs(float(damage[0])) or 1.0) / (spread if spread > _EQUAL else 1.0)
+    low, high = min([scale / 100, *(t / 3 for t in turns)]), max([scale * 100, *(3 * t for t in turns)])
+    grid = np.geomspace(low, high, _POINTS)
+    share, total = np.zeros((_POINTS, len(betas))), sum(copies for *_, copies in resampled)
+    for harm, good, copies in resampled:
+        starts = lower_envelope(harm, good)
+        at = np.searchsorted([since for _, since in starts], grid, side="right") - 1
+        share[np.arange(_POINTS), np.array([index for index, _ in starts])[at]] += copies / total
+    return {
+        "lambda": grid.tolist(),
+        "betas": betas.tolist(),
+        "share": share.round(6).tolist(),
+        "resamples": total,
+        "seeds": len(np.unique(labels)),
+    }

@@ -1,0 +1,100 @@
+"""From any source to the canonical tables: reading, splitting by prompt, and saying what was covered."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from goodhart.errors import InputError
+from goodhart.models.chat import SHARED, split_pair
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+SPLITS = (("train", 0.8), ("validation", 0.9), ("test", 1.0))  # section 4.1: 80/10/10, as cumulative shares
+
+
+def pair_texts(frame: pd.DataFrame, source: str) -> pd.DataFrame:
+    """The rows with prompt, chosen and rejected as texts; without a prompt column, chosen and rejected share it."""
+    rows = []
+    prompts = frame["prompt"] if "prompt" in frame else [SHARED] * len(frame)
+    for row, pair in enumerate(zip(prompts, frame["chosen"], frame["rejected"], strict=True)):
+        try:
+            rows.append(split_pair(*pair))
+        except InputError as error:
+            raise InputError(f"{source}, row {row}: {error}") from error
+    texts = pd.DataFrame(rows, columns=["prompt", "chosen", "rejected"], index=frame.index)
+    return texts.join(frame.drop(columns=["prompt", "chosen", "rejected"], errors="ignore"))
+
+
+def split_of(prompt: str, seed: int) -> str:
+    """The split a prompt belongs to, by its hash: every row of one prompt falls into the same one."""
+    digest = hashlib.sha256(f"{seed}:{prompt}".encode()).digest()
+    share = int.from_bytes(digest[:8], "big") / 2**64
+    return next(name for name, end in SPLITS if share < end)
+
+
+def finish_preferences(frame: pd.DataFrame, seed: int, limit: int | None) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Drop pairs of identical responses, split, number and (with `limit`) draw a random subset.
+
+    Pairs whose two scores tie are counted and kept: the source chose, and the paper trains on what it chose.
+
+    Args:
+        frame: prompt, chosen, rejected and, where the source has them, scores and source models.
+
+    Returns:
+        the rows of `tables.PREFERENCES`, and counts for `coverage.json`.
+    """
+    identical = frame["chosen"] == frame["rejected"]
+    kept = frame[~identical]
+    if kept.empty:
+        raise InputError("no preference pair has two different responses; check the source.")
+    if limit is not None and limit < len(kept):
+        kept = kept.sample(n=limit, random_state=seed).sort_index()
+    kept = kept.assign(split=[split_of(prompt, seed) for prompt in kept["prompt"]], pair_id=range(len(kept)))
+    absent = sorted({name for name, _ in SPLITS if name != "validation"} - set(kept["split"]))
+    if absent:
+        raise InputError(f"the preferences have no pair in split {absent[0]} ({len(kept)} pairs in all); use more.")
+    for column in ("chosen_score", "rejected_score", "chosen_source", "rejected_source"):
+        if column not in kept:
+            kept[column] = None
+    counts = {
+        "rows_in_source": len(frame),
+        "identical_pairs_dropped": int(identical.sum()),
+        "pairs_with_tied_scores": int((kept["chosen_score"] == kept["rejected_score"]).sum()),
+        "pairs": len(kept),
+        "prompts": int(kept["prompt"].nunique()),
+        "pairs_by_split": {name: int((kept["split"] == name).sum()) for name, _ in SPLITS},
+    }
+    return kept.reset_index(drop=True), counts
+
+
+def coverage(preferences: pd.DataFrame, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """Appendix F (d): token lengths, source models (the logging policy) and scores of the preference data."""
+    from goodhart.models.tokens import encode_prompts, encode_responses
+
+    sources = pd.concat([preferences["chosen_source"], preferences["rejected_source"]]).dropna()
+    scores = pd.concat([preferences["chosen_score"], preferences["rejected_score"]]).dropna().astype(float)
+    return {
+        "tokens": {
+            column: quantiles([len(ids) for ids in encode(tokenizer, preferences[column].tolist())])
+            for column, encode in (
+                ("prompt", encode_prompts),
+                ("chosen", encode_responses),
+                ("rejected", encode_responses),
+            )
+        },
+        "responses_by_source_model": {str(k): int(v) for k, v in sources.value_counts().sort_index().items()},
+        "scores": quantiles(scores.tolist()) if len(scores) else None,
+    }
+
+
+def quantiles(values: Sequence[float]) -> dict[str, float]:
+    """Minimum, quartiles, maximum and mean."""
+    levels = np.quantile(values, [0, 0.25, 0.5, 0.75, 1])
+    names = ("minimum", "p25", "median", "p75", "maximum")
+    return {**dict(zip(names, map(float, levels), strict=True)), "mean": float(np.mean(values))}

@@ -1,0 +1,37 @@
+"""The beta grid (section 4.2)."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from goodhart.errors import InputError
+
+EPSILON = float(np.finfo(np.float32).eps)
+
+
+def log_ratio_magnitudes(chosen: np.ndarray, rejected: np.ndarray) -> np.ndarray:
+    """Eq. 6: delta_i = |log pi0(chosen|x) - log pi0(rejected|x)|, sequence sums in nats; (pairs,) each."""
+    return np.abs(chosen - rejected)
+
+
+def beta_at(deltas: np.ndarray, percentile: float) -> float:
+    """Eq. 7: beta_p = pct_p(delta) / (median(delta) + eps), eps the float32 machine epsilon."""
+    beta = float(np.percentile(deltas, percentile) / (np.median(deltas) + EPSILON))
+    if not beta > 0:
+        raise InputError(
+            f"the {percentile:g}th percentile of the log-ratios gives beta = {beta:g}, but DPO needs one above 0; "
+            "use a higher percentile or an explicit beta such as b0.10."
+        )
+    return beta
+
+
+def parse_level(level: str) -> tuple[str, float]:
+    """('percentile', 20.0) of "p20", ('beta', 0.1) of "b0.10"."""
+    match = re.fullmatch(r"p(\d+(?:\.\d+)?)|b(\d+(?:\.\d+)?)", level)
+    if match and match[1] is not None and 0 < float(match[1]) < 100:
+        return "percentile", float(match[1])
+    if match and match[2] is not None and float(match[2]) > 0:
+        return "beta", float(match[2])
+    raise InputError(f"level {level!r} is neither a percentile such as p20 nor a positive beta such as b0.10.")

@@ -1,0 +1,67 @@
+"""The shape of a model from its configuration alone, built where nothing is allocated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch.nn import Linear
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from goodhart.errors import InputError
+from goodhart.memory.items import Architecture
+from goodhart.models.loading import same_model
+from goodhart.models.manifest import ATTENTION
+from goodhart.store.files import read_json
+
+
+def architecture(where: Path) -> Architecture:
+    """The shape of the causal model of a model folder, or of a bare config.json; nothing of it is downloaded.
+
+    Raises:
+        InputError: if there is no such configuration, or it is of no causal model with attention projections.
+    """
+    revision = None
+    name = str(where)
+    if where.suffix != ".json":
+        manifest = read_json(where / "manifest.json", ["model", "revision"])
+        name, revision = str(where) if manifest["model"] == "." else manifest["model"], manifest["revision"]
+    if revision is None:
+        read_json(where if where.suffix == ".json" else Path(name) / "config.json", ["model_type", "hidden_size"])
+    try:
+        config = AutoConfig.from_pretrained(name, revision=revision or "main")
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{where} describes no causal model ({str(error).splitlines()[0]}); correct its config."
+        ) from error
+    head = model.get_output_embeddings()
+    linear = {n: m for n, m in model.named_modules() if isinstance(m, Linear) and m is not head}
+    projections = [m for n, m in linear.items() if n.rpartition(".")[2] in ATTENTION]
+    if not projections:
+        raise InputError(f"{where} has no {', '.join(ATTENTION)}; LoRA of section 4.1 needs them.")
+    tied = head.weight is model.get_input_embeddings().weight
+    weights = {n: m.weight.numel() for n, m in linear.items()}
+    layers = config.num_hidden_layers
+    query, key = (next(m.out_features for n, m in linear.items() if n.endswith(side)) for side in ("q_proj", "k_proj"))
+    return Architecture(
+        hidden=config.hidden_size,
+        layers=layers,
+        query=query,
+        key=key,
+        mlp=max(m.out_features for n, m in linear.items() if n.rpartition(".")[2] not in ATTENTION),
+        vocabulary=config.vocab_size,
+        linear=sum(weights.values()),
+        other=model.num_parameters() - sum(weights.values()) - (0 if tied else head.weight.numel()),
+        head=0 if tied else head.weight.numel(),
+        largest=max(weights.values()),
+        adapted=sum(m.in_features + m.out_features for m in projections),
+    )
+
+
+def same_architecture(policy: Path, backbone: Path) -> bool:
+    """Whether the rewards share the policy's base: the same model folder, the same weights, or one config.json."""
+    if ".json" in (policy.suffix, backbone.suffix):
+        return policy.resolve() == backbone.resolve()
+    return same_model(policy, backbone)

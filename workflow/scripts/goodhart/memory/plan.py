@@ -1,0 +1,219 @@
+"""How much memory each stage of a study takes at its peak, before any of them is run.
+
+A stage holds some things throughout (`held`) and passes through moments that need more beside them (`moments`), one
+after the other; its peak is what it holds and the largest of its moments. docs/memory.md has the whole account.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from goodhart.hyperparameters.appendix_c import values
+from goodhart.memory.items import (
+    Architecture,
+    Numbers,
+    Training,
+    cached_token,
+    forward,
+    generation,
+    logits,
+    lora_bytes,
+    merged_copies,
+    paged_generation,
+    score_head,
+    scoring,
+    tiles,
+    trained,
+    update,
+)
+from goodhart.models.loading import LARGE
+from goodhart.sampling.continuous import PREFILL
+
+GIB = 2**30
+CUDA = 0.75 * GIB  # assumed: the context, the kernels of the libraries and the work space of cuBLAS
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a plan is made for: the models, the batches and the lengths (in tokens) of a study."""
+
+    policy: Architecture
+    backbone: Architecture
+    shared: bool  # whether the rewards live on the policy's own base
+    members: int
+    numbers: Numbers
+    offline: Training
+    reward: Training
+    online: Training
+    engine: str  # of sampling: loop, continuous or vllm
+    batch_size: int  # rows sampled together
+    prompt_tokens: int
+    max_new_tokens: int
+    prompts_per_step: int
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: what it holds throughout, and its moments in order; each an item and its bytes."""
+
+    name: str
+    held: Mapping[str, float]
+    moments: Mapping[str, Mapping[str, float]]
+
+    @property
+    def peak_moment(self) -> str:
+        return max(self.moments, key=lambda moment: sum(self.moments[moment].values()))
+
+    @property
+    def items(self) -> dict[str, float]:
+        """Everything that lies in memory at the peak."""
+        return {**self.held, **self.moments[self.peak_moment]}
+
+    @property
+    def peak(self) -> float:
+        return sum(self.items.values())
+
+    @property
+    def largest(self) -> str:
+        return max(self.items, key=lambda item: self.items[item])
+
+
+def plan(study: Study) -> list[Stage]:
+    """Every stage that holds a model, in the order of the workflow."""
+    s, numbers = study, study.numbers
+    context = {"CUDA context and libraries": CUDA} if numbers.device == "cuda" else {}
+    policy = {**context, **numbers.weights(s.policy.linear, s.policy.other + s.policy.head)}
+    backbone = {**context, **numbers.weights(s.backbone.linear, s.backbone.other)}
+    members = {f"{s.members} reward adapters": s.members * lora_bytes(s.backbone, s.reward.lora_rank)}
+    rewards = members if s.shared else {f"backbone: {k}": v for k, v in backbone.items() if k not in context} | members
+    one = lora_bytes(s.policy, s.offline.lora_rank)
+    total = s.prompt_tokens + s.max_new_tokens
+
+    drawn = drawing(s)
+    server = vllm_server(s)
+    policy_rows, reward_rows = s.online.scoring_batch, s.reward.scoring_batch
+    examination = {
+        **{f"sampling, {moment}": items | merged_copies(s.policy, numbers) for moment, items in drawn.items()},
+        "scoring": scoring(s.backbone, numbers, reward_rows, min(total, s.reward.max_length)),
+        "forward pass": forward(s.policy, numbers, policy_rows, total),
+        "log-probs and entropy": logits(s.policy, numbers, policy_rows, s.max_new_tokens, "entropy"),
+        "entropy of the prompts": logits(s.policy, numbers, policy_rows, s.prompt_tokens, "entropy"),
+    }
+    pair_rows, length = s.offline.scoring_batch, s.offline.max_length
+    response = max(length - s.prompt_tokens, length // 2)  # at least half of a pair is taken for the response
+    pairs = {
+        "forward pass over pairs": forward(s.policy, numbers, pair_rows, length),
+        "log-probs of pairs": logits(s.policy, numbers, pair_rows, response, "log-probs"),
+    }
+    held_out = scoring(s.backbone, numbers, reward_rows, s.reward.max_length)
+    return [
+        Stage("score_reference", policy, pairs),
+        Stage("sample_reference", {**policy, **server}, drawn),
+        Stage(
+            "train_reward",
+            {**backbone, "score head": 4 * 4 * s.backbone.hidden, **trained(s.backbone, s.reward.lora_rank)},
+            trainer_update(s.backbone, numbers, s.reward, score_head(s.backbone, numbers, s.reward)),
+        ),
+        Stage("evaluate_rewards", {**backbone, **members}, {"scoring": held_out}),
+        Stage(
+            "train_offline",
+            {**policy, **trained(s.policy, s.offline.lora_rank)},
+            trainer_update(s.policy, numbers, s.offline, tiles(s.policy, numbers, s.offline)),
+        ),
+        Stage("probe_offline", {**policy, "policy adapter": one, **rewards, **server}, {**examination, **pairs}),
+        Stage(
+            "adapt_online",
+            {**policy, **trained(s.policy, s.offline.lora_rank), "reference adapter": one, **rewards, **server},
+            {**examination, **online_update(s, total)},
+        ),
+    ]
+
+
+def drawing(study: Study) -> dict[str, dict[str, float]]:
+    """The moments of sampling in the engine of the study."""
+    s = study
+    shape = (s.policy, s.numbers, s.batch_size, s.prompt_tokens, s.max_new_tokens)
+    if s.engine == "vllm":
+        return {"a server of its own": {}}
+    return generation(*shape) if s.engine == "loop" else paged_generation(*shape, PREFILL)
+
+
+def vllm_server(study: Study) -> dict[str, float]:
+    """What the `vllm` engine holds from its first call on: a base, and the least of a cache that does not wait."""
+    if study.engine != "vllm":
+        return {}
+    base = study.numbers.weights(study.policy.linear, study.policy.other + study.policy.head)
+    rows = study.batch_size * (study.prompt_tokens + study.max_new_tokens)
+    return {
+        "vLLM's own base": sum(base.values()),
+        "vLLM's key-value cache": rows * cached_token(study.policy, study.numbers),
+    }
+
+
+def trainer_update(
+    model: Architecture, numbers: Numbers, stage: Training, head: Mapping[str, float]
+) -> dict[str, dict[str, float]]:
+    """The moments of a step of a TRL trainer, which takes chosen and rejected responses side by side."""
+    return update(model, numbers, stage, 2 * stage.batch_size, stage.max_length, trainer=True, head=head)
+
+
+def online_update(study: Study, length: int) -> dict[str, dict[str, float]]:
+    """The moments of the update of Eq. 8, of the offline adapter."""
+    s, rows = study, min(study.online.batch_size, study.prompts_per_step)
+    stage = replace(s.online, lora_rank=s.offline.lora_rank)
+    head = logits(s.policy, s.numbers, rows, s.max_new_tokens, "gradient")
+    moments = update(s.policy, s.numbers, stage, rows, length, trainer=False, head=head)
+    return {f"update, {moment}": items for moment, items in moments.items()}
+
+
+def training(derived: Mapping[str, Any]) -> Training:
+    """What decides memory of a stage of derived.json."""
+    used = values(derived)
+    return Training(
+        batch_size=used["batch_size"],
+        max_length=used["max_length"],
+        lora_rank=used["lora_rank"],
+        lora_dropout=used["lora_dropout"],
+        scoring_batch=used["inference_batch_size"],
+        recompute=derived["inputs"]["parameters"] > LARGE,
+    )
+
+
+def record(stages: Sequence[Stage], memory_gb: float) -> dict[str, Any]:
+    """The plan as it is written: every stage with all of its moments, in GiB."""
+    return {
+        "memory_gib": memory_gb,
+        "stages": {
+            stage.name: {
+                "peak": stage.peak / GIB,
+                "fits": stage.peak <= memory_gb * GIB,
+                "peak_moment": stage.peak_moment,
+                "largest_item": stage.largest,
+                "held": _gib(stage.held),
+                "moments": {moment: _gib(items) for moment, items in stage.moments.items()},
+            }
+            for stage in stages
+        },
+    }
+
+
+def table(stages: Sequence[Stage], memory_gb: float) -> str:
+    """The plan as Markdown: a row a stage, and below it every item at the peak."""
+    lines = ["| stage | peak, GiB | fits | at its peak in | largest item |", "|---|---:|---|---|---|"]
+    for stage in stages:
+        fits = "yes" if stage.peak <= memory_gb * GIB else "**no**"
+        size = stage.items[stage.largest] / GIB
+        lines.append(
+            f"| {stage.name} | {stage.peak / GIB:.2f} | {fits} | {stage.peak_moment} | {stage.largest} ({size:.2f}) |"
+        )
+    lines += ["", f"Of {memory_gb:g} GiB. What lies in memory at the peak, in GiB:", ""]
+    for stage in stages:
+        items = ", ".join(f"{item} {size:.2f}" for item, size in _gib(stage.items).items())
+        lines.append(f"- {stage.name}: {items}")
+    return "\n".join(lines) + "\n"
+
+
+def _gib(items: Mapping[str, float]) -> dict[str, float]:
+    return {item: size / GIB for item, size in items.items()}

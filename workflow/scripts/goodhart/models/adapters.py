@@ -1,0 +1,150 @@
+"""LoRA adapters on a shared base: attached, made active, folded in for sampling, saved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from goodhart.errors import InputError
+from goodhart.models.manifest import ATTENTION, check_adapter, record_base, write_config
+from goodhart.store.files import Origin, publish, read_json
+
+if TYPE_CHECKING:
+    from peft import LoraConfig, PeftModel
+    from transformers import PreTrainedModel
+
+
+def lora_config(rank: int, alpha: int, dropout: float, task: str) -> LoraConfig:
+    """LoRA on every attention projection (section 4.1); a reward (`SEQ_CLS`) trains and saves its head too."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=list(ATTENTION),
+        task_type=task,
+        modules_to_save=["score"] if task == "SEQ_CLS" else None,
+    )
+
+
+def attach_adapter(model: PreTrainedModel | PeftModel, folder: Path, name: str, trainable: bool = False) -> PeftModel:
+    """Add the adapter of `folder` to a base under `name` and make it the active one.
+
+    On a base that already carries adapters it joins them; the base itself is never copied. Dropout stays off: the
+    policy that is updated is the policy that was sampled. An adapter of another base is refused.
+    """
+    from peft import PeftModel
+
+    check_adapter(folder, model.manifest)
+    if isinstance(model, PeftModel):
+        model.load_adapter(str(folder), adapter_name=name, is_trainable=trainable)
+    else:
+        model = PeftModel.from_pretrained(model, str(folder), adapter_name=name, is_trainable=trainable)
+    check_finite({key: weights for key, weights in model.named_parameters() if f".{name}." in key}, folder)
+    activate(model, name, trainable)
+    return model.eval()
+
+
+def check_finite(weights: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Raise `InputError` if any of the weights of an adapter is NaN or infinite."""
+    broken = [name for name, values in weights.items() if not values.isfinite().all()]
+    if broken:
+        raise InputError(
+            f"{folder} holds weights that are not finite ({len(broken)} of {len(weights)} matrices, the first "
+            f"{broken[0]}); train it anew with a lower learning rate."
+        )
+
+
+def activate(model: PeftModel, name: str | None, trainable: bool = False) -> None:
+    """Make one adapter the active one, or none (the bare base); without `trainable`, no gradients are turned on."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    if name is None:
+        model.base_model.disable_adapter_layers()
+        return
+    # All layers are always switched together, and each switch goes through all modules: one layer says what is needed.
+    layer = next(module for module in model.modules() if isinstance(module, BaseTunerLayer))
+    if layer.disable_adapters:
+        model.base_model.enable_adapter_layers()
+    if layer.active_adapters != [name] or layer.lora_A[name].weight.requires_grad != trainable:
+        model.base_model.set_adapter(name, inference_mode=not trainable)
+
+
+def save_adapter(model: PeftModel, name: str, folder: Path) -> None:
+    """Save one adapter, and nothing of the others on its base, into a folder."""
+    model.save_pretrained(folder, selected_adapters=[name])
+    if (folder / name).is_dir():  # PEFT puts an adapter of another name than 'default' in a subfolder
+        for path in (folder / name).iterdir():
+            path.rename(folder / path.name)
+        (folder / name).rmdir()
+    tidy_adapter(folder)
+
+
+def publish_adapter(model: PeftModel, name: str, path: Path, base: Path, origin: Origin) -> None:
+    """Publish one adapter as a result: its weights, and whose they are; `base` is the model folder it is trained on."""
+    with publish(path) as folder:
+        save_adapter(model, name, folder)
+        record_base(folder, base, origin)
+
+
+def tidy_adapter(folder: Path) -> None:
+    """Make a saved adapter a result: the same bytes in every process, and no empty model card.
+
+    PEFT keeps the names of the adapted modules in a set, whose order differs from process to process.
+    """
+    config = read_json(folder / "adapter_config.json", ["target_modules"])
+    write_config(folder, {**config, "target_modules": sorted(config["target_modules"])})
+    (folder / "README.md").unlink(missing_ok=True)
+
+
+@contextmanager
+def merged(model: PreTrainedModel | PeftModel) -> Iterator[None]:
+    """Fold the active adapter into the base weights for a while, so that sampling pays nothing for it.
+
+    The base weights are put back from a copy, bit for bit, rather than by subtraction. Only float32 weights are
+    touched: rounding to bfloat16 would lose most of an adapter, and 4-bit weights must not be merged into at all.
+    """
+    from peft import PeftModel
+    from peft.tuners.lora import Linear
+
+    if not isinstance(model, PeftModel):
+        yield
+        return
+    linear = [module for module in model.modules() if type(module) is Linear and not module.disable_adapters]
+    layers = [layer for layer in linear if layer.get_base_layer().weight.dtype is torch.float32]
+    copies = [layer.get_base_layer().weight.data.clone() for layer in layers]
+    for layer in layers:
+        layer.merge()
+    try:
+        yield
+    finally:
+        for layer, copy in zip(layers, copies, strict=True):
+            layer.unmerge()
+            layer.get_base_layer().weight.data.copy_(copy)
+
+
+@contextmanager
+def recomputed(model: PeftModel) -> Iterator[None]:
+    """Compute each layer's activations anew in the backward pass, for a while, rather than keep them.
+
+    transformers does so only in training mode, which would turn dropout on: the layers alone are put into it here, and
+    not what is in them.
+    """
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    base = model.get_base_model()
+    layers = [module for module in base.modules() if isinstance(module, GradientCheckpointingLayer)]
+    base.activation_checkpointing_enable()
+    for layer in layers:
+        layer.training = True
+    try:
+        yield
+    finally:
+        base.activation_checkpointing_disable()
+        for layer in layers:
+            layer.training = False

@@ -1,0 +1,246 @@
+"""Decoders of Llama's shape in plain torch: what sampling, scoring and the online update run on a CPU.
+
+    h = x + o(attention(rope(norm(q)), rope(norm(k)), v));    y = h + down(silu(gate) * up);    q, k, v of norm(x),
+    gate and up of norm(h), norm the root mean square's
+
+On a small model transformers' forward pass, and PEFT's around it, spend most of their time between operations and on
+padding. Here q, k and v are one matrix product, as are the LoRA matrices beside them; the padding of whole texts takes
+part in attention alone; and the key-value cache has its full length from the start. The base is frozen and held once;
+adapters are PEFT's, and gradients go there. Values are theirs but for rounding (tests/models/test_decoder.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+    from goodhart.models.tokens import Batch
+
+SHAPES = ("llama", "qwen2", "qwen3")  # model types of this shape; only Qwen3 has norms of q and k
+ROTATIONS = ("default", "linear", "llama3")  # whose frequencies do not depend on the length of the text
+
+# q (tokens, heads, size), k and v (tokens, kv_heads, size) -> (tokens, heads * size); `run` names the layer first
+Attend = Callable[..., torch.Tensor]
+
+
+class Projection(NamedTuple):
+    """y = x weight' + bias + (x down') up', the LoRA of several modules side by side: (rank, in) and (out, rank)."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    down: torch.Tensor | None = None
+    up: torch.Tensor | None = None
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        y = F.linear(x, self.weight, self.bias)
+        return y if self.down is None or self.up is None else torch.addmm(y, F.linear(x, self.down), self.up.T)
+
+
+class Block(NamedTuple):
+    """One layer of a model; weights of modules that read the same x are the rows of one matrix."""
+
+    layer: Any
+    inputs: torch.Tensor  # q, k and v
+    bias: torch.Tensor | None
+    gates: torch.Tensor  # gate and up
+    down: torch.Tensor
+    norms: tuple[torch.Tensor, torch.Tensor]  # before attention, before the MLP
+    norm_of_heads: torch.Tensor | None  # (heads + kv_heads, size), of q and k
+
+    def projections(self) -> tuple[Projection, Projection]:
+        """What makes q, k and v, and what reads the attention's output, with the active adapter."""
+        *inputs, output = _attention(self.layer)
+        linear = _linear(output)
+        return (
+            Projection(self.inputs, self.bias, *_lora(inputs)),
+            Projection(linear.weight, linear.bias, *_lora([output])),
+        )
+
+
+class Decoder:
+    """A transformers model's layers, run with whatever adapter is active on them."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        inner, config = model.model, model.config
+        self.model = model
+        self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
+        self.size = inner.layers[0].self_attn.head_dim
+        self.epsilon = config.rms_norm_eps
+        self.blocks = [_block(layer, self.heads, self.kv_heads) for layer in inner.layers]
+        self.rotations = self._rotations(256)
+
+    def states(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Hidden states before the last layer, and after the final norm: (rows, width, hidden), 0 on padding."""
+        rows, width = batch.ids.shape
+        real = batch.mask.flatten().nonzero().squeeze(-1)
+        places = batch.positions.flatten()[real]
+        length = int(places.max()) + 1
+        aligned = real // width * length + places  # rows that begin at the left need no mask but the causal one
+
+        def attend(_layer: int, *heads: torch.Tensor) -> torch.Tensor:
+            q, k, v = (
+                x.new_zeros(rows * length, *x.shape[1:]).index_copy(0, aligned, x).view(rows, length, *x.shape[1:])
+                for x in heads
+            )
+            out = self.attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), is_causal=True)
+            return out.transpose(1, 2).reshape(rows * length, -1)[aligned]
+
+        weights = [block.projections() for block in self.blocks]
+        before, after = self.run(batch.ids.flatten()[real], places, length, weights, attend)
+        padded = (x.new_zeros(rows * width, x.shape[-1]).index_copy(0, real, x) for x in (before, after))
+        penultimate, last = (x.view(rows, width, -1) for x in padded)
+        return penultimate, last
+
+    def run(
+        self,
+        ids: torch.Tensor,
+        places: torch.Tensor,
+        length: int,
+        weights: Sequence[tuple[Projection, Projection]],
+        attend: Attend,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Run tokens through all layers.
+
+        Args:
+            ids, places: (tokens,) each; a token and its position in its text, which is below `length`.
+
+        Returns:
+            their states before the last layer, and after the final norm: (tokens, hidden).
+        """
+        if length > self.rotations.shape[1]:
+            self.rotations = self._rotations(2 * length)
+        cos, sin = self.rotations[:, places]
+        x = before = self.model.model.embed_tokens(ids)
+        for i, (block, projections) in enumerate(zip(self.blocks, weights, strict=True)):
+            before = x
+            arguments = (x, block, *projections, (cos, sin), partial(attend, i))
+            if block.layer.training and torch.is_grad_enabled():  # `adapters.recomputed`
+                x = checkpoint(self._layer, *arguments, use_reentrant=False)
+            else:
+                x = self._layer(*arguments)
+        return before, self._norm(x, self.model.model.norm.weight)
+
+    def _layer(
+        self,
+        x: torch.Tensor,
+        block: Block,
+        inputs: Projection,
+        output: Projection,
+        rotation: tuple[torch.Tensor, torch.Tensor],
+        attend: Attend,
+    ) -> torch.Tensor:
+        cos, sin = rotation
+        turned = self.heads + self.kv_heads
+        heads = inputs(self._norm(x, block.norms[0])).view(len(x), turned + self.kv_heads, self.size)
+        qk = heads[:, :turned]
+        if block.norm_of_heads is not None:
+            qk = F.rms_norm(qk, (self.size,), None, self.epsilon) * block.norm_of_heads
+        qk = torch.addcmul(qk * cos, qk.roll(self.size // 2, -1), sin)
+        x = x + output(attend(qk[:, : self.heads], qk[:, self.heads :], heads[:, turned:]))
+        gate, up = F.linear(self._norm(x, block.norms[1]), block.gates).chunk(2, -1)
+        return x + F.linear(F.silu(gate) * up, block.down)
+
+    def attention(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, **mask: Any) -> torch.Tensor:
+        """Attention over (rows, heads or kv_heads, length, size)."""
+        grouped = self.heads != self.kv_heads
+        return F.scaled_dot_product_attention(q, k, v, enable_gqa=grouped, **mask)
+
+    def _norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return F.rms_norm(x, x.shape[-1:], weight, self.epsilon)
+
+    def _rotations(self, length: int) -> torch.Tensor:
+        """cos and sin, the latter with the sign of the half that is rotated: (2, length, 1, size)."""
+        places = torch.arange(length).unsqueeze(0)
+        cos, sin = self.model.model.rotary_emb(self.model.model.norm.weight, places)
+        first, second = sin.chunk(2, -1)
+        return torch.cat([cos, torch.cat([-first, second], -1)]).unsqueeze(2)
+
+
+def decoder_of(model: PreTrainedModel | PeftModel) -> Decoder | None:
+    """The decoder that runs a model's weights, one a model; None where there is none for it.
+
+    It is for evaluation in float32 on a CPU: on a GPU, and of 4-bit weights, transformers' kernels are the faster ones.
+    """
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if base.training:
+        return None
+    if "_plain_decoder" not in vars(base):
+        base._plain_decoder = Decoder(base) if _is_known(base) else None
+    return base._plain_decoder
+
+
+def _is_known(model: PreTrainedModel) -> bool:
+    config = model.config
+    if config.model_type not in SHAPES or model.device.type != "cpu":
+        return False
+    mlps = [module for layer in model.model.layers for module in _mlp(layer)]
+    linear = [_linear(module) for layer in model.model.layers for module in _attention(layer)] + mlps
+    return (
+        all(type(module) is torch.nn.Linear and module.weight.dtype is torch.float32 for module in linear)
+        and not any(module.weight.requires_grad for module in linear)  # in one matrix, they would get no gradients
+        and all(module.bias is None for module in mlps)
+        and config.hidden_act == "silu"
+        and config.rope_parameters["rope_type"] in ROTATIONS
+        and set(getattr(config, "layer_types", None) or ["full_attention"]) == {"full_attention"}
+    )
+
+
+def _attention(layer: Any) -> list[Any]:
+    attention = layer.self_attn
+    return [attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj]
+
+
+def _mlp(layer: Any) -> list[Any]:
+    return [layer.mlp.gate_proj, layer.mlp.up_proj, layer.mlp.down_proj]
+
+
+def _block(layer: Any, heads: int, kv_heads: int) -> Block:
+    inputs = [_linear(module) for module in _attention(layer)[:3]]
+    biases = [module.bias for module in inputs if module.bias is not None]
+    norms = [getattr(layer.self_attn, f"{name}_norm", None) for name in "qk"]
+    of_heads = [norm.weight.data.expand(n, -1) for norm, n in zip(norms, (heads, kv_heads), strict=True) if norm]
+    gate, up, down = _mlp(layer)
+    return Block(
+        layer,
+        _in_one(inputs),
+        torch.cat(biases) if biases else None,
+        _in_one([gate, up]),
+        down.weight,
+        (layer.input_layernorm.weight, layer.post_attention_layernorm.weight),
+        torch.cat(of_heads) if of_heads else None,
+    )
+
+
+def _in_one(modules: Sequence[Any]) -> torch.Tensor:
+    """The weights of several modules as one matrix, whose rows they become: nothing is held twice."""
+    weight = torch.cat([module.weight.data for module in modules])
+    for module, rows in zip(modules, weight.split([module.out_features for module in modules]), strict=True):
+        module.weight.data = rows
+    return weight
+
+
+def _linear(module: Any) -> Any:
+    """The module itself, or what PEFT wraps."""
+    return module.get_base_layer() if hasattr(module, "get_base_layer") else module
+
+
+def _lora(modules: Sequence[Any]) -> tuple[torch.Tensor, torch.Tensor] | tuple[()]:
+    """The active adapter's matrices of modules that read the same x, scale included: (rank, in) and (out, rank)."""
+    wrapped = [module for module in modules if hasattr(module, "get_base_layer")]
+    if not wrapped or wrapped[0].disable_adapters or wrapped[0].merged:
+        return ()
+    (name,) = wrapped[0].active_adapters
+    if any(module.lora_variant.get(name) for module in wrapped):
+        raise NotImplementedError(f"adapter {name} is a variant of LoRA, which this decoder does not know")
+    downs = [module.lora_A[name].weight for module in wrapped]
+    ups = [module.lora_B[name].weight * module.scaling[name] for module in wrapped]
+    return torch.cat(downs), torch.block_diag(*ups)

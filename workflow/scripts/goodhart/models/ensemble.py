@@ -1,0 +1,218 @@
+"""The reward ensemble: K LoRA adapters and K heads on one frozen backbone (Eq. 5 and 13)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from safetensors.torch import load_file
+
+from goodhart.errors import InputError
+from goodhart.models.adapters import activate, check_finite
+from goodhart.models.decoder import decoder_of
+from goodhart.models.loading import load_reward_backbone, load_tokenizer, same_model
+from goodhart.models.manifest import check_adapter
+from goodhart.models.tokens import Batch, collate, encode_prompts, encode_responses
+from goodhart.runtime.batches import in_batches
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class Scores(NamedTuple):
+    """What the ensemble says of rows: rewards (rows, K) and embeddings (rows, hidden), float32 on the CPU.
+
+    An embedding is the mean over response tokens of `hidden_states[-2]` of member 0, the space of Eq. 12; `truncated`
+    (rows,) is true where prompt and response are longer than the rewards' `max_length`, which read only a part.
+    """
+
+    rewards: torch.Tensor
+    embeddings: torch.Tensor
+    truncated: torch.Tensor
+
+
+class RewardEnsemble:
+    """K reward members that share one backbone, which may be the policy's own.
+
+    Attributes:
+        model: the backbone with an adapter `member-<k>` for each member.
+        heads: (K, hidden) float32, the members' score heads.
+    """
+
+    def __init__(
+        self,
+        backbone: PreTrainedModel | PeftModel,
+        tokenizer: PreTrainedTokenizerBase,
+        members: Sequence[Path],
+        batch_size: int,
+        max_length: int,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.batch_size = batch_size
+        self.max_length = max_length
+        heads = []
+        for k, folder in enumerate(members):
+            backbone, head = _attach_member(backbone, folder, f"member-{k}")
+            heads.append(head)
+        self.model = backbone
+        self.heads = torch.cat(heads).float().to(next(backbone.parameters()).device)
+
+    @torch.no_grad()
+    def score(self, prompts: Sequence[str], responses: Sequence[str], finished: Sequence[bool] | None = None) -> Scores:
+        """Rewards of every member, and member 0's embedding, of each (prompt, response).
+
+        Args:
+            finished: whether a response ended by itself; one cut by the token limit gets no end token.
+        """
+        responses_ids = encode_responses(self.tokenizer, responses)
+        if finished is not None:
+            responses_ids = [ids if f else ids[:-1] for ids, f in zip(responses_ids, finished, strict=True)]
+        prompt_ids = encode_prompts(self.tokenizer, prompts)
+        lengths = [len(prompt) + len(response) for prompt, response in zip(prompt_ids, responses_ids, strict=True)]
+        order = sorted(range(len(prompts)), key=lengths.__getitem__)
+
+        def score(rows: Sequence[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+            scored = self._score_batch(
+                [prompt_ids[i][-self.max_length + 1 :] for i in rows],
+                [responses_ids[i][: max(1, self.max_length - len(prompt_ids[i]))] for i in rows],
+            )
+            # Copies: a row that is sent to another process as a view would take the whole batch along.
+            return [(reward.clone(), embedding.clone()) for reward, embedding in zip(*scored, strict=True)]
+
+        rewards = torch.empty(len(prompts), len(self.heads))
+        embeddings = torch.empty(len(prompts), self.heads.shape[1])
+        scored = in_batches(score, order, self.batch_size, "ensemble scoring")
+        for i, (reward, embedding) in zip(order, scored, strict=True):
+            rewards[i], embeddings[i] = reward, embedding
+        return Scores(rewards, embeddings, torch.tensor(lengths) > self.max_length)
+
+    def _score_batch(self, prompts: list[list[int]], responses: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        batch = collate(prompts, responses, self.tokenizer.pad_token_id, self.heads.device)
+        last = batch.ids.shape[1] - 1 - batch.mask.flip(1).argmax(dim=1)  # the last token that is no padding
+        rewards = []
+        embeddings = torch.empty(0)
+        for k, head in enumerate(self.heads):
+            states = self._hidden_states(batch, k)
+            rewards.append(states[-1][torch.arange(len(last)), last].float() @ head)
+            if k == 0:
+                weights = batch.response_mask.float()
+                weights = weights / weights.sum(-1, keepdim=True).clamp(min=1)
+                embeddings = (states[-2][:, -weights.shape[1] :].float() * weights.unsqueeze(-1)).sum(1)
+        return torch.stack(rewards, dim=1).cpu(), embeddings.cpu()
+
+    def _hidden_states(self, batch: Batch, member: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Penultimate and last hidden states, the last after the final norm as the score head sees it."""
+        activate(self.model, f"member-{member}")
+        if (decoder := decoder_of(self.model)) is not None:
+            return decoder.states(batch)
+        output = self.model.base_model.model.model(
+            input_ids=batch.ids,
+            attention_mask=batch.mask,
+            position_ids=batch.positions,
+            use_cache=False,
+            output_hidden_states=member == 0,
+        )
+        penultimate = output.hidden_states[-2] if member == 0 else output.last_hidden_state
+        return penultimate, output.last_hidden_state
+
+
+def load_with_policy(
+    policy: PeftModel,
+    policy_folder: Path,
+    backbone_folder: Path,
+    precision: str,
+    members: Sequence[Path],
+    used: Mapping[str, Any],
+) -> RewardEnsemble:
+    """The ensemble beside a policy: on the policy's own base where the study uses one backbone, else on another.
+
+    `used` are the derived values of the reward stage.
+    """
+    shared = same_model(policy_folder, backbone_folder)
+    backbone = policy if shared else load_reward_backbone(backbone_folder, precision)
+    tokenizer = load_tokenizer(backbone_folder)
+    return RewardEnsemble(backbone, tokenizer, members, used["inference_batch_size"], used["max_length"])
+
+
+def load_centroid(path: Path) -> torch.Tensor:
+    """The centroid of Eq. 12 (hidden,), as evaluate_rewards wrote it."""
+    tensors = load_file(path)
+    if "centroid" not in tensors:
+        raise InputError(f"{path} holds no centroid; rerun evaluate_rewards.")
+    return tensors["centroid"]
+
+
+def uncertainty(rewards: torch.Tensor) -> torch.Tensor:
+    """Eq. 13: the standard deviation over members (ddof = 1) of each row; rewards (rows, K) -> (rows,)."""
+    return rewards.std(dim=1, correction=1) if rewards.shape[1] > 1 else torch.zeros(len(rewards))
+
+
+def quality(chosen: torch.Tensor, rejected: torch.Tensor) -> dict[str, Any]:
+    """How well rewards order held-out pairs; chosen and rejected are (pairs, K).
+
+    Returns accuracies (a tie counts one half), the ensemble's log-loss and calibration (predicted probability that
+    the chosen response is the better one against how often it is, both sides of each pair taken, in ten bins), and
+    the SD of the ensemble mean over all held-out responses, the scale of the proxy in the Goodhart gap.
+    """
+    margin = (chosen - rejected).double()
+    mean = margin.mean(dim=1)
+    predicted = torch.sigmoid(torch.cat([mean, -mean]))
+    outcome = torch.cat([torch.ones_like(mean), torch.zeros_like(mean)])
+    bins = (predicted * 10).long().clamp(max=9)
+    calibration = [
+        {
+            "predicted": predicted[bins == b].mean().item(),
+            "observed": outcome[bins == b].mean().item(),
+            "n": int((bins == b).sum()),
+        }
+        for b in range(10)
+        if (bins == b).any()
+    ]
+    everything = torch.cat([chosen, rejected]).double()
+    return {
+        "pairs": len(mean),
+        "member_accuracy": [_accuracy(column) for column in margin.T],
+        "ensemble_accuracy": _accuracy(mean),
+        "ensemble_log_loss": torch.nn.functional.softplus(-mean).mean().item(),
+        "calibration": calibration,
+        "proxy_mean": everything.mean().item(),
+        "proxy_scale": everything.mean(dim=1).std(correction=1).item(),
+        "uncertainty": uncertainty(everything).mean().item(),
+    }
+
+
+def _accuracy(margin: torch.Tensor) -> float:
+    return ((margin > 0).double() + 0.5 * (margin == 0).double()).mean().item()
+
+
+def _attach_member(backbone: PreTrainedModel | PeftModel, folder: Path, name: str) -> tuple[PeftModel, torch.Tensor]:
+    """Add one member's LoRA weights to the backbone; returns the backbone and the member's head (1, hidden)."""
+    from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
+
+    check_adapter(folder, backbone.manifest)
+    state = load_file(folder / "adapter_model.safetensors")
+    check_finite(state, folder)
+    heads = [key for key in state if key.endswith("score.weight")]
+    if len(heads) != 1:
+        raise InputError(f"{folder} has no score head; train it with task_type SEQ_CLS and modules_to_save ['score'].")
+    head = state.pop(heads[0])
+    config = LoraConfig.from_pretrained(str(folder))
+    # The head is kept apart, so that any backbone, the policy's among them, can carry the member.
+    config.modules_to_save, config.task_type = None, None
+    config.inference_mode = True
+    if isinstance(backbone, PeftModel):
+        backbone.add_adapter(name, config)
+    else:
+        backbone = get_peft_model(backbone, config, adapter_name=name)
+    try:
+        loaded = set_peft_model_state_dict(backbone, state, adapter_name=name)
+    except RuntimeError as error:  # weights of another size
+        raise InputError(f"{folder} was trained on another backbone; its weights are of another size.") from error
+    absent = [key for key in loaded.missing_keys if f".{name}." in key]
+    if loaded.unexpected_keys or absent:
+        raise InputError(f"{folder} was trained on another backbone: {[*loaded.unexpected_keys, *absent][0]} differs.")
+    backbone.eval()
+    return backbone, head

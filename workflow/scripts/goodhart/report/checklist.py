@@ -1,0 +1,228 @@
+"""Appendix F of the paper as a checklist: its ten metrics and four reproducibility items, each measured and placed.
+
+An item is met when the study has what the appendix asks for, not when the number is good; `value` is what there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+
+from goodhart.analysis.gap import NO_GAP
+from goodhart.analysis.statistics import mean_and_se
+from goodhart.report.findings import FEWEST_SEEDS
+from goodhart.report.numbers import cell, coefficient, measured, number, plural, probability
+from goodhart.report.results import Results
+
+_POINT_EVERY = 50  # metric 1: ceil(T / 50) evaluation points
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item: what the appendix asks for, whether the study has it, its values, and where they and the code are."""
+
+    number: str
+    asks: str
+    met: bool
+    value: str
+    place: str
+    code: str
+
+
+# The items that are columns of the run table: what is asked for, the label of each column, and where they stand.
+COLUMNS = {
+    "3": (
+        "Entropy of the offline checkpoints on a fixed probe set, nats a token",
+        {"prompt tokens": "entropy_prompt_offline", "response tokens": "entropy_response_offline"},
+        "; figure entropy (a)",
+        "Eq. 11, probes.examine",
+    ),
+    "4": (
+        "Entropy collapse, nats a token",
+        {"prompt tokens": "entropy_prompt_collapse", "response tokens": "entropy_response_collapse"},
+        "; figure entropy (b)",
+        "section 5.1, measurement.run_rows",
+    ),
+    "5": (
+        "OOD cosine distance from the rewards' training distribution",
+        {"mean over responses": "ood_distance_offline"},
+        "; figure mechanism",
+        "Eq. 12, probes.examine",
+    ),
+    "6": (
+        "Response diversity, mean pairwise cosine distance",
+        {"mean over pairs": "diversity_offline"},
+        "",
+        "section 5.2, probes.diversity",
+    ),
+    "8": (
+        "Correlation of uncertainty and gap, r_UQ",
+        {"gap in SD": "r_uq", "first differences": "r_uq_differences", "Eq. 2 as printed": "r_uq_paper"},
+        "",
+        "section 5.3, gap.uq_correlation",
+    ),
+}
+
+
+def checklist(results: Results) -> list[Item]:
+    """The ten metrics, then the four reproducibility items (a) to (d)."""
+    columns = {number: _columns(results, number) for number in COLUMNS}
+    series, augc = _gap(results)
+    law, star = _power_law(results)
+    metrics = [series, augc, *(columns[k] for k in "3456"), _correlation(results), columns["8"], law, star]
+    return [*metrics, *_reproducibility(results)]
+
+
+def _columns(results: Results, item: str) -> Item:
+    asks, columns, figure, code = COLUMNS[item]
+    values = ". ".join(f"{label}: {_by_level(results, column)}" for label, column in columns.items())
+    place = f"tables/runs.csv: {', '.join(columns.values())}{figure}"
+    return Item(item, asks, bool(results.runs[list(columns.values())].notna().all(axis=None)), values, place, code)
+
+
+def _gap(results: Results) -> Iterator[Item]:
+    runs, steps = results.runs, int(results.runs["steps"].max())
+    points, needed = int(runs["evaluations"].min()), ceil(steps / _POINT_EVERY)
+    yield Item(
+        "1",
+        "Goodhart gap over time, at least ceil(T / 50) evaluation points",
+        points >= needed,
+        f"{points} evaluations a run, T = {steps}: at least {needed} are asked for; {len(results.gaps)} rows",
+        "tables/gaps.parquet: gap, gap_paper; figure gap_by_step",
+        "Eq. 2, gap.gap and gap.gap_paper",
+    )
+    fewest = int(results.table1["augc_n"].min())
+    yield Item(
+        "2",
+        f"AUGC with its standard error over at least {FEWEST_SEEDS} seeds",
+        fewest >= FEWEST_SEEDS,
+        f"gap in SD: {_by_level(results, 'augc')}. Eq. 2 as printed: {_by_level(results, 'augc_paper')}",
+        "tables/table1.csv: augc, augc_paper; figure augc_by_beta",
+        "Eq. 3, gap.augc",
+    )
+
+
+def _correlation(results: Results) -> Item:
+    correlations, defined = [], True
+    for method, arm in results.panels:
+        for column, name in (("augc", "SD"), ("augc_paper", "Eq. 2")):
+            trend = results.trend(method, arm, column)
+            means, within = trend["level_means"], trend["within_seeds"]
+            defined = defined and means["statistic"] is not None
+            correlations.append(
+                f"{results.name(method, arm)}, {name}: {coefficient(means['statistic'])} of {means['n']} level means, "
+                f"{probability(means['p_value'])}; {coefficient(within['statistic'])} within "
+                f"{plural(within['n'], 'seed')}, {probability(within['p_value'])}"
+            )
+    return Item(
+        "7",
+        "Spearman correlation of beta and AUGC",
+        defined,
+        ". ".join(correlations),
+        "tables/trends.json; figures mechanism and arms",
+        "trend.rank_correlation, trend.seed_stratified_trend",
+    )
+
+
+def _power_law(results: Results) -> Iterator[Item]:
+    laws, stars = [], []
+    for (method, arm), fit in results.fits.items():
+        name = results.name(method, arm)
+        remarks = ", ".join(dict.fromkeys(warning["name"].replace("_", " ") for warning in fit["warnings"]))
+        law = ", ".join(f"{k} = {measured(fit[k], None, fit['parameter_intervals'][k])}" for k in "abc")
+        tail = f"n = {plural(fit['n'], 'run')}{f' ({remarks})' if remarks else ''}"
+        laws.append(f"{name}: {law}, R² = {number(fit['r_squared'], 4)}, {tail}")
+        found = [
+            f"{title} {measured(fit['beta_star'][reading], None, fit['beta_star_interval'][reading])}, AUGC there "
+            f"{number(fit['augc_at_beta_star'][reading])}"
+            for reading, title in (("eq15", "Eq. 15"), ("grid_minimum", "grid minimum"))
+        ]
+        stars.append(f"{name}: {'; '.join(found)}; {tail}")
+    yield Item(
+        "9",
+        "Power law: a, b, c and R², of AUGC from the gap in SD",
+        all(fit["b"] is not None for fit in results.fits.values()),
+        ". ".join(laws),
+        "fit/<method>-<arm>.json; figure augc_by_beta",
+        "Eq. 14, powerlaw.fit_power_law",
+    )
+    yield Item(
+        "10",
+        "Optimal beta* and the AUGC there",
+        all(any(star is not None for star in fit["beta_star"].values()) for fit in results.fits.values()),
+        ". ".join(stars),
+        "fit/<method>-<arm>.json; figure augc_by_beta",
+        "Eq. 15, powerlaw.fit_power_law",
+    )
+
+
+def _reproducibility(results: Results) -> Iterator[Item]:
+    first = results.betas[0]
+    grid = "; ".join(f"{row['level']}: β = {number(row['beta'], 6)}, {row['rule']}" for row in results.betas)
+    yield Item(
+        "a",
+        "How the betas were derived",
+        set(results.runs["level"]) <= {row["level"] for row in results.betas if row["rule"]},
+        f"{grid}. Median δ = {number(first['median_delta'], 6)} nats over n = {first['n']} training pairs",
+        "beta_grid.json, reference/logprobs.parquet",
+        "Eq. 6-7, betas.beta_at",
+    )
+    scales = results.scales
+    positive = int((results.gaps["gap"] > NO_GAP).sum())
+    yield Item(
+        "b",
+        "How the hacking threshold was derived",
+        scales["threshold"] is not None,
+        f"75th percentile of the positive gaps of all runs, all arms: {number(scales['threshold'])} SD ({positive} of "
+        f"{len(results.gaps)} gaps are positive); of Eq. 2 as printed {number(scales['threshold_paper'])}",
+        "tables/scales.json",
+        "section 7.1, gap.hacking_threshold",
+    )
+    seeds = set(results.runs["seed"])
+    names = ", ".join(map(str, sorted(seeds)))
+    yield Item(
+        "c",
+        "Seed protocol, every level with every seed",
+        all(set(part) == seeds for _, part in results.runs.groupby(["arm", "method", "level"])["seed"]),
+        f"seeds {names}: each replicates the offline and the online stage; data, policy and the "
+        f"{len(results.quality['member_accuracy'])} rewards are shared by all. Evaluation responses are drawn with "
+        f"seed {results.evaluation_seed}, the same for every policy",
+        "tables/runs.csv: seed",
+        "config: seeds, evaluation.seed",
+    )
+    coverage = results.coverage
+    sources, ties = coverage["responses_by_source_model"], coverage["pairs_with_tied_scores"]
+    lengths = coverage["tokens"]["chosen"], coverage["tokens"]["rejected"]
+    policy = ", ".join(f"{name} ({count})" for name, count in sorted(sources.items())) if sources else None
+    yield Item(
+        "d",
+        "Logging policy and coverage of the preference data",
+        policy is not None,
+        f"responses by model: {policy or 'the source does not say'}; {coverage['pairs']} pairs over "
+        f"{coverage['prompts']} prompts of {coverage['rows_in_source']} rows in the source "
+        f"({coverage['identical_pairs_dropped']} identical pairs dropped, {'no' if ties is None else ties} "
+        f"{'scores to tie' if ties is None else 'tied scores'}); "
+        f"median length {number(lengths[0]['median'])} tokens chosen, {number(lengths[1]['median'])} rejected",
+        "data/coverage.json",
+        "data.coverage",
+    )
+
+
+def _by_level(results: Results, column: str) -> str:
+    """A quantity at every level, once a method where it belongs to the offline checkpoint, else arm by arm."""
+    parts = []
+    offline = column.endswith("_offline")
+    panels = results.first_panels if offline else results.panels
+    for method, arm in panels:
+        if column not in results.table1:
+            values = results.runs[(results.runs["method"] == method) & (results.runs["arm"] == arm)]
+            ordered = values.sort_values("beta")
+            of = [(level, mean_and_se(v.dropna())) for level, v in ordered.groupby("level", sort=False)[column]]
+            text = "; ".join(f"{level} {measured(v['mean'], v['se'])} (n = {v['n']})" for level, v in of)
+        else:
+            rows = results.levels(method, arm).iterrows()
+            text = "; ".join(f"{row['level']} {cell(row, column)}" for _, row in rows)
+        name = method if offline else results.name(method, arm)
+        parts.append(text if len(panels) == 1 else f"{name}: {text}")
+    return ". ".join(parts)

@@ -1,0 +1,58 @@
+"""Numbers, estimates and tests as a reader meets them."""
+
+# ruff: noqa: RUF001 - reports speak Greek
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with so many significant digits, a true minus sign and no exponent below a million; '-' for none."""
+    if value is None or pd.isna(value):
+        return "-"
+    text = f"{value + 0.0:.{digits}g}"  # + 0.0, as there is a -0.0
+    if "e" in text and 1 <= abs(value) < 1e6:
+        text = f"{value:.0f}"
+    return text.replace("-", "−")
+
+
+def measured(mean: float | None, se: float | None, interval: Sequence[float | None] | None = None) -> str:
+    """'mean ± standard error [interval]' as far as there is one, the mean to the decimals of its error."""
+    text = number(mean)
+    if mean is not None and se is not None and not pd.isna(mean) and not pd.isna(se):
+        error = 0.0 if se <= 1e-12 * abs(mean) else se
+        decimals = max(1 - math.floor(math.log10(error)), 0) if error else None
+        if decimals is not None and decimals <= 6:
+            rounded = round(mean, decimals) + 0.0
+            text = f"{rounded:.{decimals}f} ± {error:.{decimals}f}".replace("-", "−")
+        else:
+            text += f" ± {number(error, 2)}"
+    if interval is not None and not any(end is None or pd.isna(end) for end in interval):
+        text += f" [{number(interval[0])}, {number(interval[1])}]"
+    return text
+
+
+def probability(p: float | None) -> str:
+    """'p = 0.333', 'p < 0.001', or 'no p' where nothing varies."""
+    return "no p" if p is None else "p < 0.001" if p < 0.0005 else f"p = {p:.3f}"
+
+
+def coefficient(value: float | None) -> str:
+    """A correlation with its sign."""
+    return "-" if value is None else f"{value:+.2f}".replace("-", "−")
+
+
+def plural(count: int, noun: str) -> str:
+    """'1 seed', '3 seeds'."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def cell(row: Mapping[str, Any] | pd.Series[Any], column: str) -> str:
+    """One quantity of a row of Table 1: mean ± standard error [bootstrap interval] (n)."""
+    text = measured(row[column], row[f"{column}_se"], (row[f"{column}_low"], row[f"{column}_high"]))
+    return f"{text} (n = {row[f'{column}_n']})"

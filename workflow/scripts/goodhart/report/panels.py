@@ -1,0 +1,221 @@
+"""What every figure is made of: the tables, the style, the colour of each level, panels and legends.
+
+Thick lines and large markers are means over seeds, bands and bars one standard error each way (none for one seed),
+thin lines and dashes single seeds. A figure is saved without a date: the same tables give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import seaborn as sns
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+
+from goodhart.analysis.runs import RUN
+from goodhart.analysis.statistics import mean_and_se
+
+INK = "0.25"
+MARKERS = "oDs^vP"  # one an arm
+STYLE: Any = {
+    **sns.axes_style("ticks"),
+    **dict.fromkeys(("font.size", "axes.labelsize", "axes.titlesize", "legend.title_fontsize"), 8),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 7),
+    **dict.fromkeys(("axes.linewidth", "xtick.major.width", "ytick.major.width"), 0.7),
+    **dict.fromkeys(("xtick.major.size", "ytick.major.size"), 3),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same
+    "lines.markersize": 5,
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "goodhart",
+}
+_COLUMN, _PAGE = 3.3, 6.75  # inches, one and two columns of print: a font size here is the size on paper
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What figures are drawn from: GAPS, RUNS, scales.json, fits by (method, arm), OVEROPTIMISATION, quality.json."""
+
+    gaps: pd.DataFrame
+    runs: pd.DataFrame
+    scales: Mapping[str, Any]
+    fits: Mapping[tuple[str, str], Mapping[str, Any]]
+    overoptimisation: pd.DataFrame
+    quality: Mapping[str, Any]
+
+    @cached_property
+    def methods(self) -> list[str]:
+        return list(self.runs["method"].unique())
+
+    @cached_property
+    def arms(self) -> list[str]:
+        return list(self.runs["arm"].unique())
+
+    @cached_property
+    def betas(self) -> dict[str, float]:
+        """The beta of every offline level, the smallest first."""
+        table = self.runs[["level", "beta"]].drop_duplicates("level").sort_values(["beta", "level"])
+        return dict(zip(table["level"], table["beta"], strict=True))
+
+    @cached_property
+    def colours(self) -> dict[str, str]:
+        """The colour of every offline level: dark to light as beta grows, so that it is read without hue too."""
+        shades = mpl.colormaps["plasma"](np.linspace(0.03, 0.8, max(len(self.betas), 2)))
+        return {level: mpl.colors.to_hex(shade) for level, shade in zip(self.betas, shades, strict=False)}
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """The evaluations of every arm, with the proxy in SDs of held-out responses, and the root of the KL."""
+        merged = self.runs[["arm", *RUN]].merge(self.gaps, on=RUN)
+        return merged.assign(
+            standardised=(merged["proxy"] - self.quality["proxy_mean"]) / self.scales["proxy"],
+            distance=np.sqrt(merged["kl"].clip(lower=0)),  # an estimate of a KL near 0 can fall below it
+        )
+
+
+class Panel(NamedTuple):
+    """One method and arm: its axes from top to bottom, its runs and their evaluations."""
+
+    method: str
+    arm: str
+    axes: list[Axes]
+    runs: pd.DataFrame
+    curves: pd.DataFrame
+
+
+def subplots(rows: int, columns: int, height: float, **share: Any) -> tuple[Figure, npt.NDArray[Any]]:
+    """A figure of panels `height` inches high, as wide as one or two columns of print, wider from four panels on."""
+    width = _COLUMN if columns == 1 else max(_PAGE, 1.69 * columns)
+    layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.05, rect=(0, 0, 0.98, 1))
+    figure = Figure(figsize=(width, height * rows + 0.4), layout=layout)
+    axes = figure.subplots(rows, columns, squeeze=False, **share)
+    for ax in axes.flat:
+        ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))  # not by size: ticks would move the layout
+    return figure, axes
+
+
+def panels(tables: Tables, quantities: Mapping[str, str], x: str, height: float) -> tuple[Figure, list[Panel]]:
+    """A column of panels an arm and a block of rows a method; a row a quantity, given with the label of its axis."""
+    rows = len(quantities)
+    figure, axes = subplots(rows * len(tables.methods), len(tables.arms), height, sharex=True, sharey="row")
+    found = []
+    for i, method in enumerate(tables.methods):
+        for j, arm in enumerate(tables.arms):
+            mine = [part[(part["method"] == method) & (part["arm"] == arm)] for part in (tables.runs, tables.curves)]
+            block = list(axes[rows * i : rows * (i + 1), j])
+            block[0].set_title(heading(tables, method, arm))
+            found.append(Panel(method, arm, block, *mine))
+            for ax, label in zip(block, quantities.values(), strict=True):
+                ax.set_ylabel(label if j == 0 else "")
+    for ax in axes[-1]:
+        ax.set_xlabel(x)
+    return figure, found
+
+
+def save(figure: Figure, path: Path, kind: str, origin: Mapping[str, Any] | None = None) -> None:
+    """Write a figure as "svg" or "pdf", with its origin where the format has room for remarks, and no date."""
+    date, remark = {"svg": ("Date", "Description"), "pdf": ("CreationDate", "Keywords")}[kind]
+    with mpl.rc_context(STYLE):
+        figure.savefig(path, format=kind, metadata={date: None, remark: json.dumps(origin)})
+
+
+def heading(tables: Tables, method: str, arm: str) -> str:
+    """'Arm: paper (n = 3 seeds)', with the method where there are several."""
+    runs = tables.runs[(tables.runs["method"] == method) & (tables.runs["arm"] == arm)]
+    n = sorted(set(runs.groupby("level")["seed"].nunique()))
+    seeds = f"{n[0]}" if len(n) == 1 else f"{n[0]}-{n[-1]}"
+    name = f"{method}, arm: {arm}" if len(tables.methods) > 1 else f"Arm: {arm}"
+    return f"{name} (n = {seeds} {'seed' if seeds == '1' else 'seeds'})"
+
+
+def draw_lines(ax: Axes, curves: pd.DataFrame, y: str, colours: Mapping[str, str]) -> None:
+    """A quantity over steps: seeds, mean and standard error of each level."""
+    common: dict[str, Any] = {"data": curves, "x": "step", "y": y, "hue": "level", "hue_order": list(colours)}
+    common |= {"palette": dict(colours), "legend": False, "ax": ax}
+    labels = {"xlabel": ax.get_xlabel(), "ylabel": ax.get_ylabel()}
+    sns.lineplot(**common, units="seed", estimator=None, linewidth=0.5, alpha=0.45)
+    sns.lineplot(**common, errorbar="se", linewidth=1.6, err_kws={"alpha": 0.2, "linewidth": 0})
+    ax.set(**labels)
+
+
+def draw_path(ax: Axes, curves: pd.DataFrame, x: str, y: str, colour: str) -> None:
+    """Two quantities of a level against each other as the run goes on, with standard errors of both."""
+    for _, run in curves.sort_values("step").groupby("seed"):
+        ax.plot(run[x], run[y], color=colour, lw=0.5, alpha=0.45)
+    at = curves.groupby("step")[[x, y]].agg(["mean", "sem"])
+    bars: dict[str, Any] = {"xerr": at[x, "sem"], "yerr": at[y, "sem"], "elinewidth": 0.7}
+    ax.errorbar(at[x, "mean"], at[y, "mean"], **bars, color=colour, lw=1.6, zorder=3)
+
+
+def draw_means(
+    ax: Axes, runs: pd.DataFrame, y: str, at: Mapping[str, float], colours: Mapping[str, str], arm: int = 0
+) -> None:
+    """A quantity of each level at its place `at` on the x axis: a dash a seed, mean and standard error."""
+    for level, values in runs.dropna(subset=[y]).groupby("level")[y]:
+        colour, x, found = colours[str(level)], at[str(level)], mean_and_se(values.to_numpy(dtype=float))
+        ax.plot([x] * len(values), values, "_", ms=9, color=colour, alpha=0.6, mew=0.8)
+        look: dict[str, Any] = {"fmt": MARKERS[arm % len(MARKERS)], "mfc": "white" if arm else colour}
+        ax.errorbar(x, found["mean"], found["se"], **look, color=colour, elinewidth=1.2, zorder=3)
+
+
+def draw_seeds(ax: Axes, runs: pd.DataFrame, y: str) -> None:
+    """A thin line a seed through a quantity of its levels, over beta."""
+    for _, run in runs.sort_values("beta").groupby("seed"):
+        ax.plot(run["beta"], run[y], color="0.75", lw=0.5, zorder=1)
+
+
+def beta_axis(ax: Axes, low: float, high: float) -> None:
+    """Beta on a logarithmic x axis with plain numbers."""
+    ax.set_xscale("log")
+    ax.set_xlim(low, high)
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def level_axis(ax: Axes, tables: Tables) -> None:
+    """The levels as categories on the x axis, each over its beta."""
+    ax.set_xticks(range(len(tables.betas)), [f"{level}\n{beta:.3g}" for level, beta in tables.betas.items()])
+    ax.set_xlim(-0.6, len(tables.betas) - 0.4)
+    ax.set_xlabel("Offline level and its β")
+
+
+def places(tables: Tables, arm: int) -> dict[str, float]:
+    """Where an arm's marker of each level stands on a level axis."""
+    n = len(tables.arms)
+    return {level: i + 0.5 * (arm - (n - 1) / 2) / n for i, level in enumerate(tables.betas)}
+
+
+def legend(figure: Figure, tables: Tables, extra: Mapping[str, Artist] | None = None, arms: bool = False) -> None:
+    """The colours of the levels, the markers of the arms where asked for, and anything else, under the figure."""
+    levels: dict[str, Artist] = {
+        f"{level} (β = {tables.betas[level]:.3g})": Line2D([], [], color=colour, lw=2.5)
+        for level, colour in tables.colours.items()
+    }
+    others: dict[str, Artist] = {}
+    for k, arm in enumerate(tables.arms if arms else []):
+        face = "white" if k else INK
+        others[f"arm {arm}"] = Line2D([], [], color=INK, ls="", marker=MARKERS[k % len(MARKERS)], mfc=face)
+    others |= extra or {}
+    widest = 0.6 + 0.055 * max(len(name) for name in (*levels, *others))  # inches, about
+    columns = max(1, min(max(len(levels), len(others)), int(figure.get_figwidth() / widest)))
+    rows = []  # a row holds levels or others, and legends fill by column
+    for group in (list(levels.items()), list(others.items())):
+        blank = [("", Line2D([], [], alpha=0))] * (-len(group) % columns)
+        rows += [(group + blank)[i : i + columns] for i in range(0, len(group), columns)]
+    names, handles = zip(*(row[c] for c in range(columns) for row in rows), strict=True)
+    figure.set_figheight(figure.get_figheight() + 0.17 * len(rows))
+    figure.legend(handles, names, loc="outside lower center", ncols=columns)

@@ -1,0 +1,126 @@
+"""The `continuous` engine: transformers' continuous batching, in which a new row takes the place of one that has ended.
+
+It shares the model with training, so a PEFT adapter, merged or not, and 4-bit weights are sampled as they are. On a
+GPU it takes flash attention where that is installed and the weights are 16-bit. The seed decides every token on one
+machine and batch size; unlike `loop` it gives two policies no common random numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from goodhart.errors import InputError
+from goodhart.runtime.batches import within_memory
+from goodhart.runtime.distributed import divide, rank
+from goodhart.runtime.finite import NotFinite
+from goodhart.runtime.seeds import mix
+from goodhart.sampling.settings import Ending, Sampling
+
+if TYPE_CHECKING:
+    from transformers import ContinuousBatchingManager, PreTrainedModel
+
+PREFILL = 1024  # tokens of prompts read in one pass
+# How torch refuses to draw from a distribution that is not one: on a CPU, and on a GPU, where it is a bare assertion.
+NO_DISTRIBUTION = ("probability tensor contains", "device-side assert triggered")
+
+
+def draw(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], how: Sampling, ending: Ending, seed: int
+) -> list[list[int]]:
+    """Tokens of one row a prompt; at most `batch_size` rows run at a time in each process."""
+
+    def part(rows: Sequence[Sequence[int]]) -> list[list[int]]:
+        def attempt(size: int) -> list[list[int]]:
+            return _draw(model, rows, replace(how, batch_size=size), ending, mix(seed, rank()))
+
+        return within_memory(attempt, how.batch_size, "sampling")[0]
+
+    return divide(part, prompts)
+
+
+def _draw(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], how: Sampling, ending: Ending, seed: int
+) -> list[list[int]]:
+    """The same in this process.
+
+    The manager lives for one call: a kept one would hold pages computed with the adapter before the update. Stop
+    strings are found afterwards (`Ending.cut`): cancelling a row when one appears would make the batches, and so the
+    random numbers, depend on the time that takes.
+    """
+    from peft import PeftModel
+
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    attention = base.config._attn_implementation
+    with torch.random.fork_rng():  # it seeds the global generators
+        try:
+            manager = _manager(base, prompts, how, ending, seed)
+            # All rows are queued before the first batch is made, or the batches would depend on the thread's speed.
+            names = manager.add_requests([list(ids) for ids in prompts], max_new_tokens=how.max_new_tokens)
+            return _collect(manager, names)
+        except RuntimeError as error:
+            if not any(sign in str(error) for sign in NO_DISTRIBUTION):
+                raise
+            texts = ending.tokenizer.batch_decode([list(ids) for ids in prompts])
+            rows = [{"prompt": text, "prompt_tokens": list(ids)} for text, ids in zip(texts, prompts, strict=True)]
+            what = f"the next-token distribution is not finite in one of {len(rows)} rows"
+            raise NotFinite(what, rows, where="sampling") from error
+        finally:
+            if base.config._attn_implementation != attention:
+                base.set_attn_implementation(attention)
+
+
+def _manager(
+    base: PreTrainedModel, prompts: Sequence[Sequence[int]], how: Sampling, ending: Ending, seed: int
+) -> ContinuousBatchingManager:
+    """A manager whose cache is as large as `batch_size` of the longest rows need, whatever memory is free."""
+    from transformers import ContinuousBatchingConfig, GenerationConfig
+
+    # A generation config of our own: the model's may ask for top-k, top-p or a temperature, and the policy gradient
+    # needs the distribution that its log-probs describe.
+    generation = GenerationConfig(
+        do_sample=True,
+        max_new_tokens=how.max_new_tokens,
+        eos_token_id=list(ending.tokens),
+        pad_token_id=ending.tokenizer.pad_token_id,
+    )
+    together = min(how.batch_size, len(prompts))
+    config = ContinuousBatchingConfig(
+        max_requests_per_batch=together,
+        max_batch_tokens=max(PREFILL, together),
+        allow_block_sharing=False,
+        auto_switch_to_flash=base.dtype != torch.float32,
+        use_cuda_graph=False,  # captured anew for every call, they would cost more than they save
+        use_async_batching=False,
+        seed=seed,
+    )
+    pages = -(-(max(map(len, prompts)) + how.max_new_tokens) // config.page_size)
+    config.num_blocks = together * (pages + 1)
+    try:
+        return base.init_continuous_batching(generation_config=generation, continuous_batching_config=config)
+    except (ValueError, NotImplementedError) as error:
+        raise InputError(
+            f"sampling engine continuous cannot run {type(base).__name__} ({error}); use loop instead."
+        ) from error
+
+
+def _collect(manager: ContinuousBatchingManager, names: Sequence[str]) -> list[list[int]]:
+    """Run the queued rows to their ends; their tokens in the order of `names`."""
+    done: dict[str, list[int]] = {}
+    manager.start()
+    try:
+        while len(done) < len(names):
+            result = manager.get_result(timeout=1)
+            if result is None and not manager.is_running():
+                raise RuntimeError(f"continuous batching stopped early: {manager.background_thread_status.fatal_error}")
+            if result is not None and result.is_finished():
+                if result.error is not None:
+                    raise RuntimeError(f"continuous batching failed: {result.error}")
+                done[result.request_id] = result.generated_tokens
+    finally:
+        manager.stop(hard_stop=len(done) < len(names))
+        manager.destroy()
+    return [done[name] for name in names]

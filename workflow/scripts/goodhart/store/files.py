@@ -1,0 +1,193 @@
+"""Files at the edges of a step: published whole or not at all, with their origin and a seal, checked before use."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from goodhart.errors import InputError
+from goodhart.store.checksums import BLANK, MARK, check_seal, sealed
+from goodhart.store.publishing import publish
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    import torch
+
+Origin = Mapping[str, Any]  # as provenance.origin makes it
+
+
+def write_json(path: Path, content: Mapping[str, Any], origin: Origin | None = None) -> None:
+    """Publish `content` as indented JSON with its origin and a seal; NaN and infinity, which JSON lacks, raise."""
+    whole = {**content, **({"origin": origin} if origin else {}), "seal": BLANK}
+    text = json.dumps(whole, indent=2, allow_nan=False) + "\n"
+    with publish(path) as temporary:
+        temporary.write_bytes(sealed(text.encode()))
+
+
+def read_json(path: Path, required: Sequence[str] = ()) -> dict[str, Any]:
+    """Read a JSON object that has the `required` keys, or raise `InputError` with what is wrong and where.
+
+    One that this study wrote must be as it was written, and comes without origin and seal; one without a seal is of
+    someone else.
+    """
+    data = _existing(path).read_bytes()
+    try:
+        content = json.loads(data)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not valid JSON ({error}); delete it and rerun the step that makes it.") from error
+    if check_seal(data, path):
+        content = {name: value for name, value in content.items() if name not in ("origin", "seal")}
+    missing = [key for key in required if not isinstance(content, dict) or key not in content]
+    if missing or not isinstance(content, dict):
+        raise InputError(f"{path} lacks the keys {missing}; delete it and rerun the step that makes it.")
+    return content
+
+
+def write_text(path: Path, text: str) -> None:
+    """Publish a text."""
+    with publish(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Table:
+    """The contract of a Parquet table: column types (a field that is not nullable must be filled) and a unique key."""
+
+    name: str
+    schema: pa.Schema
+    key: tuple[str, ...]
+
+
+def write_table(
+    path: Path, rows: pd.DataFrame | Sequence[Mapping[str, Any]], table: Table, origin: Origin | None = None
+) -> None:
+    """Publish `rows` as Parquet under the contract of `table`; a violation is a bug and raises as it is.
+
+    Origin and seal stand in the file's metadata.
+    """
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows), columns=table.schema.names)
+    content = pa.Table.from_pandas(frame, schema=table.schema, preserve_index=False)
+    _check(content, table, str(path))
+    content = content.replace_schema_metadata()
+    buffer = io.BytesIO()
+    with pq.ParquetWriter(buffer, content.schema) as writer:
+        writer.write_table(content)
+        writer.add_key_value_metadata({**({"origin": json.dumps(origin)} if origin else {}), "seal": BLANK})
+    with publish(path) as temporary:
+        temporary.write_bytes(sealed(buffer.getvalue()))
+
+
+def read_table(path: Path, table: Table, split: str | None = None) -> pd.DataFrame:
+    """Read a Parquet table, or its rows of one split, and check it against its contract, or raise `InputError`.
+
+    One that this study wrote must be as it was written. One of someone else may have other columns beside those of the
+    contract, and other types where no value changes on the way: numbers of another width, long strings.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    data = _existing(path).read_bytes()
+    try:
+        if not data.startswith(b"PAR1") or not data.endswith(b"PAR1"):
+            raise pa.ArrowInvalid("it does not begin and end as one")
+        check_seal(data, path)
+        content = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read()
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise InputError(f"{path} is not a readable Parquet file ({reason}); rerun the step that makes it.") from error
+    missing = [name for name in table.schema.names if name not in content.column_names]
+    if missing:
+        raise InputError(f"{path} is not a {table.name} table: it lacks the columns {missing}.")
+    content = content.select(table.schema.names)
+    for field in content.schema:
+        if _kind(field.type) not in (_kind(wanted := table.schema.field(field.name).type), "nothing"):
+            raise InputError(
+                f"{path} is not a {table.name} table: column {field.name} holds {field.type} and not {wanted}."
+            )
+    try:
+        content = content.cast(table.schema)
+    except (pa.ArrowException, ValueError) as error:
+        raise InputError(f"{path} is not a {table.name} table: {str(error).splitlines()[0]}.") from error
+    _check(content, table, str(path))
+    frame = content.to_pandas()
+    if split is None:
+        return frame
+    rows = frame[frame["split"] == split]
+    if rows.empty:
+        raise InputError(f"{path} has no rows of split '{split}'; use more data.")
+    return rows
+
+
+def _kind(kind: pa.DataType) -> str:
+    """Types between which a cast, which refuses to lose a fraction or a digit, keeps every value."""
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    if types.is_integer(kind) or types.is_floating(kind):
+        return "number"
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+        return "text"
+    return "nothing" if types.is_null(kind) else str(kind)
+
+
+def _check(content: pa.Table, table: Table, where: str) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if content.num_rows == 0:
+        raise InputError(f"{where}: the {table.name} table is empty.")
+    for field in table.schema:
+        if not field.nullable and content.column(field.name).null_count:
+            raise InputError(f"{where}: column {field.name} of the {table.name} table has empty cells.")
+        finite = pc.is_finite(content.column(field.name)) if pa.types.is_floating(field.type) else None
+        if finite is not None and not pc.all(finite, min_count=0).as_py():
+            raise InputError(f"{where}: column {field.name} of the {table.name} table holds NaN or infinity.")
+    if content.select(list(table.key)).group_by(list(table.key)).aggregate([]).num_rows != content.num_rows:
+        raise InputError(f"{where}: the {table.name} table has several rows for one {', '.join(table.key)}.")
+
+
+def check_safetensors(path: Path) -> None:
+    """Raise `InputError` unless a safetensors file is as long as its header says and agrees with its seal, if any."""
+    size = _existing(path).stat().st_size
+    with path.open("rb") as handle:
+        try:
+            (length,) = struct.unpack("<Q", handle.read(8))
+            text = handle.read(length) if length < size else b""
+            header = json.loads(text)
+            end = max(entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
+        except (struct.error, ValueError, AttributeError, TypeError, KeyError) as error:
+            raise InputError(f"{path} is not a safetensors file; rerun the step that makes it.") from error
+    if 8 + length + end != size:
+        raise InputError(f"{path} is truncated ({size} of {8 + length + end} bytes); rerun the step that makes it.")
+    if MARK.encode() in text:
+        check_seal(path.read_bytes(), path)
+
+
+def write_tensors(path: Path, tensors: dict[str, torch.Tensor], origin: Origin | None = None) -> None:
+    """Publish tensors as safetensors, with their origin and a seal in the header."""
+    from safetensors.torch import save
+
+    # One remark only: safetensors writes several in an order that differs from call to call.
+    content = save(tensors, {"goodhart": json.dumps({"origin": origin, "seal": BLANK})})
+    with publish(path) as temporary:
+        temporary.write_bytes(sealed(content))
+
+
+def _existing(path: Path) -> Path:
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; run the step that makes it, or correct the path.")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty; delete it and rerun the step that makes it.")
+    return path

@@ -1,0 +1,60 @@
+"""Offline training with TRL's DPOTrainer on cached reference log-probs (section 4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from datasets import Dataset
+from trl import DPOConfig, DPOTrainer
+
+from goodhart.training.guarded import Guarded
+from goodhart.training.trainers import Resumable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from goodhart.models.tokens import Pair
+
+# TRL's loss for each method of the workflow.
+LOSSES = {"dpo": "sigmoid"}
+
+
+class CachedReferenceDPOTrainer(Guarded, Resumable, DPOTrainer):
+    """DPOTrainer on rows that are already tokenised and already carry the reference log-probs.
+
+    TRL computes the latter itself, once a run; a study of L levels and S seeds would pay for that L x S times. Needs
+    `precompute_ref_log_probs=True`, without which TRL ignores the columns.
+    """
+
+    def _prepare_dataset(self, dataset: Dataset, *_args: object, **_kwargs: object) -> Dataset:
+        return dataset
+
+    def _precompute_ref_logps(self, dataset: Dataset, *_args: object, **_kwargs: object) -> Dataset:
+        return dataset
+
+
+def rows(pairs: Sequence[Pair | None], logprobs: pd.DataFrame) -> list[dict[str, Any]]:
+    """What the trainer sees: encoded pairs, those that fit, with the reference log-probs of the same row."""
+    known = zip(pairs, logprobs["chosen_logprob"], logprobs["rejected_logprob"], strict=True)
+    return [
+        {
+            "prompt_ids": pair.prompt,
+            "chosen_ids": pair.chosen,
+            "rejected_ids": pair.rejected,
+            "ref_chosen_logps": chosen,
+            "ref_rejected_logps": rejected,
+        }
+        for pair, chosen, rejected in known
+        if pair
+    ]
+
+
+def config(method: str, beta: float, arguments: dict) -> DPOConfig:
+    """The TRL configuration of one run: Eq. 1 at `beta`."""
+    return DPOConfig(
+        beta=beta,
+        loss_type=[LOSSES[method]],
+        precompute_ref_log_probs=True,
+        **arguments,
+    )

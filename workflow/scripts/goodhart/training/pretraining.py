@@ -1,0 +1,132 @@
+"""The embedded policy: a word-level tokeniser and a tiny Qwen3, trained on the teacher's responses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+from goodhart.runtime.finite import Watched
+from goodhart.runtime.progress import progress
+from goodhart.runtime.signals import held
+from goodhart.training.checkpoints import Checkpoints
+
+PAD, END = "<pad>", "<end>"
+WORDS = Regex(r"\n| ?\d| ?#+| ?[A-Za-z]+[.,!:?]?| ?[^\sA-Za-z0-9#]")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The architecture of the embedded policy (Hugging Face's names)."""
+
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    intermediate_size: int
+
+
+def build_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
+    """A word-level tokeniser whose tokens carry their leading space, so that decoding gives the text back exactly."""
+    split = pre_tokenizers.Split(WORDS, behavior="isolated")
+    words = sorted({piece for text in texts for piece, _ in split.pre_tokenize_str(text)})
+    vocabulary = {word: index for index, word in enumerate([PAD, END, *words])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=PAD))
+    tokenizer.pre_tokenizer = split
+    tokenizer.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, clean_up_tokenization_spaces=False
+    )
+
+
+def build_model(tokenizer: PreTrainedTokenizerFast, shape: Shape) -> Qwen3ForCausalLM:
+    """A freshly initialised Qwen3 of the given shape, with tied embeddings, in float32."""
+    return Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=len(tokenizer),
+            tie_word_embeddings=True,
+            max_position_embeddings=512,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            bos_token_id=None,
+            **vars(shape),
+        )
+    )
+
+
+def train(
+    model: Qwen3ForCausalLM,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[int]],
+    *,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    generator: torch.Generator,
+    checkpoints: Checkpoints,
+) -> list[float]:
+    """Minimise the next-token loss on the responses (AdamW, cosine to zero); returns the loss of every step, in nats.
+
+    A loss, gradient norm or final weight that is not finite raises `inspection.NotFinite`. Batches hold rows of like
+    length, so that little is spent on padding. It goes on from the newest checkpoint.
+    """
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    warmup = math.isqrt(steps)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda t: min((t + 1) / warmup, 0.5 * (1 + math.cos(math.pi * t / steps)))
+    )
+    by_length = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]) + len(responses[i]), i))
+    batches = [by_length[i : i + batch_size] for i in range(0, len(by_length), batch_size)]
+    order: list[int] = []
+    losses: list[float] = []
+    parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
+
+    def state() -> tuple[int, dict[str, Any]]:
+        drawn = {"generator": generator.get_state(), "order": order, "losses": losses}
+        return len(losses), drawn | {name: part.state_dict() for name, part in parts.items()}
+
+    if (saved := checkpoints.restore()) is not None:
+        for name, part in parts.items():
+            part.load_state_dict(saved[name])
+        generator.set_state(saved["generator"])
+        order, losses = saved["order"], saved["losses"]
+    model.train()
+    with checkpoints.keeping(state) as keep:
+        for step in progress(range(len(losses) + 1, steps + 1), "pretraining"):
+            if not order:
+                order = torch.randperm(len(batches), generator=generator).tolist()
+            rows = batches[order[-1]]
+            ids, labels = _collate([prompts[i] for i in rows], [responses[i] for i in rows])
+            loss = model(input_ids=ids, labels=labels).loss
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0).item()
+            watched = Watched("update", step, prompt=[prompts[i] for i in rows], tokens=[responses[i] for i in rows])
+            watched.check("loss", loss.item())
+            watched.check("gradient norm", norm)
+            with held():
+                optimizer.step()
+                schedule.step()
+                optimizer.zero_grad(set_to_none=True)
+                losses.append(loss.item())
+                order.pop()
+            keep()
+    total = sum(weights.sum().item() for weights in model.parameters())
+    Watched("update", steps).check("sum of all weights after it", total)
+    return losses
+
+
+def _collate(prompts: list[Sequence[int]], responses: list[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Right-padded ids, and labels that are -100 on prompts and padding; causal attention needs no mask for that."""
+    width = max(len(p) + len(r) for p, r in zip(prompts, responses, strict=True))
+    ids = torch.zeros(len(prompts), width, dtype=torch.long)
+    labels = torch.full((len(prompts), width), -100)
+    for row, (p, r) in enumerate(zip(prompts, responses, strict=True)):
+        ids[row, : len(p) + len(r)] = torch.tensor([*p, *r])
+        labels[row, len(p) : len(p) + len(r)] = torch.tensor([*r])
+    return ids, labels
