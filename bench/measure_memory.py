@@ -239,7 +239,7 @@ class Stages:
         import torch
 
         from goodhart.sampling.continuous import _manager
-        from goodhart.sampling.settings import ending
+        from goodhart.sampling.endings import ending
 
         def run(model: Any) -> None:
             ids, _ = self._tokens(2 * self.bench.scored)

@@ -18,8 +18,9 @@ from goodhart.models.adapters import activate, attach_adapter, merged
 from goodhart.models.loading import load_policy, load_tokenizer
 from goodhart.models.tokens import decode, encode_prompts
 from goodhart.runtime.finite import NotFinite
+from goodhart.sampling.endings import ending
 from goodhart.sampling.engines import ENGINES, Rollout, engine_for, sample
-from goodhart.sampling.settings import Sampling, ending
+from goodhart.sampling.settings import Sampling
 from tiny_study import Study, first_token_p_value, sharpened
 
 QUESTIONS = [f"Q: {terms} =\nA:\n" for terms in ("1 + 2", "4 - 1 - 7", "9", "5 - 5 + 5", "0 + 0")]
