@@ -15,7 +15,7 @@ SCRIPTS = Path(__file__).parents[1] / "workflow" / "scripts"
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
-    head = "from goodhart.commandline import run, progress\nfrom goodhart.errors import InputError\n"
+    head = "from goodhart.cli import run\nfrom goodhart.runtime.progress import progress\nfrom goodhart.errors import InputError\n"
     return subprocess.run([sys.executable, "-c", head + code], cwd=SCRIPTS, capture_output=True, text=True, check=False)
 
 

@@ -40,7 +40,10 @@ def without_dropout(tiny: Study, folder: Path, stage: str) -> dict[str, Path]:
 
 @pytest.mark.parametrize(
     ("name", "stage", "output"),
-    [("train_offline/p80/seed-0", "offline", "offline/p80/seed-0"), ("train_reward/0", "reward", "reward/member-0")],
+    [
+        ("train_offline/p80/seed-0", "offline", "offline/dpo/p80/seed-0"),
+        ("train_reward/0", "reward", "reward/member-0"),
+    ],
 )
 def test_two_processes_have_the_loss_curve_of_one(
     tiny: Study, tmp_path: Path, name: str, stage: str, output: str
@@ -60,7 +63,7 @@ def test_two_processes_have_the_loss_curve_of_one(
 
 def test_an_online_run_in_two_processes_is_the_same_run(tiny: Study, tmp_path: Path) -> None:
     """Without dropout everything is shared: samples, rewards, penalty, and gradients summed over the processes."""
-    run = "online/p80/kl-p20/seed-0"
+    run = "online/dpo/p80/kl-p20/seed-0"
     launch(tiny, f"adapt_online/{run.removeprefix('online/')}", tmp_path, {})
     for table in ("steps", "trajectory", "samples"):
         one, two = (pd.read_parquet(root / run / f"{table}.parquet") for root in (tiny.root, tmp_path))

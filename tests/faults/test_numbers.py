@@ -31,7 +31,7 @@ from goodhart.training.online.loop import prompt_rows
 from tiny_study import Study
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
-RUN, OFFLINE = "online/p20/kl-p20/seed-0", "offline/p20/seed-0"
+RUN, OFFLINE = "online/dpo/p20/kl-p20/seed-0", "offline/dpo/p20/seed-0"
 ADAPT, TRAIN, PROBING = "adapt_online/p20/kl-p20/seed-0", "train_offline/p20/seed-0", "probe_offline/p20/seed-0"
 REWARD = "train_reward/0"
 MARK = " @"  # a word that no tokeniser of the study knows
@@ -390,9 +390,12 @@ def test_a_policy_that_says_nothing_goes_through(
 
 def tabulated(study: Study, out: Path) -> pd.Series:
     """The row of a run in the table that collect_runs makes of it alone, Table 1 of which can be made too."""
-    line = f"--runs {out / RUN} --probes {study / OFFLINE}/probe.parquet --quality {study / 'reward/quality.json'}"
-    line += f" --responses {study / 'reference/responses.parquet'} --arm paper dpo/p20/p20/0 --gaps {out}/gaps.parquet"
-    line += f" --table {out}/runs.parquet --csv {out}/runs.csv --scales {out}/scales.json --augc {out}/dpo-paper.csv"
+    line = f"--trajectories {out / RUN}/trajectory.parquet --updates {out / RUN}/steps.parquet"
+    line += f" --probes {study / OFFLINE}/probe.parquet --quality {study / 'reward/quality.json'}"
+    line += (
+        f" --responses {study / 'reference/responses.parquet'} --cells paper/dpo/p20/p20/0 --gaps {out}/gaps.parquet"
+    )
+    line += f" --runs {out}/runs.parquet --csv {out}/runs.csv --scales {out}/scales.json --augc {out}/dpo-paper.csv"
     importlib.import_module("collect_runs").main(line.split())
     line = (
         f"--runs {out}/runs.parquet --csv {out}/t.csv --markdown {out}/t.md --latex {out}/t.tex --trends {out}/t.json"

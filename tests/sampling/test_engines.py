@@ -12,7 +12,6 @@ import torch
 from scipy import stats
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from goodhart.cli import ENGINES as NAMES
 from goodhart.errors import InputError
 from goodhart.models.adapters import activate, attach_adapter, merged
 from goodhart.models.loading import load_policy, load_tokenizer
@@ -20,6 +19,7 @@ from goodhart.models.tokens import decode, encode_prompts
 from goodhart.runtime.finite import NotFinite
 from goodhart.sampling.endings import ending
 from goodhart.sampling.engines import ENGINES, Rollout, engine_for, sample
+from goodhart.sampling.settings import ENGINES as NAMES
 from goodhart.sampling.settings import Sampling
 from tiny_study import Study, first_token_p_value, sharpened
 
@@ -186,7 +186,7 @@ def test_continuous_batching_samples_the_active_adapter(
     """As the loop does: merged into float32 weights, or beside 4-bit ones; and each adapter its own responses."""
     model = load_policy(tiny / "policy", precision)
     for name, level in (("reference", "p20"), ("policy", "p80")):
-        model = attach_adapter(model, tiny / f"online/{level}/kl-p20/seed-0/adapter", name)
+        model = attach_adapter(model, tiny / f"online/dpo/{level}/kl-p20/seed-0/adapter", name)
     responses = {}
     for name in ("policy", "reference", None):
         activate(model, name)

@@ -62,6 +62,11 @@ def group(cls: type[T]) -> T:
     return field(metadata={"group": cls})
 
 
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """An argument parser that shows a script's docstring as it is written."""
+    return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Flags:
     """The base of every script's arguments; `raw` is the command line as it was given, with paths for contents."""
@@ -71,9 +76,7 @@ class Flags:
     @classmethod
     def parser(cls) -> argparse.ArgumentParser:
         """The parser, whose help begins with the docstring of the script."""
-        made = argparse.ArgumentParser(
-            description=sys.modules[cls.__module__].__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
+        made = parser(sys.modules[cls.__module__].__doc__)
         for one in _flags(cls):
             several, kind, optional = _annotation(one)
             more: Mapping[str, Any] = {"action": "extend", "nargs": "+"} if several else {}
