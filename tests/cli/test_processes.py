@@ -54,10 +54,11 @@ def test_two_processes_have_the_loss_curve_of_one(
     records = [json.loads((tmp_path / n / output / "metrics.json").read_text()) for n in ("one", "two")]
     assert [(r["micro_batch"], r["accumulation"]) for r in records] == [(16, 1), (8, 1)]
     curves = [[row["loss"] for row in record["history"]] for record in records]
-    # The last update is of fewer rows than the others; accelerate fills it up with the first ones.
-    assert len(set(curves[0])) == 5
-    assert records[0]["rows"] % 16
-    assert curves[1][:4] == pytest.approx(curves[0][:4], abs=1e-5)
+    # A last update of fewer rows than the others is filled up with the first ones by accelerate.
+    whole = records[0]["rows"] // 16
+    assert len(curves[0]) == len(curves[1]) == -(-records[0]["rows"] // 16)
+    assert curves[1][:whole] == pytest.approx(curves[0][:whole], abs=1e-5)
+    assert max(curves[0][:whole]) - min(curves[0][:whole]) > 1e-3  # what training changes is far above that tolerance
     assert not list(tmp_path.rglob("*.tmp"))
 
 

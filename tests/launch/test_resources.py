@@ -146,7 +146,7 @@ def test_every_submitted_rule_has_work() -> None:
 
 def test_it_imports_nothing_heavy() -> None:
     """Each job on a cluster reads the rules twice before it starts."""
-    code = "import sys, goodhart.resources; print(*sys.modules)"
+    code = "import sys, goodhart.launch.resources; print(*sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow/scripts")}
     said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert not {"torch", "numpy", "pandas"} & set(said.stdout.split())

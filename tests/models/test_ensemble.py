@@ -163,11 +163,12 @@ def test_a_pair_that_the_rewards_read_only_a_part_of_is_marked(
 ) -> None:
     """A response that was cut is a token shorter, the end token that it lacks."""
     lengths = [len(ids) for ids in encoded(tiny, *texts)]
-    middle = sorted(lengths)[6]
+    different = sorted(set(lengths))
+    middle = different[len(different) // 2]
     ensemble = separate(tiny, members, length=middle)
     assert ensemble.score(*texts).truncated.tolist() == [length > middle for length in lengths]
     assert ensemble.score(*texts, [False] * 13).truncated.tolist() == [length > middle + 1 for length in lengths]
-    assert min(lengths) < middle < max(lengths)
+    assert len(different) > 2
 
 
 def test_an_embedding_is_the_mean_over_response_tokens_of_the_last_but_one_states(
