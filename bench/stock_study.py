@@ -58,7 +58,7 @@ from goodhart.cli import parser, run
 from goodhart.data.preferences import finish_preferences
 from goodhart.data.tasks import arithmetic
 from goodhart.errors import InputError
-from goodhart.evaluation.probes import diversity, ood_distances, probe_size, win_rate
+from goodhart.evaluation.probes import diversity, ood_distances, win_rate
 from goodhart.hyperparameters import appendix_c
 from goodhart.hyperparameters.betas import beta_at, log_ratio_magnitudes, parse_level
 from goodhart.models.adapters import lora_config
@@ -171,7 +171,7 @@ def make_preferences(study: Study) -> None:
 def derive(study: Study) -> None:
     """Appendix C for each stage, with the overrides of the config, as derive_hyperparameters makes it."""
     model, train = describe_model(study.folder / "policy"), study.pairs["train"]
-    size = appendix_c.length_sample_size(len(train))
+    size = appendix_c.sample_size(len(train))
     sample = train.sample(n=size, random_state=study.config["preferences"]["seed"])
     pairs = encode_pairs(study.tokenizer, sample, max_length=sys.maxsize)
     for stage in ("reward", "offline", "online"):
@@ -218,7 +218,7 @@ def evaluate_rewards(study: Study) -> None:
     """Quality on held-out pairs, scales of the gap, centroid of Eq. 12, rewards of the reference policy's responses."""
     test, train, seed = study.pairs["test"], study.pairs["train"], study.config["reward"]["seed"]
     record = quality(*(score(study, encoded(study, test["prompt"], test[side]))[0] for side in SIDES))
-    centre = train.sample(n=probe_size(len(train)), random_state=seed)
+    centre = train.sample(n=appendix_c.sample_size(len(train)), random_state=seed)
     prompts, answers = study.problems["evaluation"]
     rows, written = respond(study, study.policy(), prompts, study.config["evaluation"]["seed"])
     right = sum(verify(study, written, answers))
@@ -335,7 +335,7 @@ def measure(study: Study, model: Any, reference: str | None) -> tuple[dict[str, 
     logprobs, entropies = read(study, model, rows)
     with use_adapter(model, reference):
         ratios = logprobs - read(study, model, rows)[0]
-    few, proxy = probe_size(len(rows)), rewards.mean(dim=1)
+    few, proxy = appendix_c.sample_size(len(rows)), rewards.mean(dim=1)
     asked = read(study, model, [(ids[:1], ids[1:]) for ids, _ in rows[:few]])[1]
     measures = {
         "n": len(rows),

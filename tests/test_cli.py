@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from goodhart import cli
+from goodhart.runtime.threads import use_threads
 
 SCRIPTS = Path(__file__).parents[1] / "workflow" / "scripts"
 
@@ -61,7 +62,7 @@ def test_help_shows_the_docstring_as_it_is_written() -> None:
 def test_threads_are_set_and_kernels_deterministic() -> None:
     before = torch.get_num_threads()
     try:
-        cli.use_threads(2)
+        use_threads(2)
         assert torch.get_num_threads() == 2
         assert torch.are_deterministic_algorithms_enabled()
     finally:

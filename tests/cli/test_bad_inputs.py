@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import re
-import shlex
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -223,7 +222,6 @@ def words(study: Study, name: str, outputs: Path, **flags: str) -> list[str]:
         ("derive_hyperparameters/offline", {"override": "learning_rate"}, "not NAME=NUMBER"),
         ("derive_hyperparameters/offline", {"override": "rank=4"}, "no such derived value"),
         ("derive_hyperparameters/offline", {"override": "max_length=0"}, "positive integer"),
-        ("collect_derived", {"stages": "offline.json"}, "not NAME=FILE"),
         ("sample_reference", {"verifier": "maths"}, "unknown verifier"),
         ("sample_preferences", {"verifier": "maths"}, "unknown verifier"),
         ("generate_problems", {"preference-problems": "2000"}, "use more terms"),
@@ -249,15 +247,15 @@ def test_a_wrong_value_is_refused(tiny: Study, tmp_path: Path, step: str, flags:
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-@pytest.mark.parametrize("cell", ["dpo/p20/p20", "dpo/p20/p20/first", "p20"])
+@pytest.mark.parametrize("cell", ["paper/dpo/p20/p20", "paper/dpo/p20/p20/first", "p20"])
 def test_a_cell_that_cannot_be_read_is_refused(tiny: Study, tmp_path: Path, cell: str) -> None:
-    arguments = [cell if w == "dpo/p20/p20/0" else w for w in tiny.arguments("collect_runs", tmp_path)]
-    with pytest.raises(InputError, match=f"'{cell}' is not METHOD/LEVEL/KL_LEVEL/SEED"):
+    arguments = [cell if w == "paper/dpo/p20/p20/0" else w for w in tiny.arguments("collect_runs", tmp_path)]
+    with pytest.raises(InputError, match=f"'{cell}' is not ARM/METHOD/LEVEL/KL_LEVEL/SEED"):
         importlib.import_module("collect_runs").main(arguments)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-@pytest.mark.parametrize("flag", ["runs", "probes"])
+@pytest.mark.parametrize("flag", ["trajectories", "probes"])
 def test_a_run_an_arm_needs_or_its_probe_is_named_when_missing(tiny: Study, tmp_path: Path, flag: str) -> None:
     """Both arms name six runs of four checkpoints; here the first of one list is left out."""
     arguments = tiny.arguments("collect_runs", tmp_path)
@@ -283,4 +281,4 @@ def test_an_unknown_method_is_a_usage_error(tiny: Study, tmp_path: Path, capsys:
 
 def test_all_inputs_are_covered() -> None:
     assert sum(map(len, INPUTS.values())) > 60
-    assert shlex.split(STEPS["resolve_model"])[1] == "@policy"
+    assert INPUTS["resolve_model"] == ["policy"]

@@ -18,6 +18,7 @@ from safetensors.numpy import load_file
 from goodhart.data.preferences import split_of
 from goodhart.data.tasks.arithmetic import count_fillers
 from goodhart.errors import InputError
+from goodhart.report.figures import FIGURES
 from goodhart.store.files import Table, read_json, read_table, write_json
 from goodhart.store.schemas.inputs import BASELINE, CORPUS, LOGPROBS, PREFERENCES, PROBLEMS, RESPONSES
 from goodhart.store.schemas.measurements import PROBE, SAMPLES, STEPS, TRAJECTORY
@@ -371,8 +372,8 @@ def test_overoptimisation_is_fitted_to_the_evaluations_of_a_level(tiny: Study) -
 def test_loaded_preferences_are_canonical(tiny: Study, tmp_path: Path) -> None:
     """80 pairs, of which one is identical and two have tied scores; 60 of the rest."""
     tiny.run("load_preferences", tmp_path)
-    preferences = read_table(tmp_path / "preferences.parquet", PREFERENCES)
-    coverage = read_json(tmp_path / "coverage.json")
+    preferences = read_table(tmp_path / "data/preferences.parquet", PREFERENCES)
+    coverage = read_json(tmp_path / "data/coverage.json")
     assert (coverage["rows_in_source"], coverage["identical_pairs_dropped"], coverage["pairs"]) == (80, 1, 60)
     tied = preferences["chosen_score"] == preferences["rejected_score"]
     assert coverage["pairs_with_tied_scores"] == tied.sum()
@@ -386,8 +387,8 @@ def test_loaded_preferences_are_canonical(tiny: Study, tmp_path: Path) -> None:
 def test_loaded_ratings_become_the_best_against_the_worst(tiny: Study, tmp_path: Path) -> None:
     """240 ratings less 2 of the first prompt, which has one left; the second prompt has one rating for all."""
     tiny.run("load_preferences/scored", tmp_path)
-    preferences = read_table(tmp_path / "preferences.parquet", PREFERENCES)
-    coverage = read_json(tmp_path / "coverage.json")
+    preferences = read_table(tmp_path / "data/preferences.parquet", PREFERENCES)
+    coverage = read_json(tmp_path / "data/coverage.json")
     assert (coverage["rows_in_source"], coverage["pairs"], coverage["prompts"]) == (238, 78, 78)
     assert (coverage["prompts_with_one_response_dropped"], coverage["prompts_with_tied_scores_dropped"]) == (1, 1)
     assert coverage["responses_by_source_model"] == {"a": 2 * 78}
@@ -400,12 +401,12 @@ def test_loaded_ratings_become_the_best_against_the_worst(tiny: Study, tmp_path:
 
 def test_loaded_problems_are_canonical(tiny: Study, tmp_path: Path) -> None:
     tiny.run("load_problems", tmp_path)
-    problems = read_table(tmp_path / "problems.parquet", PROBLEMS)
+    problems = read_table(tmp_path / "data/problems.parquet", PROBLEMS)
     assert problems["split"].value_counts().to_dict() == {"evaluation": 20, "online": 5}
     row = problems.iloc[-1]
     assert (row["problem_id"], row["split"]) == ("evaluation-19", "evaluation")
     assert (row["prompt"], row["answer"]) == ("Q: 19 + 1 =\nA:\n", "20")
-    record = read_json(tmp_path / "problems.json")
+    record = read_json(tmp_path / "data/problems.json")
     assert (record["online"]["source"], record["online"]["rows_in_source"], record["online"]["problems"]) == (
         "problems.csv",
         20,
@@ -416,11 +417,11 @@ def test_loaded_problems_are_canonical(tiny: Study, tmp_path: Path) -> None:
 
 def test_a_resolved_local_model_takes_the_place_of_the_policy(tiny: Study, tmp_path: Path) -> None:
     tiny.run("resolve_model", tmp_path)
-    manifest = read_json(tmp_path / "resolved/manifest.json")
+    manifest = read_json(tmp_path / "policy/manifest.json")
     assert manifest["model"] == str(tiny / "policy")
     assert manifest["prompts"] == "plain"
     assert manifest["sha256"] == read_json(tiny / "policy/manifest.json")["sha256"]
-    tiny.run("sample_reference", tmp_path, {"policy": tmp_path / "resolved"})
+    tiny.run("sample_reference", tmp_path, {"policy": tmp_path / "policy"})
     found = (tmp_path / "reference/responses.parquet").read_bytes()
     assert found == (tiny / "reference/responses.parquet").read_bytes()
 
@@ -438,7 +439,8 @@ def test_rewards_on_a_backbone_of_their_own_are_those_beside_the_policy(tiny: St
 
 def test_figures_are_drawn_from_the_tables(tiny: Study, tmp_path: Path) -> None:
     tiny.run("draw_figures", tmp_path)
-    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == ["gap_by_step.pdf", "gap_by_step.svg"]
+    names = {kind: {path.stem for path in (tmp_path / "figures").glob(f"*.{kind}")} for kind in ("pdf", "svg")}
+    assert names["pdf"] == names["svg"] == set(FIGURES)
     assert (tmp_path / "figures/gap_by_step.pdf").read_bytes().startswith(b"%PDF")
     assert ElementTree.parse(tmp_path / "figures/gap_by_step.svg").getroot().tag.endswith("svg")
 
@@ -470,7 +472,7 @@ def test_samples_are_shown_in_one_page(tiny: Study, tmp_path: Path) -> None:
     page = (tmp_path / "samples.html").read_text()
     samples = read_table(tiny / "online/dpo/p20/kl-p20/seed-0/samples.parquet", SAMPLES)
     assert page.startswith("<!DOCTYPE html>")
-    assert page.count("<article>") in (2, 3, 4)
+    assert 0 < page.count("<article>") <= 3 * 2 * 6
     assert f"<tr><th>problems</th><td>{samples['problem_id'].nunique()}</td></tr>" in page
     assert "http" not in page.replace("http://www.w3.org", "")
 

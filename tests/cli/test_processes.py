@@ -65,7 +65,7 @@ def test_two_processes_have_the_loss_curve_of_one(
 def test_an_online_run_in_two_processes_is_the_same_run(tiny: Study, tmp_path: Path) -> None:
     """Without dropout everything is shared: samples, rewards, penalty, and gradients summed over the processes."""
     run = "online/dpo/p80/kl-p20/seed-0"
-    launch(tiny, f"adapt_online/{run.removeprefix('online/')}", tmp_path, {})
+    launch(tiny, f"adapt_online/{run.removeprefix('online/dpo/')}", tmp_path, {})
     for table in ("steps", "trajectory", "samples"):
         one, two = (pd.read_parquet(root / run / f"{table}.parquet") for root in (tiny.root, tmp_path))
         pd.testing.assert_frame_equal(one, two, rtol=1e-3, atol=1e-4)

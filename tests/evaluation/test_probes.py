@@ -66,7 +66,7 @@ def next_token_logprobs(model: PeftModel, ids: list[int]) -> torch.Tensor:
 
 @pytest.mark.parametrize(("count", "size"), [(1, 1), (2, 2), (4, 2), (5, 3), (9, 3), (10, 4), (10**8, 10**4)])
 def test_probe_size_is_the_ceiling_of_the_root(count: int, size: int) -> None:
-    assert probes.probe_size(count) == size
+    assert probes.sample_size(count) == size
 
 
 def test_ood_distance_by_hand() -> None:

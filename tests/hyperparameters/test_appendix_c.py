@@ -59,7 +59,7 @@ def test_data_dependent_values() -> None:
     assert d.lora_dropout(400_000) == pytest.approx(32 / 400_000**0.5)
     assert d.lora_dropout(10**8) == 0.01
     assert d.weight_decay(UF_TRAIN) == pytest.approx(0.004522, abs=5e-7)
-    assert [d.length_sample_size(n) for n in (1, 4, 5, UF_TRAIN)] == [1, 2, 3, 222]
+    assert [d.sample_size(n) for n in (1, 4, 5, UF_TRAIN)] == [1, 2, 3, 222]
     assert [d.warmup_steps(total) for total in (0, 1, 99, 100)] == [0, 1, 9, 10]
     assert d.sequence_length([1, 2, 3, 4]) == 4  # p75 = 3.25
     assert d.sequence_length([10, 20, 30, 40, 50]) == 40

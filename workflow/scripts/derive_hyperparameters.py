@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     from goodhart.models.tokens import encode_pairs
 
     check_model(given.model)
-    sample = given.preferences.sample(n=appendix_c.length_sample_size(len(given.preferences)), random_state=given.seed)
+    sample = given.preferences.sample(n=appendix_c.sample_size(len(given.preferences)), random_state=given.seed)
     counts = [
         len(pair.prompt) + max(len(pair.chosen), len(pair.rejected))
         for pair in encode_pairs(load_tokenizer(given.model), sample, max_length=sys.maxsize)

@@ -53,8 +53,7 @@ def main(argv: list[str] | None = None) -> None:
     for member in given.members:
         check_cache(member, made, "train_reward", ["backbone", "preferences"])
     use_threads(given.threads)
-    from goodhart.evaluation.probes import probe_size
-    from goodhart.hyperparameters.appendix_c import values
+    from goodhart.hyperparameters.appendix_c import sample_size, values
     from goodhart.models.ensemble import RewardEnsemble, quality, uncertainty
     from goodhart.models.loading import check_model, load_reward_backbone, load_tokenizer
 
@@ -79,7 +78,7 @@ def main(argv: list[str] | None = None) -> None:
     held_out, train = given.preferences
     with kept(given.quality.with_suffix(".stopped.json"), given.seed):
         chosen, rejected = (score(held_out, side).rewards for side in ("chosen", "rejected"))
-        train = train.sample(n=probe_size(len(train)), random_state=given.seed)
+        train = train.sample(n=sample_size(len(train)), random_state=given.seed)
         embeddings = score(train, "chosen").embeddings
         rewards = score(given.responses, "response").rewards
     write_json(given.quality, {**quality(chosen, rejected), "centroid_responses": len(train)}, made)

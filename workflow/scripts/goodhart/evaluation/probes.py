@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from goodhart.evaluation.responses import ProblemSet, respond
+from goodhart.hyperparameters.appendix_c import sample_size
 from goodhart.models.adapters import activate
 from goodhart.models.ensemble import RewardEnsemble, uncertainty
 from goodhart.models.logprobs import masked_mean, response_logits, response_logprobs, sequence_logprobs, token_entropies
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from peft import PeftModel
     from transformers import PreTrainedTokenizerBase
-
-
-def probe_size(count: int) -> int:
-    """Section 5.1: ceil(sqrt(n)) of n examples."""
-    return math.isqrt(count - 1) + 1
 
 
 def ood_distances(embeddings: torch.Tensor, centroid: torch.Tensor) -> torch.Tensor:
@@ -90,7 +86,7 @@ def evaluate(
     watched.add("entropy", entropies)
     watched.add("log_ratio", ratios)
     activate(model, "policy")
-    probe = probe_size(len(prompts))
+    probe = sample_size(len(prompts))
     asked = prompt_entropy(model, tokenizer, prompts[:probe], batch_size)
     watched.check("entropy of prompts", asked)
     lengths = [len(tokens) for tokens in given.rollout.responses]

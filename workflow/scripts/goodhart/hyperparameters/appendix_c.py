@@ -90,8 +90,8 @@ def weight_decay(n: int) -> float:
     return 1 / math.sqrt(_positive("n", n))
 
 
-def length_sample_size(n: int) -> int:
-    """Algorithm 1, line 2. How many of n examples are measured for length: ceil(sqrt(n))."""
+def sample_size(n: int) -> int:
+    """ceil(sqrt(n)) of n examples: whose lengths are measured (Algorithm 1, line 2), which are probed (section 5.1)."""
     return math.isqrt(int(_positive("n", n)) - 1) + 1
 
 
