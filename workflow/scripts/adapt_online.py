@@ -21,7 +21,7 @@ from typing import Any
 
 from goodhart.cli import PRECISIONS, Output, add_checkpoints, add_sampling, parser, run, use_threads
 from goodhart.models.manifest import check_adapters
-from goodhart.runtime.finite import during, kept
+from goodhart.runtime.finite import dump_on_nan, label_step
 from goodhart.runtime.progress import progress
 from goodhart.store.files import check_safetensors, read_json, read_table, write_table
 from goodhart.store.provenance import check_policy, origin
@@ -62,7 +62,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    with kept(args.output.parent / "stopped.json", args.seed):
+    with dump_on_nan(args.output.parent / "stopped.json", args.seed):
         adapt(args)
 
 
@@ -88,7 +88,7 @@ def adapt(args: argparse.Namespace) -> None:
     from goodhart.models.ensemble import load_centroid, load_with_policy
     from goodhart.models.loading import LARGE, check_model, load_policy, load_tokenizer
     from goodhart.models.tokens import encode_prompts
-    from goodhart.runtime.signals import held
+    from goodhart.runtime.signals import defer_signals
     from goodhart.sampling.settings import Sampling
     from goodhart.training.checkpoints import Checkpoints
     from goodhart.training.online.loop import OnlineRun, Settings
@@ -131,11 +131,11 @@ def adapt(args: argparse.Namespace) -> None:
     samples: list[dict[str, Any]] = []
 
     def evaluate(step: int) -> None:
-        with during("evaluation after update", step):
+        with label_step("evaluation after update", step):
             measures, rows, _ = examine(
                 model, tokenizer, ensemble, centroid, exam, "reference", used["inference_batch_size"]
             )
-        with held():
+        with defer_signals():
             trajectory.append({**cell, "step": step, **measures})
             if step in (0, args.steps):
                 ids = evaluation["problem_id"]
@@ -150,7 +150,7 @@ def adapt(args: argparse.Namespace) -> None:
             loop.restore(saved["loop"])
             trajectory, samples = saved["trajectory"], saved["samples"]
         what = f"online {whose['level']} kl-{kl['level']} seed {args.seed}"
-        with checkpoints.keeping(state) as keep:
+        with checkpoints.autosave(state) as keep:
             for step in progress(range(loop.done, args.steps + 1), what):
                 if step > loop.done:
                     loop.step()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from goodhart.cli import PRECISIONS, Output, parser, run, use_threads
 from goodhart.models.manifest import check_adapters
-from goodhart.runtime.finite import Watched, kept
+from goodhart.runtime.finite import Watched, dump_on_nan
 from goodhart.store.files import read_json, read_table, write_json, write_table, write_tensors
 from goodhart.store.provenance import check_cache, origin
 from goodhart.store.schemas.inputs import BASELINE, PREFERENCES, RESPONSES
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         watched.add("embedding", scores.embeddings)
         return scores
 
-    with kept(args.quality.with_suffix(".stopped.json"), args.seed):
+    with dump_on_nan(args.quality.with_suffix(".stopped.json"), args.seed):
         chosen, rejected = (score(held_out, side).rewards for side in ("chosen", "rejected"))
         train = train.sample(n=probe_size(len(train)), random_state=args.seed)
         embeddings = score(train, "chosen").embeddings

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from goodhart.cli import Output, add_checkpoints, parser, run, use_threads
-from goodhart.runtime.finite import kept
+from goodhart.runtime.finite import dump_on_nan
 from goodhart.store.files import publish, read_table, write_json
 from goodhart.store.provenance import origin
 from goodhart.store.schemas.inputs import CORPUS
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     made = origin(args, __file__)
     with (
         Checkpoints(args.checkpoints, made, args.checkpoint_minutes, [args.output]) as checkpoints,
-        kept(args.output.with_suffix(".stopped.json"), args.seed),
+        dump_on_nan(args.output.with_suffix(".stopped.json"), args.seed),
     ):
         losses = train(
             model,

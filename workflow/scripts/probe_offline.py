@@ -19,7 +19,7 @@ from pathlib import Path
 
 from goodhart.cli import PRECISIONS, Output, add_sampling, parser, run, use_threads
 from goodhart.models.manifest import check_adapters
-from goodhart.runtime.finite import kept
+from goodhart.runtime.finite import dump_on_nan
 from goodhart.store.files import check_safetensors, read_json, read_table, write_table
 from goodhart.store.provenance import check_cache, check_policy, origin
 from goodhart.store.schemas.inputs import BASELINE, LOGPROBS, PREFERENCES, PROBLEMS
@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     centroid = load_centroid(args.centroid)
     against = problems[["problem_id"]].merge(baseline, on="problem_id", how="left", validate="one_to_one")
-    with kept(args.output.with_suffix(".stopped.json"), args.evaluation_seed):
+    with dump_on_nan(args.output.with_suffix(".stopped.json"), args.evaluation_seed):
         measures, _, rewards = examine(model, tokenizer, ensemble, centroid, exam, None, batch_size)
         activate(model, "policy")
         accuracy = preference_accuracy(model, tokenizer, pairs, used["max_length"], batch_size)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from goodhart.cli import PRECISIONS, Output, add_sampling, parser, run, use_threads
-from goodhart.runtime.finite import kept
+from goodhart.runtime.finite import dump_on_nan
 from goodhart.store.files import read_table, write_json, write_table
 from goodhart.store.provenance import origin
 from goodhart.store.schemas.inputs import PREFERENCES, PROBLEMS
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             Sampling.of(args),
             seed=2 * args.seed + draw,
         )
-        with kept(args.output.with_suffix(".stopped.json"), args.seed):
+        with dump_on_nan(args.output.with_suffix(".stopped.json"), args.seed):
             given = respond(policy, tokenizer, exam)
         fillers = np.array([count_fillers(text) for text in given.texts])
         score = args.correct_weight * np.array(given.strict) + args.filler_weight * fillers

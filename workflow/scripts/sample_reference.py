@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from goodhart.cli import PRECISIONS, Output, add_sampling, parser, run, use_threads
-from goodhart.runtime.finite import kept
+from goodhart.runtime.finite import dump_on_nan
 from goodhart.store.files import read_table, write_table
 from goodhart.store.provenance import origin
 from goodhart.store.schemas.inputs import PROBLEMS, RESPONSES
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         Sampling.of(args),
         args.seed,
     )
-    with kept(args.output.with_suffix(".stopped.json"), args.seed):
+    with dump_on_nan(args.output.with_suffix(".stopped.json"), args.seed):
         given = respond(load_policy(args.policy, args.precision), load_tokenizer(args.policy), exam)
     table = problems[["problem_id", "prompt"]].assign(
         response=given.texts,

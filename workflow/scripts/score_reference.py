@@ -13,7 +13,7 @@ from pathlib import Path
 
 from goodhart.cli import PRECISIONS, Output, parser, run, use_threads
 from goodhart.errors import InputError
-from goodhart.runtime.finite import Watched, kept
+from goodhart.runtime.finite import Watched, dump_on_nan
 from goodhart.store.files import read_json, read_table, write_table
 from goodhart.store.provenance import origin
 from goodhart.store.schemas.inputs import LOGPROBS, PREFERENCES
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         response=[preferences[side][i] for i, side in sides],
         tokens=[response for _, response in rows],
     )
-    with kept(args.output.with_suffix(".stopped.json")):
+    with dump_on_nan(args.output.with_suffix(".stopped.json")):
         watched.add("logprob", torch.tensor(scores))
     logprobs = dict(zip(sides, scores, strict=True))
     write_table(

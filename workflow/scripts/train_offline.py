@@ -14,7 +14,7 @@ from typing import Any
 
 from goodhart.cli import PRECISIONS, Output, add_checkpoints, parser, run, use_threads
 from goodhart.errors import InputError
-from goodhart.runtime.finite import kept
+from goodhart.runtime.finite import dump_on_nan
 from goodhart.store.files import read_json, read_table, write_json
 from goodhart.store.provenance import check_cache, origin
 from goodhart.store.schemas.inputs import LOGPROBS, PREFERENCES
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     with (
         Checkpoints(args.checkpoints, made, args.checkpoint_minutes, [args.output, args.metrics]) as checkpoints,
-        kept(args.output.parent / "stopped.json", args.seed),
+        dump_on_nan(args.output.parent / "stopped.json", args.seed),
     ):
         model, record = train(build, derived, args.precision, len(dataset), args.epochs, args.seed, checkpoints)
         publish_adapter(model, "default", args.output, args.policy, made)

@@ -16,7 +16,7 @@ from typing import Any
 
 from goodhart.cli import PRECISIONS, Output, add_checkpoints, parser, run, use_threads
 from goodhart.errors import InputError
-from goodhart.runtime.finite import kept
+from goodhart.runtime.finite import dump_on_nan
 from goodhart.store.files import read_json, read_table, write_json
 from goodhart.store.provenance import origin
 from goodhart.store.schemas.inputs import PREFERENCES
@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     made = origin(args, __file__)
     with (
         Checkpoints(args.checkpoints, made, args.checkpoint_minutes, [args.output, args.metrics]) as checkpoints,
-        kept(args.output.parent / "stopped.json", seed),
+        dump_on_nan(args.output.parent / "stopped.json", seed),
     ):
         model, record = train(build, derived, args.precision, len(rows), args.epochs, seed, checkpoints)
         publish_adapter(model, "default", args.output, args.backbone, made)

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from goodhart.errors import InputError
 from goodhart.runtime import distributed
-from goodhart.runtime.signals import Stopped, held, stoppable
+from goodhart.runtime.signals import Stopped, defer_signals, stoppable
 from goodhart.store.checksums import sha256
 from goodhart.store.files import publish, read_json, write_json
 from goodhart.store.provenance import digest, origin_of
@@ -109,7 +109,7 @@ class Checkpoints:
 
         A signal waits until it is done. In a job of several processes, all must call this.
         """
-        with held():
+        with defer_signals():
             try:
                 self._save(step, write, notes or {})
             except InputError as error:  # the disk is full; others may wait for this process where there are several
@@ -133,7 +133,7 @@ class Checkpoints:
                 shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
-    def keeping(self, state: Callable[[], tuple[int, dict[str, Any]]]) -> Iterator[Callable[[], None]]:
+    def autosave(self, state: Callable[[], tuple[int, dict[str, Any]]]) -> Iterator[Callable[[], None]]:
         """For a loop of our own: yields what it calls after each step, which saves `state()` when that is due.
 
         `state` returns the steps done and what torch can save. A signal ends the loop in mid-step, and the state is
@@ -154,7 +154,7 @@ class Checkpoints:
                 raise
 
     def restore(self) -> dict[str, Any] | None:
-        """The newest state that `keeping` saved, on the CPU."""
+        """The newest state that `autosave` saved, on the CPU."""
         import torch
 
         newest = self.newest()
