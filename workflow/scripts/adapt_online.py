@@ -24,7 +24,7 @@ from goodhart.models.manifest import check_adapters
 from goodhart.runtime.finite import dump_on_nan, label_step
 from goodhart.runtime.progress import progress
 from goodhart.store.files import check_safetensors, read_json, read_table, write_table
-from goodhart.store.provenance import check_policy, origin
+from goodhart.store.provenance import Origin
 from goodhart.store.schemas.inputs import PROBLEMS
 from goodhart.store.schemas.measurements import SAMPLES, STEPS, TRAJECTORY
 from goodhart.verifiers.registry import verifier
@@ -75,8 +75,8 @@ def adapt(args: argparse.Namespace) -> None:
     kl = read_json(args.kl_beta, ["level", "beta"])
     online, reward = (read_json(path, ["inputs", "values"]) for path in (args.derived_online, args.derived_reward))
     training, evaluation = (read_table(args.problems, PROBLEMS, split) for split in ("online", "evaluation"))
-    made = origin(args, __file__)
-    check_policy(args, made)
+    made = Origin.of(args, __file__)
+    made.verify_policy(args)
     verify = verifier(args.verifier)
     use_threads(args.threads)
     import torch
@@ -86,7 +86,8 @@ def adapt(args: argparse.Namespace) -> None:
     from goodhart.hyperparameters.appendix_c import values
     from goodhart.models.adapters import attach_adapter, publish_adapter
     from goodhart.models.ensemble import load_centroid, load_with_policy
-    from goodhart.models.loading import LARGE, check_model, load_policy, load_tokenizer
+    from goodhart.models.loading import LARGE, load_policy, load_tokenizer
+    from goodhart.models.manifest import check_model
     from goodhart.models.tokens import encode_prompts
     from goodhart.runtime.signals import defer_signals
     from goodhart.sampling.settings import Sampling

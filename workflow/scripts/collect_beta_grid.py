@@ -11,7 +11,7 @@ from pathlib import Path
 
 from goodhart.cli import Output, parser, run
 from goodhart.store.files import read_json, write_json
-from goodhart.store.provenance import origin
+from goodhart.store.provenance import Origin
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -23,7 +23,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    made = origin(args, __file__)
+    made = Origin.of(args, __file__)
     levels = [read_json(path, ["level", "beta", "rule"]) for path in args.betas]
     write_json(args.output, {"levels": sorted(levels, key=lambda level: level["beta"])}, made)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from goodhart.cli import Labelled, Output, parser, run
 from goodhart.errors import InputError
 from goodhart.store.files import read_json, write_json
-from goodhart.store.provenance import origin
+from goodhart.store.provenance import Origin
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not separator:
             raise InputError(f"--stages {item} is not NAME=FILE.")
         stages[name] = read_json(Path(path), ["inputs", "values"])
-    write_json(args.output, stages, origin(args, __file__))
+    write_json(args.output, stages, Origin.of(args, __file__))
 
 
 if __name__ == "__main__":

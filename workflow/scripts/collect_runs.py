@@ -18,7 +18,7 @@ from pathlib import Path
 from goodhart.cli import Output, parser, run
 from goodhart.errors import InputError
 from goodhart.store.files import publish, read_json, read_table, write_json, write_table
-from goodhart.store.provenance import origin
+from goodhart.store.provenance import Origin
 from goodhart.store.schemas.inputs import RESPONSES
 from goodhart.store.schemas.measurements import PROBE, STEPS, TRAJECTORY
 from goodhart.store.schemas.summaries import GAPS, RUNS
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for path in args.augc:
         if path.stem not in {f"{cell[0]}-{arm}" for arm, cells in arms.items() for cell in cells}:
             raise InputError(f"--augc {path}: no run belongs to a method and arm called {path.stem}.")
-    made = origin(args, __file__)
+    made = Origin.of(args, __file__)
     import pandas as pd
 
     from goodhart.analysis.runs import add_gaps, run_rows, scales, select_arms

@@ -12,7 +12,7 @@ from pathlib import Path
 from goodhart.cli import Output, parser, run
 from goodhart.hyperparameters.betas import parse_level
 from goodhart.store.files import read_table, write_json
-from goodhart.store.provenance import origin
+from goodhart.store.provenance import Origin
 from goodhart.store.schemas.inputs import LOGPROBS
 
 
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     kind, number = parse_level(args.level)
     logprobs = read_table(args.logprobs, LOGPROBS, split="train")
-    made = origin(args, __file__)
+    made = Origin.of(args, __file__)
     import numpy as np
 
     from goodhart.hyperparameters.betas import beta_at, log_ratio_magnitudes

@@ -14,7 +14,7 @@ from pathlib import Path
 from goodhart.cli import Output, parser, run
 from goodhart.errors import InputError
 from goodhart.store.files import read_json, read_table, write_json
-from goodhart.store.provenance import origin
+from goodhart.store.provenance import Origin
 from goodhart.store.schemas.inputs import PREFERENCES
 
 
@@ -36,11 +36,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     manifest = read_json(args.model / "manifest.json", ["hidden_size", "parameters", "projections"])
     preferences = read_table(args.preferences, PREFERENCES, split="train")
-    made = origin(args, __file__)
+    made = Origin.of(args, __file__)
     overrides = dict(_override(item) for item in args.override)
 
     from goodhart.hyperparameters import appendix_c
-    from goodhart.models.loading import check_model, load_tokenizer
+    from goodhart.models.loading import load_tokenizer
+    from goodhart.models.manifest import check_model
     from goodhart.models.tokens import encode_pairs
 
     check_model(args.model)

@@ -16,7 +16,7 @@ from goodhart.errors import InputError
 from goodhart.report.results import read_fits
 from goodhart.runtime.progress import progress
 from goodhart.store.files import publish, read_json, read_table
-from goodhart.store.provenance import origin
+from goodhart.store.provenance import Origin
 from goodhart.store.schemas.summaries import GAPS, OVEROPTIMISATION, RUNS
 
 QUALITY = ["pairs", "member_accuracy", "ensemble_accuracy", "calibration", "proxy_mean"]
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     gaps, runs = read_table(args.gaps, GAPS), read_table(args.runs, RUNS)
     fits = read_fits(args.fits, runs)
-    made = origin(args, __file__)
+    made = Origin.of(args, __file__)
     from goodhart.report.figures import FIGURES, draw
     from goodhart.report.panels import Tables, save
 

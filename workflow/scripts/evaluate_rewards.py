@@ -20,7 +20,7 @@ from goodhart.cli import PRECISIONS, Output, parser, run, use_threads
 from goodhart.models.manifest import check_adapters
 from goodhart.runtime.finite import Watched, dump_on_nan
 from goodhart.store.files import read_json, read_table, write_json, write_table, write_tensors
-from goodhart.store.provenance import check_cache, origin
+from goodhart.store.provenance import Origin
 from goodhart.store.schemas.inputs import BASELINE, PREFERENCES, RESPONSES
 
 if TYPE_CHECKING:
@@ -51,14 +51,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     responses = read_table(args.responses, RESPONSES)
     derived = read_json(args.derived, ["values"])
     check_adapters(args.backbone, args.members)
-    made = origin(args, __file__)
+    made = Origin.of(args, __file__)
     for member in args.members:
-        check_cache(member, made, "train_reward", ["backbone", "preferences"])
+        made.verify(member, "train_reward", ["backbone", "preferences"])
     use_threads(args.threads)
     from goodhart.evaluation.probes import probe_size
     from goodhart.hyperparameters.appendix_c import values
     from goodhart.models.ensemble import RewardEnsemble, quality, uncertainty
-    from goodhart.models.loading import check_model, load_reward_backbone, load_tokenizer
+    from goodhart.models.loading import load_reward_backbone, load_tokenizer
+    from goodhart.models.manifest import check_model
 
     check_model(args.backbone)
     used = values(derived)

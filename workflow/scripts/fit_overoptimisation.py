@@ -12,7 +12,7 @@ from pathlib import Path
 
 from goodhart.cli import Output, parser, run
 from goodhart.store.files import publish, read_json, read_table, write_table
-from goodhart.store.provenance import origin
+from goodhart.store.provenance import Origin
 from goodhart.store.schemas.summaries import GAPS, OVEROPTIMISATION, RUNS
 
 
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     gaps, runs = read_table(args.gaps, GAPS), read_table(args.runs, RUNS)
     scales = read_json(args.scales, ["proxy", "true"])
-    made = origin(args, __file__)
+    made = Origin.of(args, __file__)
     from goodhart.analysis.overoptimisation import overoptimisation_rows
 
     rows = overoptimisation_rows(gaps, runs, scales["proxy"], scales["true"])

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from goodhart.cli import Output, parser, run
 from goodhart.errors import InputError
 from goodhart.store.files import write_json
-from goodhart.store.provenance import origin
+from goodhart.store.provenance import Origin
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +35,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     points = read_points(args.augc)
-    made = origin(args, __file__)
+    made = Origin.of(args, __file__)
     from goodhart.analysis.curves import compare
     from goodhart.analysis.powerlaw import fit_power_law
     from goodhart.analysis.tradeoff import optimal_conservatism

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from goodhart.cli import Output, parser, run
 from goodhart.store.files import write_table
-from goodhart.store.provenance import origin
+from goodhart.store.provenance import Origin
 from goodhart.store.schemas.inputs import CORPUS, PROBLEMS
 
 SHARES = {"pretraining": 0.5, "preference": 0.3, "online": 0.15, "evaluation": 0.05}
@@ -35,7 +35,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    made = origin(args, __file__)
+    made = Origin.of(args, __file__)
     import numpy as np
 
     from goodhart.data.tasks import arithmetic

@@ -17,7 +17,7 @@ from pathlib import Path
 from goodhart.cli import Output, Source, parser, run
 from goodhart.data.pairing import COLUMNS, FORMS, columns_of
 from goodhart.store.files import write_json, write_table
-from goodhart.store.provenance import origin
+from goodhart.store.provenance import Origin
 from goodhart.store.schemas.inputs import PREFERENCES
 
 
@@ -56,10 +56,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     pairs = pair_texts(raw, args.source)
     preferences, counts = finish_preferences(pairs, args.seed, args.pairs)
 
-    from goodhart.models.loading import check_model, load_tokenizer
+    from goodhart.models.loading import load_tokenizer
+    from goodhart.models.manifest import check_model
 
     check_model(args.policy)
-    made = origin(args, __file__, data=record)
+    made = Origin.of(args, __file__, data=record)
     covered = coverage(preferences, load_tokenizer(args.policy))
     write_table(args.output, preferences, PREFERENCES, made)
     write_json(args.coverage, {"data": record, **counts, **dropped, **covered}, made)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from goodhart.cli import Output, Source, parser, run
 from goodhart.errors import InputError
 from goodhart.store.files import write_json, write_table
-from goodhart.store.provenance import origin
+from goodhart.store.provenance import Origin
 from goodhart.store.schemas.inputs import PROBLEMS
 
 
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             }
         )
         record[split] = {**pinned, "rows_in_source": rows, "problems": len(frame)}
-    made = origin(args, __file__, data=record)
+    made = Origin.of(args, __file__, data=record)
     shared = parts["online"]["prompt"].isin(parts["evaluation"]["prompt"])
     write_table(args.output, pd.concat(parts.values()), PROBLEMS, made)
     write_json(args.record, {**record, "online_problems_also_evaluated": int(shared.sum())}, made)

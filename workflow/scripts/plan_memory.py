@@ -17,7 +17,7 @@ from pathlib import Path
 
 from goodhart.cli import ENGINES, PRECISIONS, Output, parser, run
 from goodhart.store.files import read_json, write_json, write_text
-from goodhart.store.provenance import origin
+from goodhart.store.provenance import Origin
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     derived = read_json(args.derived, ["offline", "reward", "online"])
 
-    made = origin(args, __file__)
+    made = Origin.of(args, __file__)
     from goodhart.memory import plan
     from goodhart.memory.architecture import architecture, same_architecture
     from goodhart.sampling.engines import engine_for

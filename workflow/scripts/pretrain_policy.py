@@ -13,8 +13,8 @@ from pathlib import Path
 
 from goodhart.cli import Output, add_checkpoints, parser, run, use_threads
 from goodhart.runtime.finite import dump_on_nan
-from goodhart.store.files import publish, read_table, write_json
-from goodhart.store.provenance import origin
+from goodhart.store.files import publish, read_table
+from goodhart.store.provenance import Origin
 from goodhart.store.schemas.inputs import CORPUS
 
 
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     use_threads(args.threads)
     import torch
 
-    from goodhart.models.manifest import pin_model
+    from goodhart.models.manifest import stamp_model
     from goodhart.models.tokens import encode_prompts, encode_responses
     from goodhart.training.checkpoints import Checkpoints
     from goodhart.training.pretraining import Shape, build_model, build_tokenizer, train
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     tokenizer = build_tokenizer([*corpus["prompt"], *corpus["response"]])
     shape = Shape(args.hidden_size, args.layers, args.heads, args.kv_heads, args.head_dim, args.mlp_size)
     model = build_model(tokenizer, shape)
-    made = origin(args, __file__)
+    made = Origin.of(args, __file__)
     with (
         Checkpoints(args.checkpoints, made, args.checkpoint_minutes, [args.output]) as checkpoints,
         dump_on_nan(args.output.with_suffix(".stopped.json"), args.seed),
@@ -71,8 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         with publish(args.output) as folder:
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
-            manifest = {"model": ".", "revision": None, "prompts": "plain", **pin_model(folder, "plain")}
-            write_json(folder / "manifest.json", manifest, made)
+            stamp_model(folder, folder, "plain", made)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from goodhart.cli import PRECISIONS, Output, add_sampling, parser, run, use_thre
 from goodhart.models.manifest import check_adapters
 from goodhart.runtime.finite import dump_on_nan
 from goodhart.store.files import check_safetensors, read_json, read_table, write_table
-from goodhart.store.provenance import check_cache, check_policy, origin
+from goodhart.store.provenance import Origin
 from goodhart.store.schemas.inputs import BASELINE, LOGPROBS, PREFERENCES, PROBLEMS
 from goodhart.store.schemas.measurements import PROBE
 from goodhart.verifiers.registry import verifier
@@ -61,9 +61,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     baseline = read_table(args.baseline, BASELINE)
     logprobs = read_table(args.logprobs, LOGPROBS, split="test")
     pairs = logprobs.merge(read_table(args.preferences, PREFERENCES).drop(columns="split"), on="pair_id")
-    made = origin(args, __file__)
-    check_cache(args.logprobs, made, "score_reference", ["policy", "preferences"], ["max_length", "precision"])
-    check_policy(args, made)
+    made = Origin.of(args, __file__)
+    made.verify(args.logprobs, "score_reference", ["policy", "preferences"], ["max_length", "precision"])
+    made.verify_policy(args)
     verify = verifier(args.verifier)
     use_threads(args.threads)
     import torch
@@ -73,7 +73,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from goodhart.hyperparameters.appendix_c import values
     from goodhart.models.adapters import activate, attach_adapter
     from goodhart.models.ensemble import load_centroid, load_with_policy
-    from goodhart.models.loading import check_model, load_policy, load_tokenizer
+    from goodhart.models.loading import load_policy, load_tokenizer
+    from goodhart.models.manifest import check_model
     from goodhart.sampling.settings import Sampling
 
     check_model(args.policy)

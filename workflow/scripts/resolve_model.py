@@ -17,10 +17,10 @@ from pathlib import Path
 from goodhart.cli import Output, Source, parser, run
 from goodhart.errors import InputError
 from goodhart.models.admission import CLASSES, PROMPTS, admit
-from goodhart.models.manifest import asked, describe_model, pin_model
-from goodhart.store.files import publish, write_json
+from goodhart.models.manifest import stamp_model
+from goodhart.store.files import publish
 from goodhart.store.hub import MODEL_FILES, OTHER_FILES, SMALL_FILES, snapshot
-from goodhart.store.provenance import origin
+from goodhart.store.provenance import Origin
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -47,19 +47,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         if gguf:
             _convert(_gguf_path(args.model), folder)
             admit(folder, args.model, args.role, args.prompts)
-            sizes = {"converted_from": Path(args.model).name.rpartition(":")[2], **pin_model(folder, args.prompts)}
-            source, commit = ".", None
+            source, hub, facts = folder, None, {"converted_from": Path(args.model).name.rpartition(":")[2]}
         elif local:
             admit(Path(args.model), args.model, args.role, args.prompts)
-            source, commit, sizes = args.model, None, pin_model(Path(args.model), args.prompts)
+            source, hub, facts = Path(args.model), None, {}
         else:
             small = snapshot(args.model, args.revision, "model", SMALL_FILES, OTHER_FILES)
             admit(small, args.model, args.role, args.prompts)
-            whole = snapshot(args.model, small.name, "model", MODEL_FILES, OTHER_FILES)
-            source, commit = args.model, whole.name
-            sizes = {**describe_model(whole, args.model, hashed=False), **asked(whole, args.prompts)}
-        record = {"model": source, "revision": commit, "prompts": args.prompts, **sizes}
-        write_json(folder / "manifest.json", record, origin(args, __file__))
+            source = snapshot(args.model, small.name, "model", MODEL_FILES, OTHER_FILES)
+            hub, facts = (args.model, source.name), {}
+        stamp_model(folder, source, args.prompts, Origin.of(args, __file__), hub, **facts)
         from goodhart.models.loading import load_tokenizer
 
         load_tokenizer(folder)  # refuses one without an end or a padding token, before any data are loaded

@@ -14,7 +14,7 @@ from pathlib import Path
 from goodhart.cli import PRECISIONS, Output, add_sampling, parser, run, use_threads
 from goodhart.runtime.finite import dump_on_nan
 from goodhart.store.files import read_table, write_table
-from goodhart.store.provenance import origin
+from goodhart.store.provenance import Origin
 from goodhart.store.schemas.inputs import PROBLEMS, RESPONSES
 from goodhart.verifiers.registry import verifier
 
@@ -35,11 +35,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     problems = read_table(args.problems, PROBLEMS, split="evaluation")
-    made = origin(args, __file__)
+    made = Origin.of(args, __file__)
     verify = verifier(args.verifier)
     use_threads(args.threads)
     from goodhart.evaluation.responses import Examination, respond
-    from goodhart.models.loading import check_model, load_policy, load_tokenizer
+    from goodhart.models.loading import load_policy, load_tokenizer
+    from goodhart.models.manifest import check_model
     from goodhart.sampling.settings import Sampling
 
     check_model(args.policy)

@@ -15,7 +15,7 @@ from goodhart.cli import PRECISIONS, Output, parser, run, use_threads
 from goodhart.errors import InputError
 from goodhart.runtime.finite import Watched, dump_on_nan
 from goodhart.store.files import read_json, read_table, write_table
-from goodhart.store.provenance import origin
+from goodhart.store.provenance import Origin
 from goodhart.store.schemas.inputs import LOGPROBS, PREFERENCES
 
 
@@ -34,13 +34,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     preferences = read_table(args.preferences, PREFERENCES)
     derived = read_json(args.derived, ["values"])
-    made = origin(args, __file__)
+    made = Origin.of(args, __file__)
     use_threads(args.threads)
     import torch
 
     from goodhart.hyperparameters.appendix_c import values
-    from goodhart.models.loading import check_model, load_policy, load_tokenizer
+    from goodhart.models.loading import load_policy, load_tokenizer
     from goodhart.models.logprobs import response_logprobs
+    from goodhart.models.manifest import check_model
     from goodhart.models.tokens import encode_pairs
 
     check_model(args.policy)

@@ -19,7 +19,7 @@ from goodhart.cli import Output, parser, run
 from goodhart.errors import InputError
 from goodhart.report.html import page, stamped
 from goodhart.store.files import read_table, write_text
-from goodhart.store.provenance import origin
+from goodhart.store.provenance import Origin
 from goodhart.store.schemas.measurements import SAMPLES
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if samples["step"].nunique() < 2:
             raise InputError(f"{path} has responses of a single step; there is nothing to compare.")
         sections.append(render_run(samples, args.examples, args.seed))
-    write_text(args.output, stamped(render_page(sections, args.examples, args.seed), origin(args, __file__)))
+    write_text(args.output, stamped(render_page(sections, args.examples, args.seed), Origin.of(args, __file__)))
 
 
 def paired(samples: pd.DataFrame) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from goodhart.cli import Output, parser, run
 from goodhart.store.files import publish, read_table, write_json, write_text
-from goodhart.store.provenance import origin
+from goodhart.store.provenance import Origin
 from goodhart.store.schemas.summaries import RUNS
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     runs = read_table(args.runs, RUNS)
-    made = origin(args, __file__)
+    made = Origin.of(args, __file__)
     from goodhart.analysis.runs import arm_differences, table1, trends
 
     table, found = table1(runs), trends(runs)

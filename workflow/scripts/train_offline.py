@@ -16,7 +16,7 @@ from goodhart.cli import PRECISIONS, Output, add_checkpoints, parser, run, use_t
 from goodhart.errors import InputError
 from goodhart.runtime.finite import dump_on_nan
 from goodhart.store.files import read_json, read_table, write_json
-from goodhart.store.provenance import check_cache, origin
+from goodhart.store.provenance import Origin
 from goodhart.store.schemas.inputs import LOGPROBS, PREFERENCES
 
 
@@ -44,15 +44,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     derived = read_json(args.derived, ["inputs", "values"])
     preferences = read_table(args.preferences, PREFERENCES)
     logprobs = read_table(args.logprobs, LOGPROBS, split="train")
-    made = origin(args, __file__)
-    check_cache(args.logprobs, made, "score_reference", ["policy", "preferences"], ["max_length", "precision"])
+    made = Origin.of(args, __file__)
+    made.verify(args.logprobs, "score_reference", ["policy", "preferences"], ["max_length", "precision"])
     rows = logprobs.merge(preferences.drop(columns="split"), on="pair_id", validate="one_to_one")
     if len(rows) != len(logprobs):
         raise InputError(f"{args.logprobs} and {args.preferences} are of different pairs; rerun score_reference.")
     use_threads(args.threads)
     from goodhart.hyperparameters.appendix_c import values
     from goodhart.models.adapters import lora_config, publish_adapter
-    from goodhart.models.loading import check_model, load_policy, load_tokenizer
+    from goodhart.models.loading import load_policy, load_tokenizer
+    from goodhart.models.manifest import check_model
     from goodhart.models.tokens import encode_pairs
     from goodhart.training import offline
     from goodhart.training.checkpoints import Checkpoints

@@ -18,7 +18,7 @@ from goodhart.cli import PRECISIONS, Output, add_checkpoints, parser, run, use_t
 from goodhart.errors import InputError
 from goodhart.runtime.finite import dump_on_nan
 from goodhart.store.files import read_json, read_table, write_json
-from goodhart.store.provenance import origin
+from goodhart.store.provenance import Origin
 from goodhart.store.schemas.inputs import PREFERENCES
 
 
@@ -48,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from goodhart.hyperparameters.appendix_c import values
     from goodhart.models.adapters import lora_config, publish_adapter
-    from goodhart.models.loading import check_model, load_reward_backbone, load_tokenizer
+    from goodhart.models.loading import load_reward_backbone, load_tokenizer
+    from goodhart.models.manifest import check_model
     from goodhart.models.tokens import encode_pairs
     from goodhart.training.checkpoints import Checkpoints
     from goodhart.training.reward import MemberTrainer
@@ -76,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             peft_config=lora_config(used["lora_rank"], used["lora_alpha"], used["lora_dropout"], "SEQ_CLS"),
         )
 
-    made = origin(args, __file__)
+    made = Origin.of(args, __file__)
     with (
         Checkpoints(args.checkpoints, made, args.checkpoint_minutes, [args.output, args.metrics]) as checkpoints,
         dump_on_nan(args.output.parent / "stopped.json", seed),

@@ -17,7 +17,7 @@ from pathlib import Path
 from goodhart.cli import Output, parser, run
 from goodhart.report.results import read_fits
 from goodhart.store.files import read_json, read_table, write_json, write_text
-from goodhart.store.provenance import origin
+from goodhart.store.provenance import Origin
 from goodhart.store.schemas.inputs import PROBLEMS
 from goodhart.store.schemas.summaries import GAPS, OVEROPTIMISATION, RUNS
 
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     runs = read_table(args.runs, RUNS)
     fits = read_fits(args.fits, runs)
-    made = origin(args, __file__)
+    made = Origin.of(args, __file__)
     from goodhart.analysis.runs import table1
     from goodhart.report.checklist import checklist
     from goodhart.report.html import stamped

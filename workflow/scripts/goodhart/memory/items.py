@@ -8,31 +8,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from goodhart.memory.sizes import Batch, Model
+
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes a weight: 4 bits, an 8-bit scale for 64 of them, a float32 for 256 scales
 # TRL's DPO never holds all logits: its head goes over at most so many tokens by so many words at a time.
 TILE_TOKENS, TILE_WORDS = 4096, 32768
 PAGE = 256  # tokens of a page of continuous batching's cache
 
 
-@dataclass(frozen=True)
-class Architecture:
+@dataclass(frozen=True, kw_only=True)
+class Architecture(Model):
     """The shape of a causal model; numbers of weights where nothing else is said."""
 
-    hidden: int
-    layers: int
     query: int  # width of all query heads
     key: int  # width of all key heads, which is that of the values
     mlp: int
     vocabulary: int
     linear: int  # in linear layers but the head: what NF4 packs
-    other: int  # embeddings and norms
     head: int  # the head's own; 0 where it is tied to the embeddings
     largest: int  # of the largest linear layer
     adapted: int  # inputs + outputs over all projections that LoRA adapts
 
     @property
-    def parameters(self) -> int:
-        return self.linear + self.other + self.head
+    def other(self) -> float:
+        """Embeddings and norms."""
+        return self.parameters - self.linear - self.head
 
 
 @dataclass(frozen=True)
@@ -47,22 +47,19 @@ class Numbers:
         """Bytes of an activation and of a weight that is not packed."""
         return 2 if self.precision != "float32" and self.device == "cuda" else 4
 
-    def weights(self, packed: int, plain: int) -> dict[str, float]:
+    def weights(self, packed: float, plain: float) -> dict[str, float]:
         if self.precision != "nf4":
             return {"base weights": (packed + plain) * self.compute}
         return {"base weights in NF4": packed * NF4, "embeddings, head and norms": plain * self.compute}
 
 
-@dataclass(frozen=True)
-class Training:
+@dataclass(frozen=True, kw_only=True)
+class Training(Batch):
     """A stage's derived values that decide its memory."""
 
-    batch_size: int
-    max_length: int
     lora_rank: int
     lora_dropout: float
-    scoring_batch: int  # rows of a pass without gradients
-    recompute: bool  # whether training recomputes activations
+    recompute: bool  # activation checkpointing
 
 
 def lora_bytes(model: Architecture, rank: int) -> int:

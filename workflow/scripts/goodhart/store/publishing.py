@@ -61,13 +61,9 @@ def publish(path: Path) -> Iterator[Path]:
 
 
 def _flush(path: Path) -> None:
-    """Force a file, or every file and folder in a folder, onto the disk."""
-    for root, _, files in os.walk(path):
-        for file in files:
-            _sync(Path(root) / file)
-        _sync(Path(root))
-    if not path.is_dir():
-        _sync(path)
+    """Force a file, or a folder and everything in it, onto the disk."""
+    for each in (*path.rglob("*"), path):
+        _sync(each)
 
 
 def _sync(path: Path) -> None:
