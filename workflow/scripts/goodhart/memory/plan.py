@@ -41,7 +41,7 @@ class Study:
 
     policy: Architecture
     backbone: Architecture
-    shared: bool  # whether the rewards live on the policy's own base
+    shared: bool  # whether the reward models share the policy's base
     members: int
     numbers: Numbers
     offline: Training

@@ -75,10 +75,10 @@ class Identity:
 
     @classmethod
     def read(cls, path: Path) -> Identity:
-        """Of a model folder or an adapter as its manifest says; of a file, or a folder without a manifest, `of` it."""
+        """Of a model folder or an adapter as its manifest says; of a file, or a folder of tables, `of` it."""
         if (path / ADAPTER).is_file():
             return cls._adapter(path)
-        if not (path / MANIFEST).is_file():
+        if not path.is_dir() or any(path.glob("*.parquet")):
             return cls.of(path)
         manifest = read_json(path / MANIFEST, ["model", "revision"])
         if "tokenizer" not in manifest and manifest["revision"] is None:  # not written by this project

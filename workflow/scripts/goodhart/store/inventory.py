@@ -54,7 +54,7 @@ def inventory(study: Path, artifacts: Sequence[tuple[str, Path]]) -> dict[str, A
 
 
 def _verified(folder: Path) -> Identity:
-    """The identity of a model folder or an adapter, whose files are held against it if they lie in the folder."""
+    """The identity of a model folder or an adapter, verified if its files lie in the folder."""
     identity = Identity.read(folder)
     if (folder / ADAPTER).is_file() or read_json(folder / MANIFEST)["model"] == ".":
         identity.verify(folder)

@@ -188,7 +188,7 @@ def _lock(root: Path) -> tuple[FileLock, bool]:
 
 
 def _sign(handle: int) -> None:
-    """Write into a lock whose it is; on a full disk it is a lock without a name."""
+    """Write into a lock which process has it; on a full disk the lock stays empty."""
     with suppress(OSError):
         os.ftruncate(handle, 0)
         os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
