@@ -12,7 +12,7 @@ from goodhart.errors import InputError
 from goodhart.memory.items import Architecture
 from goodhart.models.manifest import ATTENTION, same_weights
 from goodhart.store.files import read_json
-from goodhart.store.identity import MANIFEST
+from goodhart.store.identity import MANIFEST, weights_folder
 
 
 def architecture(where: Path) -> Architecture:
@@ -21,14 +21,12 @@ def architecture(where: Path) -> Architecture:
     Raises:
         InputError: if there is no such configuration, or it is of no causal model with attention projections.
     """
-    name, revision = str(where), None
+    source = where
     if where.suffix != ".json":
-        manifest = read_json(where / MANIFEST, ["model", "revision"])
-        name, revision = name if manifest["model"] == "." else manifest["model"], manifest["revision"]
-    if revision is None:
-        read_json(where if where.suffix == ".json" else Path(name) / "config.json", ["model_type", "hidden_size"])
+        source = weights_folder(where, read_json(where / MANIFEST, ["model", "revision"])) / "config.json"
+    read_json(source, ["model_type", "hidden_size"])
     try:
-        config = AutoConfig.from_pretrained(name, revision=revision or "main")
+        config = AutoConfig.from_pretrained(source)
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
     except (OSError, ValueError, KeyError) as error:

@@ -94,7 +94,7 @@ class Identity:
         config = read_json(folder / ADAPTER)
         applied = {name: value for name, value in config.items() if name not in ("base_model_name_or_path", "revision")}
         files = manifest.get("files", {})
-        weights = files[ADAPTER_WEIGHTS]["sha256"] if files else sha256(folder / ADAPTER_WEIGHTS)
+        weights = files[ADAPTER_WEIGHTS]["sha256"] if ADAPTER_WEIGHTS in files else sha256(folder / ADAPTER_WEIGHTS)
         return cls({"sha256": digest({"base": base, "applied": applied, "weights": weights})}, files)
 
     def stamp(self, folder: Path, origin: Mapping[str, Any] | None = None, **facts: Any) -> None:
