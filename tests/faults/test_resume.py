@@ -31,10 +31,10 @@ ONLINE = "adapt_online/p80/kl-p20/seed-1"
 # What happens to a step, and the steps that its rerun must not have to do again; SIGKILL comes without warning, so that
 # only what is saved counts, which is everything where a checkpoint follows every step.
 POINTS: list[tuple[str, str, Plan, int, int]] = [
-    ("in mid-step", PRETRAIN, At("goodhart.training.trainers.pretraining._collate", 7, TERM), 5, 6),
-    ("in mid-step", PRETRAIN, At("goodhart.training.trainers.pretraining._collate", 7, KILL), 0, 6),
+    ("in mid-step", PRETRAIN, At("goodhart.training.pretraining._collate", 7, TERM), 5, 6),
+    ("in mid-step", PRETRAIN, At("goodhart.training.pretraining._collate", 7, KILL), 0, 6),
     ("in the update", PRETRAIN, At("torch.optim.AdamW.step", 20, TERM), 5, 20),
-    ("in mid-checkpoint", PRETRAIN, At("goodhart.training.trainers.checkpoints.write_json", 30, KILL), 0, 29),
+    ("in mid-checkpoint", PRETRAIN, At("goodhart.training.checkpoints.write_json", 30, KILL), 0, 29),
     *(
         point
         for step in (REWARD, OFFLINE)
@@ -43,16 +43,16 @@ POINTS: list[tuple[str, str, Plan, int, int]] = [
             ("after dropout was drawn", step, At("torch.Tensor.backward", 3, TERM), 5, 2),
             ("in mid-step", step, At("transformers.Trainer.training_step", 4, KILL), 0, 3),
             ("in the update", step, At("torch.optim.AdamW.step", 2, INT), 5, 2),
-            ("in mid-checkpoint", step, At("goodhart.training.trainers.checkpoints.write_json", 3, KILL), 0, 2),
-            ("in mid-checkpoint", step, At("goodhart.training.trainers.checkpoints.write_json", 2, TERM), 0, 2),
+            ("in mid-checkpoint", step, At("goodhart.training.checkpoints.write_json", 3, KILL), 0, 2),
+            ("in mid-checkpoint", step, At("goodhart.training.checkpoints.write_json", 2, TERM), 0, 2),
         )
     ),
     ("after the last update", OFFLINE, At("transformers.Trainer._finalize_training", 1, TERM), 5, 5),
-    ("while sampling", ONLINE, At("goodhart.training.trainers.online.run.sample", 2, TERM), 5, 1),
-    ("in mid-step", ONLINE, At("goodhart.training.trainers.online.loss.online_loss", 2, KILL), 0, 1),
+    ("while sampling", ONLINE, At("goodhart.training.online.loop.sample", 2, TERM), 5, 1),
+    ("in mid-step", ONLINE, At("goodhart.training.online.loop.online_loss", 2, KILL), 0, 1),
     ("in the update", ONLINE, At("torch.optim.AdamW.step", 3, TERM), 5, 3),
     ("in an evaluation", ONLINE, At("goodhart.evaluation.probes.prompt_entropy", 2, INT), 5, 2),
-    ("in mid-checkpoint", ONLINE, At("goodhart.training.trainers.checkpoints.write_json", 3, KILL), 0, 1),
+    ("in mid-checkpoint", ONLINE, At("goodhart.training.checkpoints.write_json", 3, KILL), 0, 1),
 ]
 
 
@@ -249,7 +249,7 @@ def test_memory_that_runs_out_late_costs_the_interrupted_step_only(tiny: Study, 
 def twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second signal comes while the first one's checkpoint is written."""
     At("transformers.Trainer.training_step", 3, TERM)(monkeypatch)
-    At("goodhart.training.trainers.checkpoints.write_json", 1, TERM)(monkeypatch)
+    At("goodhart.training.checkpoints.write_json", 1, TERM)(monkeypatch)
 
 
 def test_a_second_signal_does_not_end_the_saving(
@@ -264,7 +264,7 @@ def test_a_second_signal_does_not_end_the_saving(
 def test_a_full_disk_costs_a_checkpoint_and_not_the_run(
     tiny: Study, tmp_path: Path, whole: Callable[[str], dict[str, bytes]]
 ) -> None:
-    full = At("goodhart.training.trainers.checkpoints.write_json", 2, OSError(errno.ENOSPC, "No space left on device"))
+    full = At("goodhart.training.checkpoints.write_json", 2, OSError(errno.ENOSPC, "No space left on device"))
     code, stderr = run_apart(tiny, OFFLINE, tmp_path, full, changes=often(0))
     assert code == 0, stderr
     assert "no checkpoint of step 2: there is no room for step-00000002 in " in stderr

@@ -109,7 +109,8 @@ class Identity:
 def difference(before: Any, after: Any, name: str) -> str:
     """In words, what two inputs of a script called `name` differ in: parts of identities, or lists of such."""
     if all(isinstance(parts, Mapping) and "prompts" in parts for parts in (before, after)):
-        return next(f"{words} than the {name}'s" for part, words in DIFFERENCES.items() if before[part] != after[part])
+        changed = [words for part, words in DIFFERENCES.items() if before[part] != after[part]]
+        return f"{changed[0]} than the {name}'s"
     return f"other {name}"
 
 
