@@ -16,7 +16,9 @@ resource_scopes:
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/paths.smk"
 include: "workflow/rules/cluster.smk"
+include: "workflow/rules/steps.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/reference.smk"
 include: "workflow/rules/reward.smk"

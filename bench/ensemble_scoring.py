@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from alternating import alternate, publish, record, seconds
-from goodhart.cli import Output, parser, run, use_threads
+from goodhart.cli import Output, parser, run
 from goodhart.errors import InputError
+from goodhart.runtime.threads import use_threads
 from measure_memory import peak_bytes
 
 MIB = 2**20

@@ -21,7 +21,8 @@ from typing import Any
 import pandas as pd
 
 from alternating import publish, seconds
-from goodhart.cli import parser, run, use_threads
+from goodhart.cli import parser, run
+from goodhart.runtime.threads import use_threads
 from online_step import add_update, draw_prompts, our_run
 
 SQUARE = 1024  # rows and columns of the matrices whose product gives the rate

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 
-from goodhart.cli import parser, use_threads
+from goodhart.cli import parser
+from goodhart.runtime.threads import use_threads
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -238,7 +239,7 @@ class Stages:
         import torch
 
         from goodhart.sampling.continuous import _manager
-        from goodhart.sampling.settings import ending
+        from goodhart.sampling.endings import ending
 
         def run(model: Any) -> None:
             ids, _ = self._tokens(2 * self.bench.scored)
@@ -259,13 +260,13 @@ class Stages:
     def probe_offline(self) -> int:
         import torch
 
-        from goodhart.evaluation.probes import examine
+        from goodhart.evaluation.probes import evaluate
         from goodhart.models.adapters import attach_adapter
 
         def run(model: Any) -> None:
             model = attach_adapter(model, self.adapter, "policy")
             centroid = torch.ones(self.bench.shape[0])
-            examine(model, self.tokenizer, self._ensemble(model), centroid, self._exam(), None, self.bench.scored)
+            evaluate(model, self.tokenizer, self._ensemble(model), centroid, self._exam(), None, self.bench.scored)
 
         return self._with_policy(run)
 
@@ -278,6 +279,8 @@ class Stages:
             model = attach_adapter(model, self.adapter, "policy", trainable=True)
             model = attach_adapter(model, self.adapter, "reference")
             settings = Settings(
+                steps=2,
+                evaluate_every=2,
                 prompts_per_step=self.bench.scored,
                 sampling=self._exam().sampling,
                 beta=0.1,
@@ -286,7 +289,7 @@ class Stages:
                 clip_norm=1.0,
                 weight_decay=0.0,
                 warmup_steps=1,
-                micro_batch=self.bench.rows,
+                batch_size=self.bench.rows,
                 recompute=recompute,
             )
             ids = encode_prompts(self.tokenizer, self.prompts)
@@ -311,13 +314,12 @@ class Stages:
         )
 
     def _exam(self) -> Any:
-        from goodhart.evaluation.responses import Examination
+        from goodhart.evaluation.responses import ProblemSet
         from goodhart.sampling.settings import Sampling
-        from goodhart.verifiers.registry import verifier
 
         prompts = self.prompts[: 2 * self.bench.scored]
         sampling = Sampling(self.bench.response, self.bench.scored, "loop", ())
-        return Examination(prompts, ["1"] * len(prompts), verifier("gsm8k"), sampling, 0)
+        return ProblemSet(prompts, ["1"] * len(prompts), "gsm8k", sampling, 0)
 
     def _adapter(self, name: str, task: str) -> Path:
         from peft import get_peft_model

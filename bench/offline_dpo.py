@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from alternating import alternate, publish, record, seconds
-from goodhart.cli import parser, run, use_threads
+from goodhart.cli import parser, run
 from goodhart.errors import InputError
+from goodhart.runtime.threads import use_threads
 from goodhart.store.files import read_json, read_table
 from goodhart.store.schemas.inputs import LOGPROBS, PREFERENCES
 

@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from alternating import alternate, publish, record, seconds
-from goodhart.cli import PRECISIONS, parser, run, use_threads
+from goodhart.cli import parser, run
 from goodhart.errors import InputError
+from goodhart.models.admission import PRECISIONS
+from goodhart.runtime.threads import use_threads
 from goodhart.store.files import read_table
 from goodhart.store.schemas.inputs import PROBLEMS
 
@@ -134,6 +136,8 @@ def our_run(args: argparse.Namespace, tokenizer: Any, prompts: Sequence[str]) ->
             return Scores(rewards, rewards, torch.zeros(len(texts)))
 
     settings = Settings(
+        steps=1,
+        evaluate_every=1,
         prompts_per_step=args.rows,
         sampling=Sampling(args.max_new_tokens, args.rows, "auto", ()),
         beta=BETA,
@@ -142,7 +146,7 @@ def our_run(args: argparse.Namespace, tokenizer: Any, prompts: Sequence[str]) ->
         clip_norm=1.0,
         weight_decay=0.0,
         warmup_steps=0,
-        micro_batch=args.rows,
+        batch_size=args.rows,
         recompute=recomputes(model),
     )
     rows = list(prompts) * args.per_prompt

@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     weights = args.output / "weights"
     write_model(args.architecture, weights)
-    named = ["--model", str(weights), "--class", "policy", "--prompts", "plain"]
+    named = ["--model", str(weights), "--role", "policy", "--prompts", "plain"]
     resolve_model([*named, "--output", str(args.output / "policy")])
 
 

@@ -22,8 +22,9 @@ import pandas as pd
 import yaml
 
 from alternating import publish, seconds
-from goodhart.cli import parser, run, use_threads
+from goodhart.cli import parser, run
 from goodhart.errors import InputError
+from goodhart.runtime.threads import use_threads
 from online_step import draw_prompts, our_run
 from random_study import write_model
 from whole_study import clear, job_seconds
@@ -119,7 +120,7 @@ def update_seconds(new_tokens: int, repeats: int) -> float:
         folder = Path(temporary)
         (folder / "shape.json").write_text(json.dumps(SHAPE))
         write_model(folder / "shape.json", folder / "weights")
-        line = ["--model", str(folder / "weights"), "--class", "policy", "--prompts", "plain"]
+        line = ["--model", str(folder / "weights"), "--role", "policy", "--prompts", "plain"]
         resolve_model([*line, "--output", str(folder / "policy")])
         args = argparse.Namespace(
             policy=folder / "policy",

@@ -66,7 +66,7 @@ from goodhart.models.ensemble import quality, uncertainty
 from goodhart.models.logprobs import masked_mean
 from goodhart.models.manifest import describe_model
 from goodhart.models.tokens import Batch, collate_rows, encode_pairs, encode_prompts, encode_responses
-from goodhart.study import Cell, all_levels, arms, cells, overrides, sampling_batch
+from goodhart.study import Cell, all_levels, arms, cells, overrides, sampling
 from goodhart.training.pretraining import Shape, build_model, build_tokenizer
 from goodhart.verifiers.registry import verifier
 
@@ -359,7 +359,7 @@ def measure(study: Study, model: Any, reference: str | None) -> tuple[dict[str, 
 @torch.no_grad()
 def respond(study: Study, model: Any, prompts: list[str], seed: int) -> tuple[Rows, list[str]]:
     """One response a prompt at temperature 1, as token ids up to the end token, where that came, and as text."""
-    tokenizer, size = study.tokenizer, sampling_batch(study.config)
+    tokenizer, size = study.tokenizer, sampling(study.config)["batch_size"]
     limit, end = study.config["sampling"]["max_new_tokens"], tokenizer.eos_token_id
     how = GenerationConfig(do_sample=True, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=limit)
     how.eos_token_id, how.pad_token_id = end, tokenizer.pad_token_id

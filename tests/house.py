@@ -13,7 +13,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 TINY = "tests/workflow/tiny.yaml"
-PARTS = ("Snakefile", "workflow", "config", "envs", "profiles", TINY)
+PARTS = ("Snakefile", "workflow", "config", "envs", "profiles", TINY, "tests/tiny.yaml")
 
 
 def copy_house(folder: Path) -> Path:

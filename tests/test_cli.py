@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,8 @@ SCRIPTS = Path(__file__).parents[1] / "workflow" / "scripts"
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
-    head = "from goodhart.commandline import run, progress\nfrom goodhart.errors import InputError\n"
+    head = "from goodhart.cli import run\nfrom goodhart.errors import InputError\n"
+    head += "from goodhart.runtime.progress import progress\n"
     return subprocess.run([sys.executable, "-c", head + code], cwd=SCRIPTS, capture_output=True, text=True, check=False)
 
 
@@ -42,7 +44,7 @@ def test_progress_in_a_log_is_a_line_now_and_then_and_one_at_the_end() -> None:
     done = python("import time\nprint([(time.sleep(0.05), x)[1] for x in progress([1, 2, 3, 4], 'work', every=0.08)])")
     assert done.stdout == "[1, 2, 3, 4]\n"
     lines = done.stderr.splitlines()
-    assert lines[0].startswith("work: 2/4 after")
+    assert re.match("work: [1-3]/4 after", lines[0])  # 2, unless the machine is busy
     assert lines[-1].startswith("work: 4 done in")
 
 

@@ -99,7 +99,7 @@ def test_math_is_loaded_and_judged(house: Path) -> None:
     judged = run(
         house,
         "-c",
-        "import json, sys; from goodhart.verifiers import verifier; judge = verifier('math');"
+        "import json, sys; from goodhart.verifiers.registry import verifier; judge = verifier('math');"
         "print(json.dumps([[judge(r, gold) for r in rs] for rs, gold in json.loads(sys.argv[1])]))",
         json.dumps(list(zip(responses, problems["answer"], strict=True))),
     )
@@ -121,13 +121,13 @@ def test_multiple_choice_is_judged(house: Path) -> None:
     judged = run(
         house,
         "-c",
-        "import json, sys; from goodhart.verifiers import verifier; judge = verifier('choice');"
+        "import json, sys; from goodhart.verifiers.registry import verifier; judge = verifier('choice');"
         "print(json.dumps([judge(text, 'B', style) for text, style, _ in json.loads(sys.argv[1])]))",
         json.dumps(rows),
     )
     assert json.loads(judged) == [correct for *_, correct in rows]
     refused = (
-        "from goodhart.verifiers import InputError, verifier\n"
+        "from goodhart.errors import InputError\nfrom goodhart.verifiers.registry import verifier\n"
         "try: verifier('choice')('', '7')\n"
         "except InputError as error: print(error)"
     )
@@ -146,7 +146,7 @@ def test_of_equal_ratings_the_shorter_response_is_chosen(house: Path) -> None:
     pairs = run(
         house,
         "-c",
-        "import json, sys, pandas; from goodhart.pairing import FORMS;"
+        "import json, sys, pandas; from goodhart.data.pairing import FORMS;"
         "rows = pandas.DataFrame(json.loads(sys.argv[1]), columns=['prompt', 'response', 'score']);"
         "pairs, dropped = FORMS['brief'].pair(rows);"
         "print(json.dumps([pairs[['chosen', 'rejected']].to_numpy().tolist(), dropped]))",

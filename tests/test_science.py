@@ -10,7 +10,7 @@ import pytest
 PAGE = Path(__file__).parents[1] / "docs" / "science.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 LINKS = sorted(set(re.findall(r"\]\((?!https?:)([^)#\s]+)\)", TEXT)))
-# [`module.function`](path/to/module.py), [`module.Class.method`](…) or, for a whole module, [`goodhart.module`](…)
+# [`module.function`](path/to/module.py), [`module.Class.method`](…) or, for a whole module, [`goodhart.room.module`](…)
 NAMED = sorted(set(re.findall(r"\[`([\w.]+)`\]\(([^)#\s]+\.py)\)", TEXT)))
 ROWS = [row.split("|")[1].strip() for row in TEXT.splitlines() if row.startswith("| ")][1:]
 
@@ -46,7 +46,9 @@ def test_a_relative_link_leads_to_a_file(link: str) -> None:
 def test_a_named_function_exists(name: str, link: str) -> None:
     """Read from the syntax tree: importing some of the modules would load torch."""
     path = PAGE.parent / link
-    module, *inner = name.removeprefix("goodhart.").split(".")
+    if name.startswith("goodhart."):
+        assert link.endswith(f"/{name.replace('.', '/')}.py")
+    module, *inner = [path.stem] if name.startswith("goodhart.") else name.split(".")
     assert module == path.stem
     scope: ast.AST = ast.parse(path.read_text(encoding="utf-8"))
     for part in inner:

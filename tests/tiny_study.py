@@ -1,154 +1,155 @@
 """A tiny study: every step of the workflow, run once a session through the scripts' own command lines.
 
-In a command line, `@path` is a file or folder that an earlier step made, `>path` one that this step makes; both are
-relative to the folder of the study, and a test may send the outputs elsewhere or put another file in an input's place.
+The command lines are those that the rules would run (a dry run of Snakemake). In one, `@path` is a file or folder that
+an earlier step made, `>path` one that this step makes; both are relative to the folder of the study, and a test may
+send the outputs elsewhere or put another file in an input's place.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
+import os
+import re
 import shlex
+import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-_SAMPLING = "--verifier gsm8k --max-new-tokens 24 --batch-size 16 --engine auto"
-_POLICY = "--policy @policy --precision float32 --threads 1"
-_BACKBONE = "--backbone @policy --precision float32 --threads 1"
-_KEEP = "--checkpoint-minutes 5 --checkpoints >checkpoints"
-_MEMBERS = "--members @reward/member-0/adapter @reward/member-1/adapter"
-_OVERRIDES = "--override max_length=28 --override batch_size=16 --override learning_rate=5e-3 --override lora_rank=4"
-_SEEDS = (0, 1)
-_CELLS = {"paper": (("p20", "p20"), ("p80", "p80")), "matched": (("p20", "p20"), ("p80", "p20"))}  # level, KL level
-_RUNS = [(level, kl, seed) for level, kl in (("p20", "p20"), ("p80", "p80"), ("p80", "p20")) for seed in _SEEDS]
-_CHECKPOINTS = [f"{level}/seed-{seed}" for level in ("p20", "p80") for seed in _SEEDS]
-_ARMS = " ".join(
-    f"--arm {arm} " + " ".join(f"dpo/{level}/{kl}/{seed}" for level, kl in cells for seed in _SEEDS)
-    for arm, cells in _CELLS.items()
-)
+from house import ROOT, copy_house, run_snakemake
 
-
-def _derive(stage: str, length: str) -> str:
-    return (
-        f"--model @policy --preferences @data/preferences.parquet --memory-gb 1 {length} --seed 0"
-        f" {_OVERRIDES}"
-        f" --output >derived/{stage}.json"
-    )
-
-
-def _offline(checkpoint: str) -> str:
-    level, _, seed = checkpoint.partition("/seed-")
-    return (
-        f"--method dpo --beta @beta/{level}.json --preferences @data/preferences.parquet"
-        f" --logprobs @reference/logprobs.parquet {_POLICY} --derived @derived/offline.json --epochs 1 --seed {seed}"
-        f" {_KEEP}/{checkpoint} --output >offline/{checkpoint}/adapter --metrics >offline/{checkpoint}/metrics.json"
-    )
-
-
-def _probe(checkpoint: str) -> str:
-    return (
-        f"--adapter @offline/{checkpoint}/adapter --metrics @offline/{checkpoint}/metrics.json {_POLICY}"
-        f" --backbone @policy {_MEMBERS} --centroid @reward/centroid.safetensors --baseline @reward/baseline.parquet"
-        " --preferences @data/preferences.parquet --logprobs @reference/logprobs.parquet"
-        " --derived-offline @derived/offline.json --derived-reward @derived/reward.json"
-        f" --problems @data/problems.parquet {_SAMPLING} --evaluation-seed 1"
-        f" --output >offline/{checkpoint}/probe.parquet"
-    )
-
-
-def _online(level: str, kl_level: str, seed: int) -> str:
-    offline, run = f"offline/{level}/seed-{seed}", f"online/{level}/kl-{kl_level}/seed-{seed}"
-    return (
-        f"--adapter @{offline}/adapter --metrics @{offline}/metrics.json --kl-beta @beta/{kl_level}.json"
-        f" {_POLICY} --backbone @policy {_MEMBERS} --centroid @reward/centroid.safetensors"
-        " --problems @data/problems.parquet --derived-online @derived/online.json"
-        f" --derived-reward @derived/reward.json {_SAMPLING} --steps 3 --prompts-per-step 8 --kl-percentile 90"
-        f" --evaluate-every 2 --evaluation-seed 1 --seed {seed} {_KEEP}/{run} --trajectory >{run}/trajectory.parquet"
-        f" --updates >{run}/steps.parquet --samples >{run}/samples.parquet --output >{run}/adapter"
-    )
-
-
-# Command lines by step, in the order of the workflow; the script's name is what stands before a slash.
-CHAIN: dict[str, str] = {
-    "generate_problems": "--terms 2 3 --pretraining-examples 2000 --preference-problems 100 --online-problems 30"
-    " --evaluation-problems 16 --seed 0 --problems >data/problems.parquet --corpus >data/corpus.parquet",
-    "pretrain_policy": "--corpus @data/corpus.parquet --hidden-size 64 --layers 2 --heads 2 --kv-heads 1 --head-dim 32"
-    " --mlp-size 64 --steps 700 --batch-size 32 --learning-rate 5e-3 --seed 0 --threads 1"
-    f" {_KEEP}/policy --output >policy",
-    "sample_preferences": f"--problems @data/problems.parquet {_POLICY} {_SAMPLING} --correct-weight 4"
-    " --filler-weight 1.6 --seed 0 --output >data/preferences.parquet --coverage >data/coverage.json",
-    "derive_hyperparameters/offline": _derive("offline", "--epochs 1"),
-    "derive_hyperparameters/reward": _derive("reward", "--epochs 1"),
-    "derive_hyperparameters/online": _derive("online", "--steps 3").replace("learning_rate=5e-3", "learning_rate=3e-2"),
-    "collect_derived": "--stages offline=@derived/offline.json reward=@derived/reward.json"
-    " online=@derived/online.json --output >derived.json",
-    "score_reference": f"--preferences @data/preferences.parquet {_POLICY} --derived @derived/offline.json"
-    " --output >reference/logprobs.parquet",
-    "sample_reference": f"--problems @data/problems.parquet {_POLICY} {_SAMPLING} --seed 1"
-    " --output >reference/responses.parquet",
-    "derive_beta/p20": "--level p20 --logprobs @reference/logprobs.parquet --output >beta/p20.json",
-    "derive_beta/p80": "--level p80 --logprobs @reference/logprobs.parquet --output >beta/p80.json",
-    "collect_beta_grid": "--betas @beta/p80.json @beta/p20.json --output >beta_grid.json",
-    **{
-        f"train_reward/{k}": f"--member {k} --preferences @data/preferences.parquet {_BACKBONE}"
-        f" --derived @derived/reward.json --epochs 1 --seed 0 {_KEEP}/reward-{k} --output >reward/member-{k}/adapter"
-        f" --metrics >reward/member-{k}/metrics.json"
-        for k in range(2)
+# Steps of data and models that a user brings, beside those of the study itself: their targets and configuration. What
+# begins with `@` lies in the folder of the study.
+GIVEN = {
+    "study": "given",
+    "policy": {"model": "@policy", "prompts": "plain"},
+    "task": {
+        "source": "dataset",
+        "online_problems": 5,
+        "evaluation_problems": None,
+        "dataset": {
+            "online": "@source/problems.csv",
+            "evaluation": "@source/problems.parquet",
+            "name": None,
+            "template": "Q: {question} =\nA:\n",
+        },
     },
-    "evaluate_rewards": f"{_MEMBERS} --preferences @data/preferences.parquet {_BACKBONE}"
-    " --derived @derived/reward.json --responses @reference/responses.parquet --seed 1"
-    " --quality >reward/quality.json --centroid >reward/centroid.safetensors --baseline >reward/baseline.parquet",
-    **{f"train_offline/{checkpoint}": _offline(checkpoint) for checkpoint in _CHECKPOINTS},
-    **{f"probe_offline/{checkpoint}": _probe(checkpoint) for checkpoint in _CHECKPOINTS},
-    **{f"adapt_online/{level}/kl-{kl}/seed-{seed}": _online(level, kl, seed) for level, kl, seed in _RUNS},
-    "collect_runs": f"--runs {' '.join(f'@online/{level}/kl-{kl}/seed-{seed}' for level, kl, seed in _RUNS)}"
-    f" --probes {' '.join(f'@offline/{checkpoint}/probe.parquet' for checkpoint in _CHECKPOINTS)}"
-    f" --quality @reward/quality.json --responses @reference/responses.parquet {_ARMS} --gaps >tables/gaps.parquet"
-    " --table >tables/runs.parquet --csv >tables/runs.csv --scales >tables/scales.json"
-    " --augc >tables/augc/dpo-paper.csv >tables/augc/dpo-matched.csv",
-    "tabulate_levels": "--runs @tables/runs.parquet --csv >tables/table1.csv --markdown >tables/table1.md"
-    " --latex >tables/table1.tex --trends >tables/trends.json",
-    "fit_overoptimisation": "--gaps @tables/gaps.parquet --runs @tables/runs.parquet --scales @tables/scales.json"
-    " --table >tables/overoptimisation.parquet --csv >tables/overoptimisation.csv",
-    **{f"fit_power_law/{arm}": f"--augc @tables/augc/dpo-{arm}.csv --output >fit/dpo-{arm}.json" for arm in _CELLS},
-    "write_provenance": "--artefacts pretrain_policy=@policy train_offline=@offline/p20/seed-0/adapter"
-    " train_reward=@reward/member-0/adapter collect_runs=@tables/runs.parquet collect_runs=@tables/runs.csv"
-    " evaluate_rewards=@reward/centroid.safetensors --derived @derived.json --output >provenance.json",
 }
-
-# Steps that no other step of the tiny study needs; a test runs them where it wants to.
-LEAVES: dict[str, str] = {
-    "draw_figures": "--gaps @tables/gaps.parquet --runs @tables/runs.parquet --scales @tables/scales.json"
-    " --fits @fit/dpo-paper.json @fit/dpo-matched.json --overoptimisation @tables/overoptimisation.parquet"
-    " --quality @reward/quality.json --output >figures/gap_by_step.svg >figures/gap_by_step.pdf",
-    "write_findings": "--runs @tables/runs.parquet --gaps @tables/gaps.parquet --trends @tables/trends.json"
-    " --fits @fit/dpo-paper.json @fit/dpo-matched.json --overoptimisation @tables/overoptimisation.parquet"
-    " --scales @tables/scales.json --quality @reward/quality.json --beta-grid @beta_grid.json --derived @derived.json"
-    " --coverage @data/coverage.json --problems @data/problems.parquet --evaluation-seed 1"
-    " --findings >findings.html --checklist >checklist.html"
-    " --items >checklist.json",
-    "plan_memory": "--policy @policy --backbone @policy --derived @derived.json --precision float32 --device cpu"
-    " --memory-gb 1 --members 2 --max-new-tokens 24 --batch-size 16 --engine auto --prompt-tokens 16"
-    " --prompts-per-step 8 --json >memory.json --markdown >memory.md",
-    "show_samples": "--samples @online/p20/kl-p20/seed-0/samples.parquet --examples 2 --seed 0 --output >samples.html",
-    "resolve_model": "--model @policy --class policy --prompts plain --output >resolved",
-    "load_preferences": "--source @source/pairs.jsonl --form pairs --prompt-column question --chosen-column good"
-    " --rejected-column bad --chosen-score-column score.good --rejected-score-column score.bad --pairs 60 --seed 0"
-    " --policy @policy --output >preferences.parquet --coverage >coverage.json",
-    "load_preferences/scored": "--source @source/ratings.csv --form scored --prompt-column question"
-    " --response-column text --score-column rating --response-source-column model --seed 0 --policy @policy"
-    " --output >preferences.parquet --coverage >coverage.json",
-    "load_problems": "--online @source/problems.csv --evaluation @source/problems.parquet --prompt-column question"
-    " --answer-column answer --template 'Q: {question} =\nA:\n' --online-problems 5 --seed 0"
-    " --output >problems.parquet --record >problems.json",
+PAIRS = {
+    "source": "@source/pairs.jsonl",
+    "pairs": 60,
+    "prompt_column": "question",
+    "chosen_column": "good",
+    "rejected_column": "bad",
+    "chosen_score_column": "score.good",
+    "rejected_score_column": "score.bad",
 }
+SCORED = {
+    "source": "@source/ratings.csv",
+    "form": "scored",
+    "prompt_column": "question",
+    "response_column": "text",
+    "score_column": "rating",
+    "response_source_column": "model",
+    **dict.fromkeys([name for name in PAIRS if name.startswith(("chosen", "rejected"))]),
+}
+PLANS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
+    "": (("all", "memory"), {}),
+    "given": (
+        ("policy", "data/problems.parquet", "data/preferences.parquet"),
+        GIVEN | {"preferences": {"source": "dataset", "dataset": PAIRS}},
+    ),
+    "scored": (("data/preferences.parquet",), GIVEN | {"preferences": {"source": "dataset", "dataset": SCORED}}),
+}
+LEAVES = ("draw_figures", "write_findings", "plan_memory", "show_samples", "resolve_model", "load_preferences")
+LEAVES += ("load_preferences/scored", "load_problems")  # no other step needs them; a test runs them where it wants to
 
 
-STEPS = CHAIN | LEAVES
+def plan(house: Path, name: str) -> dict[str, str]:
+    """The command lines of a plan by step, from a dry run in a copy of the workflow."""
+    targets, changes = PLANS[name]
+    written = house / f"{name or 'tiny'}.yaml"
+    written.write_text(json.dumps(changes).replace('"@', f'"{house}/results/tiny/'))
+    for source in re.findall(r'"([^"]*/source/[^"]*|[^"]*/tiny/policy)"', written.read_text()):
+        Path(source).parent.mkdir(parents=True, exist_ok=True)
+        (Path(source).mkdir if source.endswith("policy") else Path(source).touch)(exist_ok=True)
+    paths = [t if t in ("all", "memory") else f"results/given/{t}" for t in targets]
+    done = run_snakemake(house, "-n", "-p", "--forceall", *paths, configs=("tests/tiny.yaml", written.name))
+    assert done.returncode == 0, done.stdout[-3000:]
+    steps: dict[str, str] = {}
+    for job in re.split(r"^\[.*\]\n", done.stdout, flags=re.MULTILINE):
+        command = re.search(
+            r"^Shell command: [^\n]*?workflow/scripts/(\w+)\.py (.*) &> ", job, flags=re.MULTILINE | re.DOTALL
+        )
+        if command:
+            outputs = re.search(r"^    output: (.*)", job, flags=re.MULTILINE)
+            wildcards = re.search(r"^    wildcards: (.*)", job, flags=re.MULTILINE)
+            key = "/".join([command[1], *_labels(wildcards[1] if wildcards else "")])
+            steps[key] = _marked(command[2], outputs[1].split(", ") if outputs else [], house)
+    return steps
+
+
+def _labels(wildcards: str) -> Iterator[str]:
+    for pair in filter(None, wildcards.split(", ")):
+        name, value = pair.split("=")
+        if name != "method":
+            yield {"seed": f"seed-{value}", "kl_level": f"kl-{value}"}.get(name, value)
+
+
+def _marked(command: str, outputs: list[str], house: Path) -> str:
+    """A command line with `--flag value` throughout, `@` before inputs and `>` before outputs."""
+    expanded = subprocess.run(["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True, text=True, check=True)
+    words = []
+    for word in expanded.stdout.split("\0")[:-1]:
+        flag, equals, value = word.partition("=")
+        for part in (flag, value) if equals and flag.startswith("--") else (word,):
+            label, _, path = part.rpartition("=") if not part.startswith("--") else ("", "", part)
+            path = path.replace(f"{house}/", "")
+            inside = re.sub("^results/(tiny|given)/", "", path)
+            made = path in outputs or inside.startswith("checkpoints/")
+            marked = (">" if made else "@") + inside if inside != path else path
+            if label not in LEAVES:
+                words.append(f"{label}={marked}" if label else part if marked == path else marked)
+    return shlex.join(words)
+
+
+def _in_order(found: dict[str, str]) -> dict[str, str]:
+    """The steps in an order in which they can run, by name as far as that goes."""
+    made_by = {path: name for name, line in found.items() for path in re.findall(r"(?<!\S)'?>([^\s']+)", line)}
+    needs = {
+        name: {made_by[path] for path in re.findall(r"@([^\s']+)", line) if path in made_by} - {name}
+        for name, line in sorted(found.items())
+    }
+    return {name: found[name] for name in TopologicalSorter(needs).static_order()}
+
+
+def steps() -> dict[str, str]:
+    """The command lines of all plans, from a file where neither rules, configuration nor this module have changed."""
+    sources = [ROOT / "Snakefile", ROOT / "tests/tiny.yaml", Path(__file__), ROOT / "config/config.yaml"]
+    sources += [*sorted(ROOT.glob("workflow/rules/*.smk")), ROOT / "workflow/scripts/goodhart/study.py"]
+    key = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+    kept = Path(tempfile.gettempdir()) / f"goodhart-tests-{key}.json"
+    if not kept.is_file():
+        with tempfile.TemporaryDirectory() as folder:
+            house = copy_house(Path(folder).resolve())
+            found = _in_order(plan(house, ""))
+            found |= {k: v for k, v in sorted(plan(house, "given").items()) if k.startswith(("load", "resolve"))}
+            found["load_preferences/scored"] = plan(house, "scored")["load_preferences"]
+        temporary = kept.with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps(found))
+        temporary.replace(kept)
+    return json.loads(kept.read_text())
+
+
+STEPS = steps()
+CHAIN = [name for name in STEPS if name not in LEAVES]
 
 
 def write_sources(folder: Path) -> None:

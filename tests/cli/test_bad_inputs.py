@@ -161,9 +161,9 @@ def test_pairs_without_the_split_a_script_needs_are_refused(
 @pytest.mark.parametrize(
     ("script", "adapter"),
     [
-        ("adapt_online", "offline/p20/seed-0/adapter"),
+        ("adapt_online", "offline/dpo/p20/seed-0/adapter"),
         ("adapt_online", "reward/member-1/adapter"),
-        ("probe_offline", "offline/p20/seed-0/adapter"),
+        ("probe_offline", "offline/dpo/p20/seed-0/adapter"),
         ("probe_offline", "reward/member-1/adapter"),
         ("evaluate_rewards", "reward/member-1/adapter"),
     ],

@@ -23,7 +23,7 @@ NO_STAR = {"eq15": None, "grid_minimum": None}
 def fitted(points: Path) -> dict[str, Any]:
     """The fit of a file of points; numpy's warnings on the way to it are errors."""
     output = points.with_name("fit.json")
-    fit_power_law.main(["--augc", str(points), "--output", str(output)])
+    fit_power_law.main(["--augc", str(points), "--fit", str(output)])
     return read_json(output)
 
 
@@ -147,7 +147,7 @@ def test_what_holds_no_points_is_refused_in_one_line(tmp_path: Path, rows: str |
     points, output = tmp_path / name, tmp_path / "out" / "fit.json"
     if rows is not None:
         written(tmp_path, rows, name)
-    command = [sys.executable, str(SCRIPT), "--augc", str(points), "--output", str(output)]
+    command = [sys.executable, str(SCRIPT), "--augc", str(points), "--fit", str(output)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("\n") == 1
@@ -159,7 +159,7 @@ def test_what_holds_no_points_is_refused_in_one_line(tmp_path: Path, rows: str |
 
 def test_good_points_leave_nothing_on_stderr(tmp_path: Path) -> None:
     points = written(tmp_path, "beta,augc/0.31,145.8/1,43/2.379,31.1")
-    command = [sys.executable, str(SCRIPT), "--augc", points.name, "--output", "fit.json"]
+    command = [sys.executable, str(SCRIPT), "--augc", points.name, "--fit", "fit.json"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "read 3 points with beta, augc\n", "")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fit.json", "points.csv"]

@@ -50,7 +50,7 @@ def test_the_example_of_the_docstring_parses(script: Path) -> None:
     module = importlib.import_module(script.stem)
     examples = examples_of(module, script.name)
     assert len(examples) == 1
-    module.parse_args(shlex.split(examples[0]))
+    module.Arguments.parser().parse_args(shlex.split(examples[0]))
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
@@ -59,7 +59,7 @@ def test_a_missing_or_unknown_flag_is_a_usage_error(script: Path, capsys: pytest
     (example,) = examples_of(module, script.name)
     for arguments in ([], [*shlex.split(example), "--no-such-flag"]):
         with pytest.raises(SystemExit) as caught:
-            module.parse_args(arguments)
+            module.Arguments.parser().parse_args(arguments)
         assert caught.value.code == 2
     assert "--no-such-flag" in capsys.readouterr().err
 
@@ -69,7 +69,7 @@ def test_every_script_is_in_the_tests() -> None:
 
 
 def test_a_user_reads_one_line_and_exit_code_1(tmp_path: Path) -> None:
-    done = call("collect_beta_grid", ["--betas", "p20.json", "--output", "grid.json"], tmp_path)
+    done = call("collect_beta_grid", ["--betas", "p20.json", "--beta-grid", "grid.json"], tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         "collect_beta_grid.py: error: p20.json does not exist; run the step that makes it, or correct the path.\n"

@@ -40,7 +40,10 @@ def without_dropout(tiny: Study, folder: Path, stage: str) -> dict[str, Path]:
 
 @pytest.mark.parametrize(
     ("name", "stage", "output"),
-    [("train_offline/p80/seed-0", "offline", "offline/p80/seed-0"), ("train_reward/0", "reward", "reward/member-0")],
+    [
+        ("train_offline/p80/seed-0", "offline", "offline/dpo/p80/seed-0"),
+        ("train_reward/0", "reward", "reward/member-0"),
+    ],
 )
 def test_two_processes_have_the_loss_curve_of_one(
     tiny: Study, tmp_path: Path, name: str, stage: str, output: str
@@ -51,16 +54,17 @@ def test_two_processes_have_the_loss_curve_of_one(
     records = [json.loads((tmp_path / n / output / "metrics.json").read_text()) for n in ("one", "two")]
     assert [(r["micro_batch"], r["accumulation"]) for r in records] == [(16, 1), (8, 1)]
     curves = [[row["loss"] for row in record["history"]] for record in records]
-    # The last update is of fewer rows than the others; accelerate fills it up with the first ones.
-    assert len(set(curves[0])) == 5
-    assert records[0]["rows"] % 16
-    assert curves[1][:4] == pytest.approx(curves[0][:4], abs=1e-5)
+    # A last update of fewer rows than the others is filled up with the first ones by accelerate.
+    whole = records[0]["rows"] // 16
+    assert len(curves[0]) == len(curves[1]) == -(-records[0]["rows"] // 16)
+    assert curves[1][:whole] == pytest.approx(curves[0][:whole], abs=1e-5)
+    assert max(curves[0][:whole]) - min(curves[0][:whole]) > 1e-3  # what training changes is far above that tolerance
     assert not list(tmp_path.rglob("*.tmp"))
 
 
 def test_an_online_run_in_two_processes_is_the_same_run(tiny: Study, tmp_path: Path) -> None:
     """Without dropout everything is shared: samples, rewards, penalty, and gradients summed over the processes."""
-    run = "online/p80/kl-p20/seed-0"
+    run = "online/dpo/p80/kl-p20/seed-0"
     launch(tiny, f"adapt_online/{run.removeprefix('online/')}", tmp_path, {})
     for table in ("steps", "trajectory", "samples"):
         one, two = (pd.read_parquet(root / run / f"{table}.parquet") for root in (tiny.root, tmp_path))

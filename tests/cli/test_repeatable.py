@@ -66,7 +66,7 @@ def test_a_process_of_its_own_gives_the_same_bytes_as_this_one(tiny: Study, tmp_
     script = str(SCRIPTS / "adapt_online.py")
     subprocess.run([sys.executable, script, *tiny.arguments(step, tmp_path)], capture_output=True, check=True)
     for file in ("trajectory.parquet", "steps.parquet", "samples.parquet", "adapter/adapter_model.safetensors"):
-        path = f"online/p20/kl-p20/seed-0/{file}"
+        path = f"online/dpo/p20/kl-p20/seed-0/{file}"
         assert (tmp_path / path).read_bytes() == (tiny / path).read_bytes()
 
 
@@ -77,9 +77,9 @@ def test_a_process_of_its_own_gives_the_same_bytes_as_this_one(tiny: Study, tmp_
         ("sample_preferences", "--seed", "data/preferences.parquet"),
         ("sample_reference", "--seed", "reference/responses.parquet"),
         ("train_reward/1", "--seed", "reward/member-1/adapter/adapter_model.safetensors"),
-        ("train_offline/p80/seed-1", "--seed", "offline/p80/seed-1/adapter/adapter_model.safetensors"),
-        ("adapt_online/p80/kl-p20/seed-1", "--seed", "online/p80/kl-p20/seed-1/steps.parquet"),
-        ("adapt_online/p80/kl-p20/seed-1", "--evaluation-seed", "online/p80/kl-p20/seed-1/trajectory.parquet"),
+        ("train_offline/p80/seed-1", "--seed", "offline/dpo/p80/seed-1/adapter/adapter_model.safetensors"),
+        ("adapt_online/p80/kl-p20/seed-1", "--seed", "online/dpo/p80/kl-p20/seed-1/steps.parquet"),
+        ("adapt_online/p80/kl-p20/seed-1", "--evaluation-seed", "online/dpo/p80/kl-p20/seed-1/trajectory.parquet"),
     ],
 )
 def test_another_seed_gives_something_else(tiny: Study, tmp_path: Path, step: str, flag: str, file: str) -> None:
@@ -91,7 +91,7 @@ def test_another_seed_gives_something_else(tiny: Study, tmp_path: Path, step: st
 
 def test_the_evaluation_seed_decides_no_update(tiny: Study, tmp_path: Path) -> None:
     """What is watched does not change what happens: updates and adapter stay the same to the last bit."""
-    run = "online/p80/kl-p20/seed-1"
+    run = "online/dpo/p80/kl-p20/seed-1"
     arguments = tiny.arguments("adapt_online/p80/kl-p20/seed-1", tmp_path)
     arguments[arguments.index("--evaluation-seed") + 1] = "77"
     arguments[arguments.index("--evaluate-every") + 1] = "1"

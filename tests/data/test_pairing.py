@@ -64,7 +64,8 @@ def test_a_score_that_is_no_number_is_refused_with_its_row(score: Any) -> None:
 
 
 def test_a_form_asks_for_its_columns_and_leaves_those_of_others() -> None:
-    given = {**dict.fromkeys(COLUMNS), **{name: f"their {name}" for name in ("prompt", "response", "score", "chosen")}}
+    known = ("prompt", "response", "score", "chosen")
+    given = {f"{name}_column": f"their {name}" if name in known else None for name in COLUMNS}
     assert columns_of("scored", given) == {name: f"their {name}" for name in ("prompt", "response", "score")}
     with pytest.raises(InputError, match="'pairs' needs rejected_column"):
         columns_of("pairs", given)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from goodhart.data import preferences
+from goodhart.data import preferences, sources
 from goodhart.errors import InputError
 from goodhart.verifiers.gsm8k import is_correct
 
@@ -44,7 +44,7 @@ def pairs(count: int, **columns: Any) -> pd.DataFrame:
 
 @pytest.mark.parametrize("suffix", [".csv", ".json", ".jsonl", ".parquet"])
 def test_every_format_gives_the_same_rows(tmp_path: Path, suffix: str) -> None:
-    frame, record = preferences.read_source(write(tmp_path / f"rows{suffix}", ROWS))
+    frame, record = sources.read_source(write(tmp_path / f"rows{suffix}", ROWS))
     content = (tmp_path / f"rows{suffix}").read_bytes()
     assert record == {"source": f"rows{suffix}", "sha256": hashlib.sha256(content).hexdigest()}
     assert frame.to_dict("records") == ROWS
@@ -53,7 +53,7 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize("suffix", [".csv", ".json", ".jsonl", ".parquet"])
 def test_text_is_never_taken_for_anything_else(tmp_path: Path, suffix: str) -> None:
     rows = [{"prompt": text, "chosen": text} for text in ("None", "NA", "12", "007", "2024-01-02", "1e5", " x ")]
-    frame, _ = preferences.read_source(write(tmp_path / f"rows{suffix}", [{**row, "rejected": ""} for row in rows]))
+    frame, _ = sources.read_source(write(tmp_path / f"rows{suffix}", [{**row, "rejected": ""} for row in rows]))
     pd.testing.assert_frame_equal(preferences.pair_texts(frame, "rows"), frame)
     assert frame["prompt"].tolist() == [row["prompt"] for row in rows]
 
@@ -64,23 +64,23 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, suffix: str, conten
     path = tmp_path / f"rows{suffix}"
     path.write_bytes(content if suffix != ".csv" or content != b'{"prompt": "a"' else b'"prompt","chosen\n')
     with pytest.raises(InputError, match=str(path)) as caught:
-        preferences.read_source(str(path))
+        sources.read_source(str(path))
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_file_that_does_not_exist_or_has_no_rows_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nothing\.csv does not exist"):
-        preferences.read_source(str(tmp_path / "nothing.csv"))
+        sources.read_source(str(tmp_path / "nothing.csv"))
     (tmp_path / "header.csv").write_text("prompt,chosen\n")
     with pytest.raises(InputError, match=r"header\.csv has no rows"):
-        preferences.read_source(str(tmp_path / "header.csv"))
+        sources.read_source(str(tmp_path / "header.csv"))
 
 
 @pytest.mark.parametrize("suffix", [".json", ".jsonl", ".parquet"])
 def test_a_dot_reaches_into_a_nested_column(tmp_path: Path, suffix: str) -> None:
     rows = [{"prompt": text, "metadata": {"score": {"chosen": score}}} for text, score in (("a", 9.0), ("b", 7.5))]
-    frame, _ = preferences.read_source(write(tmp_path / f"rows{suffix}", rows))
-    picked = preferences.pick_columns(frame, {"prompt": "prompt", "chosen_score": "metadata.score.chosen"}, "rows")
+    frame, _ = sources.read_source(write(tmp_path / f"rows{suffix}", rows))
+    picked = sources.pick_columns(frame, {"prompt": "prompt", "chosen_score": "metadata.score.chosen"}, "rows")
     assert picked.to_dict("list") == {"prompt": ["a", "b"], "chosen_score": [9.0, 7.5]}
 
 
@@ -91,7 +91,7 @@ def test_a_dot_reaches_into_a_nested_column(tmp_path: Path, suffix: str) -> None
 def test_a_column_that_is_missing_is_named(column: str, said: str) -> None:
     frame = pd.DataFrame({"prompt": ["a", "b"], "metadata": [{"score": 1}, {"other": 2}]})
     with pytest.raises(InputError, match="^somewhere has no .*" + said):
-        preferences.pick_columns(frame, {"answer": column}, "somewhere")
+        sources.pick_columns(frame, {"answer": column}, "somewhere")
 
 
 @pytest.mark.parametrize("suffix", [".json", ".jsonl", ".parquet"])
@@ -101,7 +101,7 @@ def test_conversations_of_a_file_become_texts(tmp_path: Path, suffix: str) -> No
         ({"role": "assistant", "content": x} for x in ("Hi!", "No.")),
     )
     chosen, rejected = ([asked, answer] for answer in answers)
-    frame, _ = preferences.read_source(
+    frame, _ = sources.read_source(
         write(tmp_path / f"rows{suffix}", [{"chosen": chosen, "rejected": rejected, "id": 3}])
     )
     row = {"prompt": "Hello?", "chosen": "Hi!", "rejected": "No.", "id": 3}
@@ -182,7 +182,7 @@ def test_real_preferences() -> None:
     source = str(REAL / "ultrafeedback" / "train.jsonl")
     columns = {name: name for name in ("prompt", "chosen", "rejected")}
     columns |= {f"{side}_score": f"metadata.score_{side}" for side in ("chosen", "rejected")}
-    frame = preferences.pick_columns(preferences.read_source(source)[0], columns, source)
+    frame = sources.pick_columns(sources.read_source(source)[0], columns, source)
     kept, counts = preferences.finish_preferences(frame, seed=0, limit=None)
     assert counts["rows_in_source"] == 1_000 == len(kept) + counts["identical_pairs_dropped"]
     assert counts["pairs_with_tied_scores"] == (kept["chosen_score"] == kept["rejected_score"]).sum()
@@ -195,7 +195,7 @@ def test_real_preferences() -> None:
 def test_real_problems() -> None:
     """All 1,319 gold answers of GSM8K's test split are read, and accept themselves."""
     source = str(REAL / "gsm8k" / "test.jsonl")
-    answers = preferences.pick_columns(preferences.read_source(source)[0], {"answer": "answer"}, source)["answer"]
+    answers = sources.pick_columns(sources.read_source(source)[0], {"answer": "answer"}, source)["answer"]
     assert len(answers) == 1_319
     assert all(is_correct(answer, answer) for answer in answers)
     assert not np.any([is_correct("#### 123456789", answer) for answer in answers])
@@ -205,7 +205,7 @@ def test_chat_messages_in_a_csv_are_messages_or_refused(tmp_path: Path) -> None:
     turns = [{"role": "user", "content": "why?"}, {"role": "assistant", "content": "so."}]
     frame = pd.DataFrame({"chat": [json.dumps(turns), '[{"a": 1}]', "plain [{"], "n": [1, 2, 3]})
     frame.to_csv(tmp_path / "chat.csv", index=False)
-    assert preferences.read_source(str(tmp_path / "chat.csv"))[0]["chat"].tolist() == [turns, '[{"a": 1}]', "plain [{"]
+    assert sources.read_source(str(tmp_path / "chat.csv"))[0]["chat"].tolist() == [turns, '[{"a": 1}]', "plain [{"]
     pd.DataFrame({"chat": [turns]}).to_csv(tmp_path / "python.csv", index=False)
     with pytest.raises(InputError, match=r"python\.csv cannot be read: its chat messages are in Python's notation"):
-        preferences.read_source(str(tmp_path / "python.csv"))
+        sources.read_source(str(tmp_path / "python.csv"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from itertools import combinations
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -12,7 +13,7 @@ from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
 from goodhart.evaluation import probes
-from goodhart.evaluation.responses import Examination, respond
+from goodhart.evaluation.responses import ProblemSet, respond
 from goodhart.models.adapters import activate, attach_adapter
 from goodhart.models.ensemble import RewardEnsemble, load_with_policy
 from goodhart.models.loading import load_policy, load_tokenizer
@@ -35,7 +36,7 @@ def ensemble(tiny: Study) -> RewardEnsemble:
     """The members beside adapters "policy" (p20) and "reference" (p80)."""
     model = load_policy(tiny / "policy", "float32")
     for name, level in (("policy", "p20"), ("reference", "p80")):
-        model = attach_adapter(model, tiny / f"offline/{level}/seed-0/adapter", name)
+        model = attach_adapter(model, tiny / f"offline/dpo/{level}/seed-0/adapter", name)
     members = [tiny / f"reward/member-{k}/adapter" for k in range(2)]
     return load_with_policy(
         model, tiny / "policy", tiny / "policy", "float32", members, {"inference_batch_size": 8, "max_length": 60}
@@ -53,9 +54,9 @@ def problems(tiny: Study) -> pd.DataFrame:
     return read_table(tiny / "data/problems.parquet", PROBLEMS).query("split == 'evaluation'")
 
 
-def examination(problems: pd.DataFrame, batch_size: int = 64, seed: int = 5) -> Examination:
+def examination(problems: pd.DataFrame, batch_size: int = 64, seed: int = 5) -> ProblemSet:
     prompts, answers = problems["prompt"].tolist(), problems["answer"].tolist()
-    return Examination(prompts, answers, verifier("gsm8k"), Sampling(24, batch_size, "loop", ()), seed)
+    return ProblemSet(prompts, answers, "gsm8k", Sampling(24, batch_size, "loop", ()), seed)
 
 
 @torch.no_grad()
@@ -126,7 +127,7 @@ def test_parts_make_a_whole(model: PeftModel, tokenizer: PreTrainedTokenizerBase
 def test_a_policy_that_is_the_reference_has_no_kl(
     model: PeftModel, tokenizer: PreTrainedTokenizerBase, ensemble: RewardEnsemble, problems: pd.DataFrame
 ) -> None:
-    measures, *_ = probes.examine(model, tokenizer, ensemble, torch.ones(64), examination(problems), "policy", 8)
+    measures, *_ = probes.evaluate(model, tokenizer, ensemble, torch.ones(64), examination(problems), "policy", 8)
     assert measures["kl"] == 0
 
 
@@ -135,7 +136,7 @@ def test_an_examination_measures_what_it_says(
 ) -> None:
     """Every measure again from its definition, a row at a time."""
     exam, centroid = examination(problems, batch_size=7), torch.arange(64.0)
-    measures, samples, rewards = probes.examine(model, tokenizer, ensemble, centroid, exam, "reference", 8)
+    measures, samples, rewards = probes.evaluate(model, tokenizer, ensemble, centroid, exam, "reference", 8)
     given = respond(model, tokenizer, exam)
     scores, embeddings, _ = ensemble.score(exam.prompts, given.texts, given.rollout.finished)
     prompts = encode_prompts(tokenizer, exam.prompts)
@@ -186,9 +187,9 @@ def test_responses_that_the_rewards_read_only_a_part_of_are_counted(
     exam = examination(problems)
     given, prompts = respond(model, tokenizer, exam), encode_prompts(tokenizer, exam.prompts)
     lengths = [len(p) + len(r) for p, r in zip(prompts, given.rollout.responses, strict=True)]
-    monkeypatch.setattr(ensemble, "max_length", sorted(lengths)[7])
-    measures, *_ = probes.examine(model, tokenizer, ensemble, torch.ones(64), exam, None, 8)
-    assert measures["reward_truncated"] == sum(length > sorted(lengths)[7] for length in lengths) / 16 > 0
+    monkeypatch.setattr(ensemble, "max_length", max(lengths) - 1)
+    measures, *_ = probes.evaluate(model, tokenizer, ensemble, torch.ones(64), exam, None, 8)
+    assert measures["reward_truncated"] == lengths.count(max(lengths)) / 16
 
 
 def test_preference_accuracy_compares_gains_over_the_reference(
@@ -197,7 +198,7 @@ def test_preference_accuracy_compares_gains_over_the_reference(
     logprobs = read_table(tiny / "reference/logprobs.parquet", LOGPROBS).head(20)
     preferences = read_table(tiny / "data/preferences.parquet", PREFERENCES).drop(columns="split")
     pairs = logprobs.merge(preferences, on="pair_id")
-    won = []
+    margins = []
     for (_, row), pair in zip(pairs.iterrows(), encode_pairs(tokenizer, pairs, 28), strict=True):
         assert pair is not None
         gains = []
@@ -205,9 +206,14 @@ def test_preference_accuracy_compares_gains_over_the_reference(
             response = getattr(pair, side)
             steps = next_token_logprobs(model, pair.prompt + response)[len(pair.prompt) - 1 : -1]
             gains.append(steps[torch.arange(len(response)), response].sum().item() - row[f"{side}_logprob"])
-        won.append(gains[0] > gains[1])
-    assert probes.preference_accuracy(model, tokenizer, pairs, 28, 7) == sum(won) / 20
-    assert 0 < sum(won) < 20
+        margins.append(gains[0] - gains[1])
+    clear = pairs[np.abs(margins) > 1e-4]  # by more than rounding
+    won = np.array(margins)[clear.index] > 0
+    assert len(clear) > 10
+    assert probes.preference_accuracy(model, tokenizer, clear, 28, 7) == won.mean()
+    names = {"chosen": "rejected", "chosen_logprob": "rejected_logprob"}
+    swapped = clear.rename(columns=names | {new: old for old, new in names.items()})
+    assert probes.preference_accuracy(model, tokenizer, swapped, 28, 7) == (~won).mean()
 
 
 def test_the_reference_itself_prefers_nothing(model: PeftModel, tokenizer: PreTrainedTokenizerBase) -> None:

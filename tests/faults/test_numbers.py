@@ -31,7 +31,7 @@ from goodhart.training.online.loop import prompt_rows
 from tiny_study import Study
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
-RUN, OFFLINE = "online/p20/kl-p20/seed-0", "offline/p20/seed-0"
+RUN, OFFLINE = "online/dpo/p20/kl-p20/seed-0", "offline/dpo/p20/seed-0"
 ADAPT, TRAIN, PROBING = "adapt_online/p20/kl-p20/seed-0", "train_offline/p20/seed-0", "probe_offline/p20/seed-0"
 REWARD = "train_reward/0"
 MARK = " @"  # a word that no tokeniser of the study knows
@@ -152,7 +152,7 @@ def test_a_pair_whose_loss_is_infinite_stops_the_update_it_is_in(tiny: Study, tm
     assert len(record["rows"]) == min(16, count - 16 * (step - 1))
     for i, row in enumerate(record["rows"]):
         assert (row["loss"] == "inf") == (i in record["offending"])
-        assert row["chosen_tokens"] != row["rejected_tokens"]
+    assert [row["chosen_tokens"] for row in record["rows"]] != [row["rejected_tokens"] for row in record["rows"]]
     worst = record["rows"][record["offending"][0]]
     assert worst["chosen"].startswith(pair["prompt"] + pair["chosen"][:8])
     assert worst["ref_chosen_logps"] == pytest.approx(3e38)
@@ -269,9 +269,11 @@ def test_a_reward_that_breaks_in_mid_run_stops_the_update_of_its_prompt(
     path = tmp_path / "out" / RUN / "stopped.json"
     assert sentence.startswith(f"online update 2: reward is not finite in 1 of 8 rows; the batch is in {path}")
     assert (record["where"], record["step"], record["seed"]) == ("online update", 2, 0)
-    assert record["offending"] == [3]
-    assert [row["reward"] == ["nan", "nan"] for row in record["rows"]] == [i == 3 for i in range(8)]
-    assert MARK in record["rows"][3]["prompt"]
+    marked_rows = [i for i, row in enumerate(record["rows"]) if MARK in row["prompt"]]  # sorted by length, as sampled
+    assert len(record["rows"]) == 8
+    assert len(marked_rows) == 1
+    assert record["offending"] == [i for i, row in enumerate(record["rows"]) if row["reward"] == ["nan", "nan"]]
+    assert record["offending"] == marked_rows
     assert all(row["tokens"] and isinstance(row["response"], str) for row in record["rows"])
 
 
@@ -330,7 +332,10 @@ def test_a_policy_that_computes_no_numbers_is_found_out(tiny: Study, tmp_path: P
 
 @pytest.fixture(scope="module")
 def silent(tiny: Study, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A policy that learned to say nothing, with an adapter that changes nothing; the rewards keep their backbone."""
+    """A policy that says nothing, with an adapter that changes nothing; the reward models keep their backbone.
+
+    It learned to end at once; its logits, a hundred times as large, leave nothing else to chance.
+    """
     from peft import get_peft_model
 
     folder = tmp_path_factory.mktemp("silent")
@@ -338,6 +343,10 @@ def silent(tiny: Study, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
     corpus.to_parquet(folder / "corpus.parquet")
     quick = Study(tiny.root, {"--steps 700": "--steps 100"})
     quick.run("pretrain_policy", folder, {"data/corpus.parquet": folder / "corpus.parquet"})
+    weights = load_file(folder / "policy/model.safetensors")
+    weights["model.norm.weight"] *= 100
+    save_file(weights, folder / "policy/model.safetensors", metadata={"format": "pt"})
+    stamp_model(folder / "policy", folder / "policy", "plain")
     model = get_peft_model(load_policy(folder / "policy", "float32"), lora_config(4, 8, 0.0, "CAUSAL_LM"))
     model.save_pretrained(folder / "adapter")
     tidy_adapter(folder / "adapter")
@@ -390,9 +399,12 @@ def test_a_policy_that_says_nothing_goes_through(
 
 def tabulated(study: Study, out: Path) -> pd.Series:
     """The row of a run in the table that collect_runs makes of it alone, Table 1 of which can be made too."""
-    line = f"--runs {out / RUN} --probes {study / OFFLINE}/probe.parquet --quality {study / 'reward/quality.json'}"
-    line += f" --responses {study / 'reference/responses.parquet'} --arm paper dpo/p20/p20/0 --gaps {out}/gaps.parquet"
-    line += f" --table {out}/runs.parquet --csv {out}/runs.csv --scales {out}/scales.json --augc {out}/dpo-paper.csv"
+    line = f"--trajectories {out / RUN}/trajectory.parquet --updates {out / RUN}/steps.parquet"
+    line += f" --probes {study / OFFLINE}/probe.parquet --quality {study / 'reward/quality.json'}"
+    line += (
+        f" --responses {study / 'reference/responses.parquet'} --cells paper/dpo/p20/p20/0 --gaps {out}/gaps.parquet"
+    )
+    line += f" --runs {out}/runs.parquet --csv {out}/runs.csv --scales {out}/scales.json --augc {out}/dpo-paper.csv"
     importlib.import_module("collect_runs").main(line.split())
     line = (
         f"--runs {out}/runs.parquet --csv {out}/t.csv --markdown {out}/t.md --latex {out}/t.tex --trends {out}/t.json"

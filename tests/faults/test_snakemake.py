@@ -40,7 +40,8 @@ def whole(folder: Path) -> dict[str, bytes]:
 
 def begun(folder: Path) -> Path:
     """Wait until the run has a few checkpoints; its log."""
-    wait_for(lambda: list(folder.glob("results/tiny/checkpoints/online-*/*/step-0000000[5-9]")))
+    saved = "results/tiny/checkpoints/online-*/*/step-????????"
+    wait_for(lambda: [path for path in folder.glob(saved) if int(path.name.removeprefix("step-")) >= 5])
     (log,) = folder.glob(f"logs/tiny/adapt_online/{RUN.removeprefix('online/').replace('/', '-')}.log")
     return log
 

@@ -19,8 +19,8 @@ from goodhart.store.schemas.measurements import STEPS, TRAJECTORY
 from tiny_study import CHAIN, Study
 
 HERE = Path(__file__).parent
-RUN = "online/p80/kl-p20/seed-1"
-GENTLE = {"--steps 700": "--steps 5", "learning_rate=3e-2": "learning_rate=3e-3"}
+RUN = "online/dpo/p80/kl-p20/seed-1"
+GENTLE = {"--steps 700": "--steps 5", "learning_rate=0.03": "learning_rate=0.003"}
 NEEDED = ("generate", "pretrain", "sample", "derive", "score", "train_reward", "evaluate")
 NEEDED += ("train_offline/p80/seed-1", "adapt_online/p80/kl-p20/seed-1")
 COLUMNS = {
@@ -40,7 +40,7 @@ def gentle(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 def found(study: Study) -> dict[str, pd.DataFrame]:
-    history = read_json(study / "offline/p80/seed-1/metrics.json")["history"]
+    history = read_json(study / "offline/dpo/p80/seed-1/metrics.json")["history"]
     return {
         "trajectory": read_table(study / f"{RUN}/trajectory.parquet", TRAJECTORY),
         "steps": read_table(study / f"{RUN}/steps.parquet", STEPS),

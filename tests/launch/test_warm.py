@@ -176,11 +176,9 @@ def test_the_first_call_starts_the_server_which_ends_with_its_owner(
     assert json.loads(start(name, "go").communicate(timeout=30)[0])["warm"] is False
     wait_for(lambda: listens(folder / name))
     assert (folder / name).stat().st_mode & 0o077 == 0
-    begin = time.monotonic()
     script = folder / "scripts/script.py"
     script.write_text("import sys; print('trl' in sys.modules and 'peft' in sys.modules)")
     assert start(name).communicate(timeout=30)[0] == "True\n"
-    assert time.monotonic() - begin < 3  # TRL alone takes longer
     owner.kill()
     owner.wait()
     wait_for(lambda: not list(folder.glob("warm-*")), seconds=30)

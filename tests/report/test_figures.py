@@ -268,7 +268,7 @@ def flags(many: Tables, tmp_path: Path) -> Callable[..., list[str]]:
         files = ("gaps.parquet", "runs.parquet", "scales.json", "overoptimisation.parquet", "quality.json")
         named = [f"--{name.split('.')[0]}={tmp_path / name}" for name in files]
         named += ["--fits", *(f"{tmp_path}/fit/{name}.json" for name in fits)]
-        return [*named, "--output", *(f"{tmp_path}/figures/{name}" for name in outputs)]
+        return [*named, "--figures", *(f"{tmp_path}/figures/{name}" for name in outputs)]
 
     return line
 
@@ -306,7 +306,7 @@ def test_show_samples(tmp_path: Path) -> None:
     path = samples(tmp_path / "samples.parquet", "AAAAaaaA", "aaaAAaaa")  # falls: 0, 1, 2, 7; rise of 0 is none
     outputs = [tmp_path / "first.html", tmp_path / "second.html"]
     for output in outputs:
-        show_samples.main([f"--samples={path}", "--examples=2", "--seed=0", f"--output={output}"])
+        show_samples.main([f"--samples={path}", "--examples=2", "--seed=0", f"--page={output}"])
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
     page = outputs[0].read_text()
     parsed = Balanced(page)
@@ -340,14 +340,14 @@ def test_show_samples(tmp_path: Path) -> None:
 def test_show_samples_with_little_to_show(tmp_path: Path) -> None:
     path = samples(tmp_path / "samples.parquet", "A", "A")
     output = tmp_path / "page.html"
-    show_samples.main([f"--samples={path}", "--examples=5", "--seed=0", f"--output={output}"])
+    show_samples.main([f"--samples={path}", "--examples=5", "--seed=0", f"--page={output}"])
     assert "0 of 0<" in output.read_text()
     assert "At random: 1 of the other 1<" in output.read_text()
     with pytest.raises(InputError, match="at least 1"):
-        show_samples.main([f"--samples={path}", "--examples=0", "--seed=0", f"--output={output}"])
+        show_samples.main([f"--samples={path}", "--examples=0", "--seed=0", f"--page={output}"])
     write_table(path, pd.read_parquet(path).query("step == 0"), SAMPLES)
     with pytest.raises(InputError, match="single step"):
-        show_samples.main([f"--samples={path}", "--examples=5", "--seed=0", f"--output={output}"])
+        show_samples.main([f"--samples={path}", "--examples=5", "--seed=0", f"--page={output}"])
 
 
 # The report.

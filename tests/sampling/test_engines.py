@@ -12,14 +12,15 @@ import torch
 from scipy import stats
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from goodhart.cli import ENGINES as NAMES
 from goodhart.errors import InputError
 from goodhart.models.adapters import activate, attach_adapter, merged
 from goodhart.models.loading import load_policy, load_tokenizer
 from goodhart.models.tokens import decode, encode_prompts
 from goodhart.runtime.finite import NotFinite
+from goodhart.sampling.endings import ending
 from goodhart.sampling.engines import ENGINES, Rollout, engine_for, sample
-from goodhart.sampling.settings import Sampling, ending
+from goodhart.sampling.settings import ENGINES as NAMES
+from goodhart.sampling.settings import Sampling
 from tiny_study import Study, first_token_p_value, sharpened
 
 QUESTIONS = [f"Q: {terms} =\nA:\n" for terms in ("1 + 2", "4 - 1 - 7", "9", "5 - 5 + 5", "0 + 0")]
@@ -73,7 +74,7 @@ def test_first_tokens_come_as_often_as_the_softmax_says_whatever_the_generation_
         setattr(policy.generation_config, name, value)
     rows, prompt = 8_000, QUESTIONS[0]
     found = draw(policy, tokenizer, engine, [prompt] * rows, tokens=1, batch_size=500)
-    assert first_token_p_value(policy, encode_prompts(tokenizer, [prompt]), found.responses) > 1e-3
+    assert first_token_p_value(policy, encode_prompts(tokenizer, [prompt]), found.responses) > 1e-6
 
 
 @pytest.mark.parametrize("engine", LOCAL)
@@ -90,7 +91,7 @@ def test_later_tokens_come_as_often_as_the_softmax_says(
         logprobs = torch.log_softmax(logits.double(), -1)
         taken = logprobs[range(len(response)), response]
         surprises.append((taken + (-logprobs.exp() * logprobs).sum(-1)).sum().item())
-    assert stats.ttest_1samp(surprises, 0).pvalue > 1e-3
+    assert stats.ttest_1samp(surprises, 0).pvalue > 1e-6
     assert len({tuple(response) for response in found.responses}) > 50
 
 
@@ -185,7 +186,7 @@ def test_continuous_batching_samples_the_active_adapter(
     """As the loop does: merged into float32 weights, or beside 4-bit ones; and each adapter its own responses."""
     model = load_policy(tiny / "policy", precision)
     for name, level in (("reference", "p20"), ("policy", "p80")):
-        model = attach_adapter(model, tiny / f"online/{level}/kl-p20/seed-0/adapter", name)
+        model = attach_adapter(model, tiny / f"online/dpo/{level}/kl-p20/seed-0/adapter", name)
     responses = {}
     for name in ("policy", "reference", None):
         activate(model, name)
@@ -208,44 +209,53 @@ def test_a_policy_that_computes_no_numbers_stops_with_its_prompts(
 def test_what_follows_the_end_of_a_row_is_nobodys_business(
     policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """An ended row may run on beside the others for a while; that its numbers are lost by then changes nothing."""
-    questions = QUESTIONS * 3
-    whole = draw(policy, tokenizer, "loop", questions)
-    lengths = [len(row) for row in whole.responses]
-    first = min(range(len(lengths)), key=lengths.__getitem__)
-    passes = []
+    """An ended row may run on beside the others for a while; that its numbers are lost by then changes nothing.
 
-    def spoil(_module: Any, _inputs: Any, output: Any) -> None:
-        passes.append(len(output))
-        if len(passes) == lengths[first] + 1 and len(output) == len(questions):
-            output[first] = math.nan
-            passes.append(-1)
+    The first token can only be the end in the first row, and in no other one.
+    """
+    end, questions = tokenizer.eos_token_id, QUESTIONS * 3
+    rollouts = []
+    for lost in (0.0, math.nan):
+        passes: list[int] = []
 
-    hook = policy.lm_head.register_forward_hook(spoil)
-    again = draw(policy, tokenizer, "loop", questions)
-    hook.remove()
-    assert -1 in passes
-    assert again == whole
+        def spoil(_module: Any, _inputs: Any, output: Any, passes: list[int] = passes, lost: float = lost) -> None:
+            passes.append(len(output))
+            if len(passes) == 1:
+                output[:, end] = -1e9
+                output[0, end] = 1e9
+            if len(passes) == 2:
+                output[0] = lost
+
+        with policy.lm_head.register_forward_hook(spoil):
+            rollouts.append(draw(policy, tokenizer, "loop", questions))
+        assert passes[:2] == [15, 15]
+    assert rollouts[0].responses[0] == [end]
+    assert rollouts[0] == rollouts[1]
 
 
 def test_a_row_that_loses_its_numbers_on_the_way_is_named(
     policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """From the third pass on, the second of the rows that still run has NaN; the others stay as they were."""
-    whole = draw(policy, tokenizer, "loop", QUESTIONS)
-    passes = []
+    """In the third pass the second row has NaN, none having ended before; its tokens till then stay as they were."""
+    rollouts: list[Rollout] = []
+    for broken in (False, True):
+        passes: list[int] = []
 
-    def spoil(_module: Any, _inputs: Any, output: Any) -> None:
-        passes.append(len(output))
-        if len(passes) == 3:
-            output[1, 5] = math.nan
+        def spoil(_module: Any, _inputs: Any, output: Any, passes: list[int] = passes, broken: bool = broken) -> None:
+            passes.append(len(output))
+            if len(passes) < 3:
+                output[:, tokenizer.eos_token_id] = -1e9
+            if len(passes) == 3 and broken:
+                output[1, 5] = math.nan
 
-    hook = policy.lm_head.register_forward_hook(spoil)
-    with pytest.raises(NotFinite, match="in 1 of 5 rows; ") as caught:
-        draw(policy, tokenizer, "loop", QUESTIONS)
-    hook.remove()
-    (lost,) = caught.value.offending
-    assert caught.value.rows[lost]["tokens"][:2] == whole.responses[lost][:2]
+        with policy.lm_head.register_forward_hook(spoil):
+            if not broken:
+                rollouts.append(draw(policy, tokenizer, "loop", QUESTIONS))
+                continue
+            with pytest.raises(NotFinite, match="in 1 of 5 rows; ") as caught:
+                draw(policy, tokenizer, "loop", QUESTIONS)
+    assert caught.value.offending == [1]
+    assert caught.value.rows[1]["tokens"][:2] == rollouts[0].responses[1][:2]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed")

@@ -73,7 +73,7 @@ def with_config(files: dict[str, bytes], **changes: Any) -> dict[str, bytes]:
 
 
 def resolve(folder: Path, name: str, revision: str | None = None, role: str = "policy", prompts: str = "chat") -> Path:
-    flags = ["--model", name, "--class", role, "--prompts", prompts, "--output", str(folder / "resolved")]
+    flags = ["--model", name, "--role", role, "--prompts", prompts, "--output", str(folder / "resolved")]
     resolve_model.main([*flags, *(["--revision", revision] if revision else [])])
     return folder / "resolved"
 
@@ -298,7 +298,7 @@ def test_problems_of_the_hub_are_pinned_and_their_overlap_counted(hub: LocalHub,
     line = (
         "--online openai/gsm8k:train --evaluation openai/gsm8k:test --name main --prompt-column question --seed 0"
         " --answer-column answer --template {question} --evaluation-problems 2"
-        f" --output {tmp_path}/problems.parquet --record {tmp_path}/problems.json"
+        f" --problems {tmp_path}/problems.parquet --record {tmp_path}/problems.json"
     )
     load_problems.main(line.split())
     assert read_table(tmp_path / "problems.parquet", PROBLEMS)["split"].tolist() == ["online"] * 6 + ["evaluation"] * 2
@@ -328,7 +328,7 @@ def test_preferences_of_the_hub_are_pinned(hub: LocalHub, model: dict[str, bytes
         " --chosen-column chosen --rejected-column rejected"
         " --chosen-score-column score_chosen --rejected-score-column score_rejected"
         f" --seed 0 --policy {resolve(tmp_path, 'some/model')}"
-        f" --output {tmp_path}/preferences.parquet --coverage {tmp_path}/coverage.json"
+        f" --preferences {tmp_path}/preferences.parquet --coverage {tmp_path}/coverage.json"
     )
     load_preferences.main(line.split())
     table = read_table(tmp_path / "preferences.parquet", PREFERENCES)

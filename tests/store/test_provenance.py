@@ -26,7 +26,9 @@ def of(study: Study, step: str, outputs: Path, **replaced: str) -> dict[str, Any
     arguments = study.arguments(step, outputs)
     for flag, value in replaced.items():
         arguments[arguments.index(f"--{flag.replace('_', '-')}") + 1] = value
-    return Origin.of(importlib.import_module(script).parse_args(arguments), str(SCRIPTS / f"{script}.py"))
+    return Origin.of(
+        importlib.import_module(script).Arguments.parser().parse_args(arguments), str(SCRIPTS / f"{script}.py")
+    )
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -71,7 +73,7 @@ def test_what_is_another_run_has_another_origin(tiny: Study, tmp_path: Path) -> 
         of(tiny, step, tmp_path),
         of(tiny, step, tmp_path, seed="7"),
         of(tiny, step, tmp_path, kl_beta=str(tiny / "beta/p80.json")),
-        of(tiny, step, tmp_path, adapter=str(tiny / "offline/p20/seed-0/adapter")),
+        of(tiny, step, tmp_path, adapter=str(tiny / "offline/dpo/p20/seed-0/adapter")),
         of(tiny, step, tmp_path, members=str(tiny / "reward/member-1/adapter")),
     ]
     assert len({digest(one) for one in found}) == len(found)

@@ -96,7 +96,8 @@ def test_the_loss_curve_is_that_of_stock_trl(tiny: Study, tmp_path: Path, pairs:
     assert len(our_history) == 6
     for name in ("loss", "grad_norm", "rewards/margins", "logps/chosen", "logps/rejected"):
         assert [row[name] for row in our_history] == pytest.approx([row[name] for row in stock_history], abs=1e-5)
-    assert len({round(row["loss"], 5) for row in our_history}) == 5  # the first update has learning rate 0
+    losses = [row["loss"] for row in our_history]
+    assert max(losses) - min(losses) > 1e-3  # what training changes is far above that tolerance
     for (name, mine), (_, theirs) in zip(ours.model.named_parameters(), stock.model.named_parameters(), strict=True):
         assert torch.allclose(mine, theirs, atol=1e-4), name
 

@@ -30,6 +30,8 @@ from tiny_study import Study
 
 EPSILON = 2**-23
 SETTINGS = Settings(
+    steps=3,
+    evaluate_every=2,
     prompts_per_step=8,
     sampling=Sampling(24, 8, "loop", ()),
     beta=0.3,
@@ -38,7 +40,7 @@ SETTINGS = Settings(
     clip_norm=1.0,
     weight_decay=0.01,
     warmup_steps=1,
-    micro_batch=8,
+    batch_size=8,
     recompute=False,
 )
 BATCH = collate([[5, 9, 12], [7, 8]], [[3, 4, 1], [30, 31]], pad=0)
@@ -109,7 +111,7 @@ def online(tiny: Study, settings: Settings = SETTINGS, seed: int = 0) -> OnlineR
     folder = tiny / "policy"
     model, tokenizer = load_policy(folder, "float32"), load_tokenizer(folder)
     for name in ("policy", "reference"):
-        adapter = tiny / "offline/p20/seed-0/adapter"
+        adapter = tiny / "offline/dpo/p20/seed-0/adapter"
         model = attach_adapter(model, adapter, name, trainable=name == "policy")
     members = [tiny / f"reward/member-{k}/adapter" for k in range(2)]
     ensemble = load_with_policy(
@@ -227,7 +229,7 @@ def test_a_seed_decides_every_bit(tiny: Study) -> None:
 @pytest.mark.parametrize("size", [1, 3, 64])
 def test_micro_batches_make_the_same_update(tiny: Study, size: int) -> None:
     """Gradients, not Adam's step, which would blow up their last bits where they are all but zero."""
-    whole, parts = online(tiny), online(tiny, replace(SETTINGS, micro_batch=size))
+    whole, parts = online(tiny), online(tiny, replace(SETTINGS, batch_size=size))
     for run in (whole, parts):
         run.optimizer = torch.optim.SGD(run.parameters, lr=1.0)  # type: ignore[assignment]
     first, second = whole.step(), parts.step()
@@ -350,7 +352,7 @@ def test_rewards_without_spread_move_nothing(tiny: Study) -> None:
 
 def test_the_proxy_rises_when_it_is_followed(tiny: Study) -> None:
     """By more than two standard errors of the mean of 4 x 32 rewards, whatever policy the rounding of a CPU trained."""
-    sizes = {"prompts_per_step": 32, "sampling": Sampling(24, 32, "loop", ()), "micro_batch": 32}
+    sizes = {"prompts_per_step": 32, "sampling": Sampling(24, 32, "loop", ()), "batch_size": 32}
     run = online(tiny, replace(SETTINGS, **sizes, beta=1e-4, learning_rate=3e-2, clip_norm=1e9))
     steps = [run.step() for _ in range(24)]
     rise = sum(last["proxy"] - first["proxy"] for first, last in zip(steps[:4], steps[-4:], strict=True)) / 4

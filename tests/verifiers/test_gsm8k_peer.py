@@ -9,7 +9,7 @@ import json
 import re
 
 import pytest
-from test_verifiers import FLEXIBLE, GSM8K, STRICT
+from test_gsm8k import FLEXIBLE, GSM8K, STRICT
 
 from goodhart.verifiers.gsm8k import extract_answer, is_correct
 

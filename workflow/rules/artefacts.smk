@@ -54,7 +54,7 @@ def any_of(values):
 
 
 def artefacts(wildcards):
-    """STEP=PATH of all outputs; a function, or Snakemake would take their braces for wildcards."""
+    """The flag that names all outputs as STEP=PATH; its braces are for the shell."""
     made = [
         (name, pattern, wildcards)
         for name, wildcards in MADE_BY.items()
@@ -70,10 +70,10 @@ def artefacts(wildcards):
         )
         for pattern in rules.adapt_online.output
     ]
-    return [
+    return "--artefacts " + " ".join(
         f"{name}="
         + str(pattern).format(
             **{key: any_of(values) for key, values in wildcards.items()}
         )
         for name, pattern, wildcards in made
-    ]
+    )

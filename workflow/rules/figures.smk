@@ -1,7 +1,5 @@
 """What a reader sees: every figure from the tables alone, and responses before and after online adaptation."""
 
-FIGURES = f"{RESULTS}/figures"
-
 # Every figure: where it stands in the report, and its name there. Its caption is report/<figure>.rst.
 DRAWN = {
     "rewards_by_step": ("2 Reward hacking", "Rewards over the run"),
@@ -24,48 +22,42 @@ EXAMPLES = [
 ]
 
 
-rule draw_figures:
+use rule step as draw_figures with:
     """Every figure as PDF and SVG, from tables alone."""
     input:
-        gaps=f"{RESULTS}/tables/gaps.parquet",
-        runs=f"{RESULTS}/tables/runs.parquet",
-        scales=f"{RESULTS}/tables/scales.json",
+        gaps=f"{TABLES}/gaps.parquet",
+        runs=f"{TABLES}/runs.parquet",
+        scales=f"{TABLES}/scales.json",
         fits=FITS,
-        overoptimisation=f"{RESULTS}/tables/overoptimisation.parquet",
-        quality=f"{RESULTS}/reward/quality.json",
+        overoptimisation=f"{TABLES}/overoptimisation.parquet",
+        quality=QUALITY,
     output:
-        expand(f"{FIGURES}/{{figure}}.pdf", figure=DRAWN),
-        **{
-            figure: report(
-                f"{FIGURES}/{figure}.svg",
-                caption=f"../report/{figure}.rst",
-                category=category,
-                labels={"figure": name},
-            )
-            for figure, (category, name) in DRAWN.items()
-        },
+        figures=[
+            *expand(f"{FIGURES}/{{figure}}.pdf", figure=DRAWN),
+            *(
+                report(
+                    f"{FIGURES}/{figure}.svg",
+                    caption=f"../report/{figure}.rst",
+                    category=category,
+                    labels={"figure": name},
+                )
+                for figure, (category, name) in DRAWN.items()
+            ),
+        ],
     log:
         f"{LOGS}/draw_figures.log",
     benchmark:
         f"{BENCHMARKS}/draw_figures.tsv"
-    localrule: True
-    conda:
-        ENVIRONMENT
-    threads: 1
     params:
-        code=code("draw_figures"),
-    shell:
-        "$PYTHON workflow/scripts/draw_figures.py --gaps {input.gaps} --runs {input.runs} --scales {input.scales}"
-        " --fits {input.fits} --overoptimisation {input.overoptimisation} --quality {input.quality} --output {output}"
-        " &> {log}"
+        **flags_of("draw_figures"),
 
 
-rule show_samples:
+use rule step as show_samples with:
     """Example responses at the start and at the end of two runs an arm."""
     input:
-        [f"{run}/samples.parquet" for run in EXAMPLES],
+        samples=[f"{run}/samples.parquet" for run in EXAMPLES],
     output:
-        report(
+        page=report(
             f"{RESULTS}/samples.html",
             caption="../report/samples.rst",
             category="7 Examples",
@@ -75,33 +67,24 @@ rule show_samples:
         f"{LOGS}/show_samples.log",
     benchmark:
         f"{BENCHMARKS}/show_samples.tsv"
-    localrule: True
-    conda:
-        ENVIRONMENT
-    threads: 1
     params:
-        code=code("show_samples"),
-        examples=6,
-        seed=config["evaluation"]["seed"],
-    shell:
-        "$PYTHON workflow/scripts/show_samples.py --samples {input} --examples {params.examples} --seed {params.seed}"
-        " --output {output} &> {log}"
+        **flags_of("show_samples", examples=6, seed=config["evaluation"]["seed"]),
 
 
-rule write_findings:
+use rule step as write_findings with:
     """What the study found, in sentences and tables, and Appendix F as a checklist."""
     input:
-        runs=f"{RESULTS}/tables/runs.parquet",
-        gaps=f"{RESULTS}/tables/gaps.parquet",
-        trends=f"{RESULTS}/tables/trends.json",
+        runs=f"{TABLES}/runs.parquet",
+        gaps=f"{TABLES}/gaps.parquet",
+        trends=f"{TABLES}/trends.json",
         fits=FITS,
-        overoptimisation=f"{RESULTS}/tables/overoptimisation.parquet",
-        scales=f"{RESULTS}/tables/scales.json",
-        quality=f"{RESULTS}/reward/quality.json",
-        grid=f"{RESULTS}/beta_grid.json",
+        overoptimisation=f"{TABLES}/overoptimisation.parquet",
+        scales=f"{TABLES}/scales.json",
+        quality=QUALITY,
+        beta_grid=f"{RESULTS}/beta_grid.json",
         derived=f"{RESULTS}/derived.json",
-        coverage=f"{RESULTS}/data/coverage.json",
-        problems=f"{RESULTS}/data/problems.parquet",
+        coverage=COVERAGE,
+        problems=PROBLEMS,
     output:
         findings=report(
             f"{RESULTS}/findings.html",
@@ -115,21 +98,10 @@ rule write_findings:
             category="8 Checklist",
             labels={"page": "Appendix F, item by item"},
         ),
-        json=f"{RESULTS}/checklist.json",
+        checklist_json=f"{RESULTS}/checklist.json",
     log:
         f"{LOGS}/write_findings.log",
     benchmark:
         f"{BENCHMARKS}/write_findings.tsv"
-    localrule: True
-    conda:
-        ENVIRONMENT
-    threads: 1
     params:
-        code=code("write_findings"),
-        seed=config["evaluation"]["seed"],
-    shell:
-        "$PYTHON workflow/scripts/write_findings.py --runs {input.runs} --gaps {input.gaps} --trends {input.trends}"
-        " --fits {input.fits} --overoptimisation {input.overoptimisation} --scales {input.scales}"
-        " --quality {input.quality} --beta-grid {input.grid} --derived {input.derived} --coverage {input.coverage}"
-        " --problems {input.problems} --evaluation-seed {params.seed} --findings {output.findings} --checklist {output.checklist}"
-        " --items {output.json} &> {log}"
+        **flags_of("write_findings", EVALUATION_SEED),

@@ -1,57 +1,43 @@
 """What the reference policy and Appendix C decide: hyperparameters, log-probs, betas, the baseline of the true reward."""
 
 
-rule derive_hyperparameters:
+use rule step as derive_hyperparameters with:
     """Appendix C for one stage, overrides recorded beside what they replace."""
     input:
-        model=model_of,
-        preferences=f"{RESULTS}/data/preferences.parquet",
+        model=lambda wildcards: BACKBONE if wildcards.stage == "reward" else POLICY,
+        preferences=PREFERENCES,
     output:
-        f"{RESULTS}/derived/{{stage}}.json",
+        derived=DERIVED,
     log:
         f"{LOGS}/derive_hyperparameters/{{stage}}.log",
     benchmark:
         f"{BENCHMARKS}/derive_hyperparameters/{{stage}}.tsv"
-    localrule: True
-    conda:
-        ENVIRONMENT
-    threads: 1
     params:
-        code=code("derive_hyperparameters"),
-        memory=config["memory_gb"],
-        length=training_length,
-        overrides=overrides,
-        seed=config["preferences"]["seed"],
-    shell:
-        "$PYTHON workflow/scripts/derive_hyperparameters.py --model {input.model} --preferences {input.preferences}"
-        " --memory-gb {params.memory} {params.length} --seed {params.seed} {params.overrides}"
-        " --output {output} &> {log}"
+        **flags_of(
+            "derive_hyperparameters",
+            lambda wildcards: study.derivation(config, wildcards.stage),
+            memory_gb=config["memory_gb"],
+            seed=config["preferences"]["seed"],
+        ),
 
 
-rule collect_derived:
+use rule step as collect_derived with:
     """The derived hyperparameters of all stages, for the record."""
     input:
-        offline=f"{RESULTS}/derived/offline.json",
-        reward=f"{RESULTS}/derived/reward.json",
-        online=f"{RESULTS}/derived/online.json",
+        offline=DERIVED.format(stage="offline"),
+        reward=DERIVED.format(stage="reward"),
+        online=DERIVED.format(stage="online"),
     output:
-        f"{RESULTS}/derived.json",
+        derived=f"{RESULTS}/derived.json",
     log:
         f"{LOGS}/collect_derived.log",
     benchmark:
         f"{BENCHMARKS}/collect_derived.tsv"
-    localrule: True
-    conda:
-        ENVIRONMENT
-    threads: 1
     params:
-        code=code("collect_derived"),
-    shell:
-        "$PYTHON workflow/scripts/collect_derived.py --stages offline={input.offline} reward={input.reward}"
-        " online={input.online} --output {output} &> {log}"
+        **flags_of("collect_derived"),
 
 
-rule plan_memory:
+use rule step as plan_memory with:
     """What every stage will hold in memory at its peak, and whether it fits; on request only."""
     input:
         policy=POLICY,
@@ -64,125 +50,77 @@ rule plan_memory:
         f"{LOGS}/plan_memory.log",
     benchmark:
         f"{BENCHMARKS}/plan_memory.tsv"
-    localrule: True
-    conda:
-        ENVIRONMENT
-    threads: 1
     params:
-        code=code("plan_memory"),
-        precision=config["precision"],
-        device="cuda" if config["gpus"] else "cpu",
-        memory=config["memory_gb"],
-        members=config["reward"]["members"],
-        tokens=config["sampling"]["max_new_tokens"],
-        batch=study.sampling_batch(config),
-        engine=config["sampling"]["engine"],
-        prompt=config["sampling"]["prompt_tokens"],
-        prompts=config["online"]["prompts_per_step"],
-    shell:
-        "$PYTHON workflow/scripts/plan_memory.py --policy {input.policy} --backbone {input.backbone}"
-        " --derived {input.derived} --precision {params.precision} --device {params.device} --memory-gb {params.memory}"
-        " --members {params.members} --max-new-tokens {params.tokens} --batch-size {params.batch}"
-        " --engine {params.engine} --prompt-tokens {params.prompt} --prompts-per-step {params.prompts} --json {output.json}"
-        " --markdown {output.markdown} &> {log}"
+        **flags_of(
+            "plan_memory",
+            SAMPLING,
+            precision=config["precision"],
+            device="cuda" if config["gpus"] else "cpu",
+            memory_gb=config["memory_gb"],
+            members=config["reward"]["members"],
+            prompt_tokens=config["sampling"]["prompt_tokens"],
+            prompts_per_step=config["online"]["prompts_per_step"],
+        ),
 
 
-rule score_reference:
+use rule model_step as score_reference with:
     """Log-probs of all preference responses under the reference policy: one pass for every level and seed."""
     input:
-        preferences=f"{RESULTS}/data/preferences.parquet",
+        preferences=PREFERENCES,
         policy=POLICY,
-        derived=f"{RESULTS}/derived/offline.json",
+        derived=DERIVED.format(stage="offline"),
     output:
-        f"{RESULTS}/reference/logprobs.parquet",
+        logprobs=LOGPROBS,
     log:
         f"{LOGS}/score_reference.log",
     benchmark:
         f"{BENCHMARKS}/score_reference.tsv"
-    conda:
-        ENVIRONMENT
-    threads: config["threads"]
-    resources:
-        gpu=config["gpus"],
-        mem_mb=host_memory,
-        runtime=time_limit,
     params:
-        code=code("score_reference"),
-        threads=config["threads"],
-        precision=config["precision"],
-    shell:
-        "$LAUNCH workflow/scripts/score_reference.py --preferences {input.preferences} --policy {input.policy}"
-        " --precision {params.precision} --derived {input.derived} --threads {params.threads}"
-        " --output {output} &> {log}"
+        **flags_of("score_reference", MODELS),
 
 
-rule sample_reference:
-    """The reference policy's answers: the scale of the true reward, the baseline of win rates."""
+use rule model_step as sample_reference with:
+    """The reference policy's responses: the scale of the true reward, the baseline of win rates."""
     input:
-        problems=f"{RESULTS}/data/problems.parquet",
+        problems=PROBLEMS,
         policy=POLICY,
     output:
-        f"{RESULTS}/reference/responses.parquet",
+        responses=RESPONSES,
     log:
         f"{LOGS}/sample_reference.log",
     benchmark:
         f"{BENCHMARKS}/sample_reference.tsv"
-    conda:
-        ENVIRONMENT
-    threads: config["threads"]
-    resources:
-        gpu=config["gpus"],
-        mem_mb=host_memory,
-        runtime=time_limit,
     params:
-        code=code("sample_reference"),
-        threads=config["threads"],
-        precision=config["precision"],
-        verifier=config["task"]["verifier"],
-        sampling=sampling,
-        seed=config["evaluation"]["seed"],
-    shell:
-        "$LAUNCH workflow/scripts/sample_reference.py --problems {input.problems} --policy {input.policy}"
-        " --precision {params.precision} --verifier {params.verifier} {params.sampling}"
-        " --seed {params.seed} --threads {params.threads}"
-        " --output {output} &> {log}"
+        **flags_of(
+            "sample_reference",
+            MODELS | SAMPLING | VERIFIER,
+            seed=config["evaluation"]["seed"],
+        ),
 
 
-rule derive_beta:
+use rule step as derive_beta with:
     """The beta of one level (Eq. 6-7)."""
     input:
-        f"{RESULTS}/reference/logprobs.parquet",
+        logprobs=LOGPROBS,
     output:
-        f"{RESULTS}/beta/{{level}}.json",
+        beta=BETA,
     log:
         f"{LOGS}/derive_beta/{{level}}.log",
     benchmark:
         f"{BENCHMARKS}/derive_beta/{{level}}.tsv"
-    localrule: True
-    conda:
-        ENVIRONMENT
-    threads: 1
     params:
-        code=code("derive_beta"),
-    shell:
-        "$PYTHON workflow/scripts/derive_beta.py --level {wildcards.level} --logprobs {input} --output {output} &> {log}"
+        **flags_of("derive_beta", "level"),
 
 
-rule collect_beta_grid:
+use rule step as collect_beta_grid with:
     """The grid of the study."""
     input:
-        expand(f"{RESULTS}/beta/{{level}}.json", level=study.all_levels(config)),
+        betas=expand(BETA, level=study.all_levels(config)),
     output:
-        f"{RESULTS}/beta_grid.json",
+        beta_grid=f"{RESULTS}/beta_grid.json",
     log:
         f"{LOGS}/collect_beta_grid.log",
     benchmark:
         f"{BENCHMARKS}/collect_beta_grid.tsv"
-    localrule: True
-    conda:
-        ENVIRONMENT
-    threads: 1
     params:
-        code=code("collect_beta_grid"),
-    shell:
-        "$PYTHON workflow/scripts/collect_beta_grid.py --betas {input} --output {output} &> {log}"
+        **flags_of("collect_beta_grid"),

@@ -1,37 +1,30 @@
 r"""Collect the derived hyperparameters of every stage into the record of the study.
 
-    python workflow/scripts/collect_derived.py --stages offline=derived/offline.json reward=derived/reward.json \
-        --output derived.json
+    python workflow/scripts/collect_derived.py --offline derived/offline.json --reward derived/reward.json \
+        --online derived/online.json --derived derived.json
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
-from goodhart.cli import Labelled, Output, parser, run
-from goodhart.errors import InputError
-from goodhart.store.files import read_json, write_json
-from goodhart.store.provenance import Origin
+from goodhart.cli import Output, run
+from goodhart.store.files import write_json
+from goodhart.store.flags import Record, StepFlags, record
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    args = parser(__doc__)
-    args.add_argument("--stages", type=Labelled, metavar="NAME=FILE", nargs="+", required=True)
-    args.add_argument("--output", type=Output, required=True)
-    return args.parse_args(argv)
+@dataclass(frozen=True, kw_only=True)
+class Arguments(StepFlags):
+    offline: Record = record("inputs", "values")
+    reward: Record = record("inputs", "values")
+    online: Record = record("inputs", "values")
+    derived: Output
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    args = parse_args(argv)
-    stages = {}
-    for item in args.stages:
-        name, separator, path = item.partition("=")
-        if not separator:
-            raise InputError(f"--stages {item} is not NAME=FILE.")
-        stages[name] = read_json(Path(path), ["inputs", "values"])
-    write_json(args.output, stages, Origin.of(args, __file__))
+def main(argv: list[str] | None = None) -> None:
+    given = Arguments.parse(argv)
+    stages = {"offline": given.offline, "reward": given.reward, "online": given.online}
+    write_json(given.derived, stages, given.origin)
 
 
 if __name__ == "__main__":

@@ -1,41 +1,36 @@
 r"""Fit reward against distance, R(d) = d (alpha - beta log d) with d = sqrt(KL) (Gao et al. 2022), by arm and level.
 
     python workflow/scripts/fit_overoptimisation.py --gaps gaps.parquet --runs runs.parquet --scales scales.json \
-        --table overoptimisation.parquet --csv overoptimisation.csv
+        --overoptimisation overoptimisation.parquet --csv overoptimisation.csv
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
-from goodhart.cli import Output, parser, run
-from goodhart.store.files import publish, read_json, read_table, write_table
-from goodhart.store.provenance import Origin
+from goodhart.cli import Output, run
+from goodhart.store.files import publish, write_table
+from goodhart.store.flags import Frame, Record, StepFlags, record, table
 from goodhart.store.schemas.summaries import GAPS, OVEROPTIMISATION, RUNS
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    args = parser(__doc__)
-    args.add_argument("--gaps", type=Path, required=True)
-    args.add_argument("--runs", type=Path, required=True)
-    args.add_argument("--scales", type=Path, required=True)
-    args.add_argument("--table", type=Output, required=True)
-    args.add_argument("--csv", type=Output, required=True)
-    return args.parse_args(argv)
+@dataclass(frozen=True, kw_only=True)
+class Arguments(StepFlags):
+    gaps: Frame = table(GAPS)
+    runs: Frame = table(RUNS)
+    scales: Record = record("proxy", "true")
+    overoptimisation: Output
+    csv: Output
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    args = parse_args(argv)
-    gaps, runs = read_table(args.gaps, GAPS), read_table(args.runs, RUNS)
-    scales = read_json(args.scales, ["proxy", "true"])
-    made = Origin.of(args, __file__)
+def main(argv: list[str] | None = None) -> None:
+    given = Arguments.parse(argv)
+    made = given.origin
     from goodhart.analysis.overoptimisation import overoptimisation_rows
 
-    rows = overoptimisation_rows(gaps, runs, scales["proxy"], scales["true"])
-    write_table(args.table, rows, OVEROPTIMISATION, made)
-    with publish(args.csv) as temporary:
+    rows = overoptimisation_rows(given.gaps, given.runs, given.scales["proxy"], given.scales["true"])
+    write_table(given.overoptimisation, rows, OVEROPTIMISATION, made)
+    with publish(given.csv) as temporary:
         rows[OVEROPTIMISATION.schema.names].to_csv(temporary, index=False)
 
 

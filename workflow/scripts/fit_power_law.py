@@ -1,6 +1,6 @@
 """Fit AUGC = a beta^b + c (Eq. 14, Appendix E) to any table of points, read beta* off it (Eq. 15), and try rivals.
 
-    python workflow/scripts/fit_power_law.py --augc points.csv --output fit.json
+    python workflow/scripts/fit_power_law.py --augc points.csv --fit fit.json
 
 `points.csv` has the columns beta and augc, and may have seed (for intervals over seeds) and win_rate (for Definition
 6.1); .parquet, .json and .jsonl do too. Under `rivals` stand other curves compared by AICc, under `tradeoff` the beta*
@@ -9,15 +9,14 @@ of Definition 6.1 as a function of lambda (None without win rates).
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from goodhart.cli import Output, parser, run
+from goodhart.cli import Output, run
 from goodhart.errors import InputError
 from goodhart.store.files import write_json
-from goodhart.store.provenance import Origin
+from goodhart.store.flags import StepFlags
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,17 +24,16 @@ if TYPE_CHECKING:
 COLUMNS = ("beta", "augc", "seed", "win_rate")
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    args = parser(__doc__)
-    args.add_argument("--augc", type=Path, required=True)
-    args.add_argument("--output", type=Output, required=True)
-    return args.parse_args(argv)
+@dataclass(frozen=True, kw_only=True)
+class Arguments(StepFlags):
+    augc: Path
+    fit: Output
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    args = parse_args(argv)
-    points = read_points(args.augc)
-    made = Origin.of(args, __file__)
+def main(argv: list[str] | None = None) -> None:
+    given = Arguments.parse(argv)
+    points = read_points(given.augc)
+    made = given.origin
     from goodhart.analysis.curves import compare
     from goodhart.analysis.powerlaw import fit_power_law
     from goodhart.analysis.tradeoff import optimal_conservatism
@@ -45,11 +43,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         fit = fit_power_law(beta, augc, seeds)
     except InputError as error:
-        raise InputError(f"{args.augc}: {error}") from None
+        raise InputError(f"{given.augc}: {error}") from None
     fit["rivals"] = compare(beta, augc, fit)
     win_rate = points["win_rate"].to_numpy() if "win_rate" in points else None
     fit["tradeoff"] = None if win_rate is None else optimal_conservatism(beta, augc, win_rate, seeds)
-    write_json(args.output, fit, made)
+    write_json(given.fit, fit, made)
     used, ignored = ([str(c) for c in points if (c in COLUMNS) is known] for known in (True, False))
     print(f"read {len(points)} points with {', '.join(used)}{'; ignored ' + ', '.join(ignored) if ignored else ''}")
 

@@ -9,42 +9,40 @@ before its time.
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
+from dataclasses import dataclass
 
-from goodhart.cli import Output, parser, run
+from goodhart.cli import Output, flag, run
 from goodhart.store.files import write_table
-from goodhart.store.provenance import Origin
+from goodhart.store.flags import StepFlags
 from goodhart.store.schemas.inputs import CORPUS, PROBLEMS
 
 SHARES = {"pretraining": 0.5, "preference": 0.3, "online": 0.15, "evaluation": 0.05}
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    args = parser(__doc__)
-    args.add_argument("--terms", type=int, nargs="+", required=True, help="numbers of terms of a chain")
-    args.add_argument("--pretraining-examples", type=int, required=True)
-    args.add_argument("--preference-problems", type=int, required=True)
-    args.add_argument("--online-problems", type=int, required=True)
-    args.add_argument("--evaluation-problems", type=int, required=True)
-    args.add_argument("--seed", type=int, required=True)
-    args.add_argument("--problems", type=Output, required=True, help="output table")
-    args.add_argument("--corpus", type=Output, required=True, help="output table")
-    return args.parse_args(argv)
+@dataclass(frozen=True, kw_only=True)
+class Arguments(StepFlags):
+    terms: list[int] = flag(help="numbers of terms of a chain")
+    pretraining_examples: int
+    preference_problems: int
+    online_problems: int
+    evaluation_problems: int
+    seed: int
+    problems: Output
+    corpus: Output
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    args = parse_args(argv)
-    made = Origin.of(args, __file__)
+def main(argv: list[str] | None = None) -> None:
+    given = Arguments.parse(argv)
+    made = given.origin
     import numpy as np
 
     from goodhart.data.tasks import arithmetic
 
-    rng = np.random.default_rng(args.seed)
-    pools = arithmetic.split_chains(args.terms, SHARES, rng)
+    rng = np.random.default_rng(given.seed)
+    pools = arithmetic.split_chains(given.terms, SHARES, rng)
     problems = []
     for split in ("preference", "online", "evaluation"):
-        for number, chain in enumerate(arithmetic.distinct(pools[split], getattr(args, f"{split}_problems"))):
+        for number, chain in enumerate(arithmetic.distinct(pools[split], getattr(given, f"{split}_problems"))):
             _, answer = arithmetic.working(chain)
             problems.append(
                 {
@@ -54,13 +52,13 @@ def main(argv: Sequence[str] | None = None) -> None:
                     "answer": str(answer),
                 }
             )
-    drawn = arithmetic.draw(pools["pretraining"], args.pretraining_examples, rng)
+    drawn = arithmetic.draw(pools["pretraining"], given.pretraining_examples, rng)
     corpus = [
         {"row": row, "prompt": arithmetic.prompt(chain), "response": arithmetic.teach(chain, rng)}
         for row, chain in enumerate(drawn)
     ]
-    write_table(args.problems, problems, PROBLEMS, made)
-    write_table(args.corpus, corpus, CORPUS, made)
+    write_table(given.problems, problems, PROBLEMS, made)
+    write_table(given.corpus, corpus, CORPUS, made)
 
 
 if __name__ == "__main__":

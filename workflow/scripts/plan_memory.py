@@ -1,4 +1,4 @@
-r"""Plan the memory of every stage before one of them runs: what lies in it at its peak, and whether that fits.
+r"""Plan the memory of every stage before one of them runs: what each holds at its peak, and whether that fits.
 
 A model is a model folder of a study, whose manifest names where its weights lie, or a bare config.json. Nothing is
 downloaded or allocated. A stage that does not fit is a warning, not an error: docs/memory.md says what to change.
@@ -10,72 +10,65 @@ downloaded or allocated. A stage that does not fit is a warning, not an error: d
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from goodhart.cli import ENGINES, PRECISIONS, Output, parser, run
-from goodhart.store.files import read_json, write_json, write_text
-from goodhart.store.provenance import Origin
+from goodhart.cli import Output, flag, group, run
+from goodhart.models.admission import PRECISIONS
+from goodhart.sampling.settings import Sampling
+from goodhart.store.files import write_json, write_text
+from goodhart.store.flags import Record, StepFlags, record
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    args = parser(__doc__)
-    args.add_argument("--policy", type=Path, required=True, help="model folder or config.json")
-    args.add_argument("--backbone", type=Path, required=True, help="of the rewards; may be the policy itself")
-    args.add_argument("--derived", type=Path, required=True, help="derived.json of the study")
-    args.add_argument("--precision", choices=PRECISIONS, required=True)
-    args.add_argument("--device", choices=("cpu", "cuda"), required=True, help="where the study will run")
-    args.add_argument("--memory-gb", type=float, required=True, help="memory of that device, in GiB")
-    args.add_argument("--members", type=int, required=True, help="K, the rewards of the ensemble")
-    args.add_argument("--max-new-tokens", type=int, required=True)
-    args.add_argument("--batch-size", type=int, required=True, help="rows sampled together")
-    args.add_argument("--engine", choices=ENGINES, required=True, help="auto: continuous on a GPU, loop on a CPU")
-    args.add_argument("--prompt-tokens", type=int, required=True, help="tokens of the longest prompt")
-    args.add_argument("--prompts-per-step", type=int, required=True, help="responses of an online update")
-    args.add_argument("--json", type=Output, required=True)
-    args.add_argument("--markdown", type=Output, required=True)
-    return args.parse_args(argv)
+@dataclass(frozen=True, kw_only=True)
+class Arguments(StepFlags):
+    policy: Path = flag(help="model folder or config.json")
+    backbone: Path = flag(help="of the reward models; may be the policy itself")
+    derived: Record = record("offline", "reward", "online", help="derived.json of the study")
+    precision: str = flag(choices=PRECISIONS)
+    device: str = flag(choices=("cpu", "cuda"), help="where the study will run")
+    memory_gb: float = flag(help="memory of that device, in GiB")
+    members: int = flag(help="K, the reward models of the ensemble")
+    sampling: Sampling = group(Sampling)
+    prompt_tokens: int = flag(help="tokens of the longest prompt")
+    prompts_per_step: int = flag(help="responses of an online update")
+    json: Output
+    markdown: Output
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    args = parse_args(argv)
-    derived = read_json(args.derived, ["offline", "reward", "online"])
-
-    made = Origin.of(args, __file__)
+def main(argv: list[str] | None = None) -> None:
+    given = Arguments.parse(argv)
+    made = given.origin
     from goodhart.memory import plan
     from goodhart.memory.architecture import architecture, same_architecture
     from goodhart.sampling.engines import engine_for
 
-    offline, reward, online = (plan.training(derived[stage]) for stage in ("offline", "reward", "online"))
-    policy = architecture(args.policy)
-    shared = same_architecture(args.policy, args.backbone)
+    policy = architecture(given.policy)
+    shared = same_architecture(given.policy, given.backbone)
     stages = plan.plan(
         plan.Study(
             policy=policy,
-            backbone=policy if shared else architecture(args.backbone),
+            backbone=policy if shared else architecture(given.backbone),
             shared=shared,
-            members=args.members,
-            numbers=plan.Numbers(args.precision, args.device),
-            offline=offline,
-            reward=reward,
-            online=online,
-            engine=engine_for(args.engine, args.device),
-            batch_size=args.batch_size,
-            prompt_tokens=args.prompt_tokens,
-            max_new_tokens=args.max_new_tokens,
-            prompts_per_step=args.prompts_per_step,
+            members=given.members,
+            numbers=plan.Numbers(given.precision, given.device),
+            **{stage: plan.training(given.derived[stage]) for stage in ("offline", "reward", "online")},
+            engine=engine_for(given.sampling.engine, given.device),
+            batch_size=given.sampling.batch_size,
+            prompt_tokens=given.prompt_tokens,
+            max_new_tokens=given.sampling.max_new_tokens,
+            prompts_per_step=given.prompts_per_step,
         )
     )
-    table = plan.table(stages, args.memory_gb)
-    write_json(args.json, plan.record(stages, args.memory_gb), made)
-    write_text(args.markdown, table)
+    table = plan.table(stages, given.memory_gb)
+    write_json(given.json, plan.record(stages, given.memory_gb), made)
+    write_text(given.markdown, table)
     print(table)
     for stage in stages:
-        if stage.peak > args.memory_gb * plan.GIB:
+        if stage.peak > given.memory_gb * plan.GIB:
             print(
-                f"warning: {stage.name} needs {stage.peak / plan.GIB:.1f} GiB of {args.memory_gb:g}, most of it "
+                f"warning: {stage.name} needs {stage.peak / plan.GIB:.1f} GiB of {given.memory_gb:g}, most of it "
                 f"for {stage.largest}; docs/memory.md says what to change.",
                 file=sys.stderr,
             )

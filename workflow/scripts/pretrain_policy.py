@@ -2,73 +2,65 @@ r"""Train the embedded policy: a word-level tokeniser and a tiny Qwen3 on the te
 
     python workflow/scripts/pretrain_policy.py --corpus corpus.parquet --hidden-size 64 --layers 2 --heads 2 \
         --kv-heads 1 --head-dim 32 --mlp-size 192 --steps 2400 --batch-size 32 --learning-rate 5e-3 --seed 0 \
-        --threads 1 --checkpoints checkpoints --checkpoint-minutes 5 --output policy
+        --threads 1 --checkpoints checkpoints --checkpoint-minutes 5 --policy policy
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
-from goodhart.cli import Output, add_checkpoints, parser, run, use_threads
+from goodhart.cli import Output, flag, group, run
 from goodhart.runtime.finite import dump_on_nan
-from goodhart.store.files import publish, read_table
-from goodhart.store.provenance import Origin
+from goodhart.runtime.threads import use_threads
+from goodhart.store.files import publish
+from goodhart.store.flags import Frame, table
 from goodhart.store.schemas.inputs import CORPUS
+from goodhart.training.settings import AutosaveFlags, Shape
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    args = parser(__doc__)
-    args.add_argument("--corpus", type=Path, required=True)
-    args.add_argument("--hidden-size", type=int, required=True)
-    args.add_argument("--layers", type=int, required=True)
-    args.add_argument("--heads", type=int, required=True)
-    args.add_argument("--kv-heads", type=int, required=True)
-    args.add_argument("--head-dim", type=int, required=True)
-    args.add_argument("--mlp-size", type=int, required=True)
-    args.add_argument("--steps", type=int, required=True)
-    args.add_argument("--batch-size", type=int, required=True)
-    args.add_argument("--learning-rate", type=float, required=True)
-    args.add_argument("--seed", type=int, required=True)
-    args.add_argument("--threads", type=int, required=True)
-    args.add_argument("--output", type=Output, required=True, help="model folder")
-    add_checkpoints(args)
-    return args.parse_args(argv)
+@dataclass(frozen=True, kw_only=True)
+class Arguments(AutosaveFlags):
+    corpus: Frame = table(CORPUS)
+    shape: Shape = group(Shape)
+    steps: int
+    batch_size: int
+    learning_rate: float
+    seed: int
+    threads: int
+    policy: Output = flag(help="model folder")
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    args = parse_args(argv)
-    corpus = read_table(args.corpus, CORPUS)
-    use_threads(args.threads)
+def main(argv: list[str] | None = None) -> None:
+    given = Arguments.parse(argv)
+    corpus = given.corpus
+    use_threads(given.threads)
     import torch
 
     from goodhart.models.manifest import stamp_model
     from goodhart.models.tokens import encode_prompts, encode_responses
     from goodhart.training.checkpoints import Checkpoints
-    from goodhart.training.pretraining import Shape, build_model, build_tokenizer, train
+    from goodhart.training.pretraining import build_model, build_tokenizer, train
 
-    torch.manual_seed(args.seed)
+    torch.manual_seed(given.seed)
     tokenizer = build_tokenizer([*corpus["prompt"], *corpus["response"]])
-    shape = Shape(args.hidden_size, args.layers, args.heads, args.kv_heads, args.head_dim, args.mlp_size)
-    model = build_model(tokenizer, shape)
-    made = Origin.of(args, __file__)
+    model = build_model(tokenizer, given.shape)
+    made = given.origin
     with (
-        Checkpoints(args.checkpoints, made, args.checkpoint_minutes, [args.output]) as checkpoints,
-        dump_on_nan(args.output.with_suffix(".stopped.json"), args.seed),
+        Checkpoints(given.checkpoints, made, given.checkpoint_minutes, [given.policy]) as checkpoints,
+        dump_on_nan(given.policy.with_suffix(".stopped.json"), given.seed),
     ):
         losses = train(
             model,
             encode_prompts(tokenizer, corpus["prompt"].tolist()),
             encode_responses(tokenizer, corpus["response"].tolist()),
-            steps=args.steps,
-            batch_size=args.batch_size,
-            learning_rate=args.learning_rate,
-            generator=torch.Generator().manual_seed(args.seed),
+            steps=given.steps,
+            batch_size=given.batch_size,
+            learning_rate=given.learning_rate,
+            generator=torch.Generator().manual_seed(given.seed),
             checkpoints=checkpoints,
         )
         print(f"loss of the last 100 steps: {sum(losses[-100:]) / len(losses[-100:]):.3f} nats a token")
-        with publish(args.output) as folder:
+        with publish(given.policy) as folder:
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
             stamp_model(folder, folder, "plain", made)

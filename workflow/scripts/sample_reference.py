@@ -1,66 +1,55 @@
-r"""Let the reference policy answer the evaluation problems: the scale of the true reward and the baseline of win rates.
+r"""Sample the reference policy's responses to the evaluation problems: the scale of the true reward, and the baseline.
 
     python workflow/scripts/sample_reference.py --problems problems.parquet --policy policy --precision float32 \
         --verifier gsm8k --max-new-tokens 48 --batch-size 192 --engine auto --seed 1 --threads 1 \
-        --output responses.parquet
+        --responses reference/responses.parquet
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
-from goodhart.cli import PRECISIONS, Output, add_sampling, parser, run, use_threads
+from goodhart.cli import Output, group, run
+from goodhart.models.flags import PolicyFlags
 from goodhart.runtime.finite import dump_on_nan
-from goodhart.store.files import read_table, write_table
-from goodhart.store.provenance import Origin
+from goodhart.runtime.threads import use_threads
+from goodhart.sampling.settings import Sampling
+from goodhart.store.files import write_table
+from goodhart.store.flags import Frame, table
 from goodhart.store.schemas.inputs import PROBLEMS, RESPONSES
 from goodhart.verifiers.registry import verifier
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    args = parser(__doc__)
-    args.add_argument("--problems", type=Path, required=True)
-    args.add_argument("--policy", type=Path, required=True)
-    args.add_argument("--precision", choices=PRECISIONS, required=True)
-    args.add_argument("--verifier", required=True)
-    add_sampling(args)
-    args.add_argument("--seed", type=int, required=True)
-    args.add_argument("--threads", type=int, required=True)
-    args.add_argument("--output", type=Output, required=True)
-    return args.parse_args(argv)
+@dataclass(frozen=True, kw_only=True)
+class Arguments(PolicyFlags):
+    problems: Frame = table(PROBLEMS, "evaluation")
+    verifier: str
+    sampling: Sampling = group(Sampling)
+    seed: int
+    responses: Output
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    args = parse_args(argv)
-    problems = read_table(args.problems, PROBLEMS, split="evaluation")
-    made = Origin.of(args, __file__)
-    verify = verifier(args.verifier)
-    use_threads(args.threads)
-    from goodhart.evaluation.responses import Examination, respond
+def main(argv: list[str] | None = None) -> None:
+    given = Arguments.parse(argv)
+    made = given.origin
+    verifier(given.verifier)
+    use_threads(given.threads)
+    from goodhart.evaluation.responses import ProblemSet, respond
     from goodhart.models.loading import load_policy, load_tokenizer
     from goodhart.models.manifest import check_model
-    from goodhart.sampling.settings import Sampling
 
-    check_model(args.policy)
-    exam = Examination(
-        problems["prompt"].tolist(),
-        problems["answer"].tolist(),
-        verify,
-        Sampling.of(args),
-        args.seed,
+    check_model(given.policy)
+    problems = ProblemSet.of(given.problems, given.verifier, given.sampling, given.seed)
+    with dump_on_nan(given.responses.with_suffix(".stopped.json"), given.seed):
+        found = respond(load_policy(given.policy, given.precision), load_tokenizer(given.policy), problems)
+    responses = given.problems[["problem_id", "prompt"]].assign(
+        response=found.texts,
+        finished=found.rollout.finished,
+        tokens=[len(tokens) for tokens in found.rollout.responses],
+        correct=found.strict,
+        correct_flexible=found.flexible,
     )
-    with dump_on_nan(args.output.with_suffix(".stopped.json"), args.seed):
-        given = respond(load_policy(args.policy, args.precision), load_tokenizer(args.policy), exam)
-    table = problems[["problem_id", "prompt"]].assign(
-        response=given.texts,
-        finished=given.rollout.finished,
-        tokens=[len(tokens) for tokens in given.rollout.responses],
-        correct=given.strict,
-        correct_flexible=given.flexible,
-    )
-    write_table(args.output, table, RESPONSES, made)
+    write_table(given.responses, responses, RESPONSES, made)
 
 
 if __name__ == "__main__":

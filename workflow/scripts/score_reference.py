@@ -1,41 +1,35 @@
-r"""Log-probabilities of every preference response under the reference policy, in one pass (Eq. 6, and DPO's reference).
+r"""Log-probs of all preference responses under the reference policy, the bare base: one pass for every level and seed.
 
     python workflow/scripts/score_reference.py --preferences preferences.parquet --policy policy --precision float32 \
-        --derived derived/offline.json --threads 1 --output logprobs.parquet
+        --derived derived/offline.json --threads 1 --logprobs logprobs.parquet
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
-from goodhart.cli import PRECISIONS, Output, parser, run, use_threads
+from goodhart.cli import Output, run
 from goodhart.errors import InputError
+from goodhart.models.flags import PolicyFlags
 from goodhart.runtime.finite import Watched, dump_on_nan
-from goodhart.store.files import read_json, read_table, write_table
-from goodhart.store.provenance import Origin
+from goodhart.runtime.threads import use_threads
+from goodhart.store.files import write_table
+from goodhart.store.flags import Frame, Record, record, table
 from goodhart.store.schemas.inputs import LOGPROBS, PREFERENCES
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    args = parser(__doc__)
-    args.add_argument("--preferences", type=Path, required=True)
-    args.add_argument("--policy", type=Path, required=True)
-    args.add_argument("--precision", choices=PRECISIONS, required=True)
-    args.add_argument("--derived", type=Path, required=True, help="derived/offline.json: length and batch")
-    args.add_argument("--threads", type=int, required=True)
-    args.add_argument("--output", type=Output, required=True)
-    return args.parse_args(argv)
+@dataclass(frozen=True, kw_only=True)
+class Arguments(PolicyFlags):
+    preferences: Frame = table(PREFERENCES)
+    derived: Record = record("values", help="derived/offline.json: length and batch")
+    logprobs: Output
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    args = parse_args(argv)
-    preferences = read_table(args.preferences, PREFERENCES)
-    derived = read_json(args.derived, ["values"])
-    made = Origin.of(args, __file__)
-    use_threads(args.threads)
+def main(argv: list[str] | None = None) -> None:
+    given = Arguments.parse(argv)
+    made, preferences = given.origin, given.preferences
+    use_threads(given.threads)
     import torch
 
     from goodhart.hyperparameters.appendix_c import values
@@ -44,9 +38,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     from goodhart.models.manifest import check_model
     from goodhart.models.tokens import encode_pairs
 
-    check_model(args.policy)
-    tokenizer, policy = load_tokenizer(args.policy), load_policy(args.policy, args.precision)
-    used = values(derived)
+    check_model(given.policy)
+    tokenizer, policy = load_tokenizer(given.policy), load_policy(given.policy, given.precision)
+    used = values(given.derived)
     max_length = used["max_length"]
     whole = encode_pairs(tokenizer, preferences, max_length=sys.maxsize)
     cut = encode_pairs(tokenizer, preferences, max_length)
@@ -69,11 +63,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         response=[preferences[side][i] for i, side in sides],
         tokens=[response for _, response in rows],
     )
-    with dump_on_nan(args.output.with_suffix(".stopped.json")):
+    with dump_on_nan(given.logprobs.with_suffix(".stopped.json")):
         watched.add("logprob", torch.tensor(scores))
     logprobs = dict(zip(sides, scores, strict=True))
     write_table(
-        args.output,
+        given.logprobs,
         [
             {
                 "pair_id": preferences["pair_id"][i],

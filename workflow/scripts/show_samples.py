@@ -4,48 +4,48 @@ For each run the page gives the totals over all problems, then two kinds of exam
 the answer went from right to wrong and the proxy rose most, and problems drawn at random from all others.
 
     python workflow/scripts/show_samples.py --samples online/dpo/p20/kl-p20/seed-0/samples.parquet --examples 6 \
-        --seed 0 --output samples.html
+        --seed 0 --page samples.html
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from goodhart.cli import Output, parser, run
+from goodhart.cli import Output, flag, run
 from goodhart.errors import InputError
 from goodhart.report.html import page, stamped
 from goodhart.store.files import read_table, write_text
-from goodhart.store.provenance import Origin
+from goodhart.store.flags import Frame, StepFlags
 from goodhart.store.schemas.measurements import SAMPLES
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    args = parser(__doc__)
-    args.add_argument("--samples", type=Path, nargs="+", required=True, help="samples.parquet of one or more runs")
-    args.add_argument("--examples", type=int, required=True, help="at most so many of each kind and run")
-    args.add_argument("--seed", type=int, required=True, help="of the random examples")
-    args.add_argument("--output", type=Output, required=True)
-    return args.parse_args(argv)
+@dataclass(frozen=True, kw_only=True)
+class Arguments(StepFlags):
+    samples: list[Path] = flag(help="samples.parquet of one or more runs")
+    examples: int = flag(help="at most so many of each kind and run")
+    seed: int = flag(help="of the random examples")
+    page: Output
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    args = parse_args(argv)
-    if args.examples < 1:
-        raise InputError(f"--examples must be at least 1, not {args.examples}.")
+def main(argv: list[str] | None = None) -> None:
+    given = Arguments.parse(argv)
+    if given.examples < 1:
+        raise InputError(f"--examples must be at least 1, not {given.examples}.")
     sections = []
-    for path in args.samples:
+    for path in given.samples:
         samples = read_table(path, SAMPLES)
         if samples["step"].nunique() < 2:
             raise InputError(f"{path} has responses of a single step; there is nothing to compare.")
-        sections.append(render_run(samples, args.examples, args.seed))
-    write_text(args.output, stamped(render_page(sections, args.examples, args.seed), Origin.of(args, __file__)))
+        sections.append(render_run(samples, given.examples, given.seed))
+    page = render_page(sections, given.examples, given.seed)
+    write_text(given.page, stamped(page, given.origin))
 
 
 def paired(samples: pd.DataFrame) -> pd.DataFrame:
@@ -56,7 +56,7 @@ def paired(samples: pd.DataFrame) -> pd.DataFrame:
     return pairs.assign(rise=pairs["proxy_last"] - pairs["proxy_first"]).sort_values("problem_id", ignore_index=True)
 
 
-def choose(pairs: pd.DataFrame, examples: int, seed: int) -> dict[str, pd.DataFrame]:
+def choose(pairs: pd.DataFrame, examples: int, seed: int) -> dict[str, Frame]:
     """At most `examples` rows that went from right to wrong, the largest rise first, and as many random others."""
     hacked = pairs[pairs["correct_first"] & ~pairs["correct_last"] & (pairs["rise"] > 0)]
     worst = hacked.sort_values(["rise", "problem_id"], ascending=[False, True]).head(examples)

@@ -6,43 +6,39 @@ r"""Table 1: mean, standard error and n over seeds by level and arm, and how eac
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from goodhart.cli import Output, parser, run
-from goodhart.store.files import publish, read_table, write_json, write_text
-from goodhart.store.provenance import Origin
+from goodhart.cli import Output, run
+from goodhart.store.files import publish, write_json, write_text
+from goodhart.store.flags import Frame, StepFlags, table
 from goodhart.store.schemas.summaries import RUNS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    args = parser(__doc__)
-    args.add_argument("--runs", type=Path, required=True)
-    args.add_argument("--csv", type=Output, required=True)
-    args.add_argument("--markdown", type=Output, required=True)
-    args.add_argument("--latex", type=Output, required=True)
-    args.add_argument("--trends", type=Output, required=True)
-    return args.parse_args(argv)
+@dataclass(frozen=True, kw_only=True)
+class Arguments(StepFlags):
+    runs: Frame = table(RUNS)
+    csv: Output
+    markdown: Output
+    latex: Output
+    trends: Output
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    args = parse_args(argv)
-    runs = read_table(args.runs, RUNS)
-    made = Origin.of(args, __file__)
+def main(argv: list[str] | None = None) -> None:
+    given = Arguments.parse(argv)
+    runs, made = given.runs, given.origin
     from goodhart.analysis.runs import arm_differences, table1, trends
 
-    table, found = table1(runs), trends(runs)
-    shown = _for_reading(table, found)
-    with publish(args.csv) as temporary:
-        table.to_csv(temporary, index=False)
-    write_text(args.markdown, shown.to_markdown(index=False) + "\n")
-    write_text(args.latex, shown.to_latex(index=False, escape=True).replace("±", r"$\pm$"))
-    write_json(args.trends, {"trends": found, "arm_differences": arm_differences(runs)}, made)
+    levels, found = table1(runs), trends(runs)
+    shown = _for_reading(levels, found)
+    with publish(given.csv) as temporary:
+        levels.to_csv(temporary, index=False)
+    write_text(given.markdown, shown.to_markdown(index=False) + "\n")
+    write_text(given.latex, shown.to_latex(index=False, escape=True).replace("±", r"$\pm$"))
+    write_json(given.trends, {"trends": found, "arm_differences": arm_differences(runs)}, made)
 
 
 def _for_reading(table: pd.DataFrame, found: list[dict]) -> pd.DataFrame:

@@ -1,48 +1,46 @@
-r"""Train one reward member: Bradley-Terry (Eq. 5) on a bootstrap resample, a LoRA adapter and a head of its own.
+r"""Train one reward model of the ensemble: Bradley-Terry (Eq. 5) on a bootstrap resample of the training pairs.
 
-TRL's RewardTrainer on rows tokenised as every other stage does; the resampled row ids are kept.
+TRL's RewardTrainer on rows tokenised as in every other stage; the ids of the resampled pairs are recorded.
 
     python workflow/scripts/train_reward.py --member 0 --preferences preferences.parquet --backbone policy \
         --precision float32 --derived derived/reward.json --epochs 2 --seed 0 --threads 1 \
-        --checkpoints checkpoints --checkpoint-minutes 5 --output member-0/adapter --metrics member-0/metrics.json
+        --checkpoints checkpoints --checkpoint-minutes 5 --adapter member-0/adapter --metrics member-0/metrics.json
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from goodhart.cli import PRECISIONS, Output, add_checkpoints, parser, run, use_threads
+from goodhart.cli import Output, flag, run
 from goodhart.errors import InputError
+from goodhart.models.admission import PRECISIONS
 from goodhart.runtime.finite import dump_on_nan
-from goodhart.store.files import read_json, read_table, write_json
-from goodhart.store.provenance import Origin
+from goodhart.runtime.threads import use_threads
+from goodhart.store.files import write_json
+from goodhart.store.flags import Frame, Record, record, table
 from goodhart.store.schemas.inputs import PREFERENCES
+from goodhart.training.settings import AutosaveFlags
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    args = parser(__doc__)
-    args.add_argument("--member", type=int, required=True)
-    args.add_argument("--preferences", type=Path, required=True)
-    args.add_argument("--backbone", type=Path, required=True)
-    args.add_argument("--precision", choices=PRECISIONS, required=True)
-    args.add_argument("--derived", type=Path, required=True, help="derived/reward.json")
-    args.add_argument("--epochs", type=int, required=True)
-    args.add_argument("--seed", type=int, required=True, help="seed of the ensemble; the member's own follows from it")
-    args.add_argument("--threads", type=int, required=True)
-    args.add_argument("--output", type=Output, required=True, help="adapter folder")
-    args.add_argument("--metrics", type=Output, required=True)
-    add_checkpoints(args)
-    return args.parse_args(argv)
+@dataclass(frozen=True, kw_only=True)
+class Arguments(AutosaveFlags):
+    member: int
+    preferences: Frame = table(PREFERENCES, "train")
+    backbone: Path
+    precision: str = flag(choices=PRECISIONS)
+    derived: Record = record("inputs", "values", help="derived/reward.json")
+    epochs: int
+    seed: int = flag(help="seed of the ensemble, from which the member's own follows")
+    threads: int
+    adapter: Output
+    metrics: Output
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    args = parse_args(argv)
-    preferences = read_table(args.preferences, PREFERENCES, split="train")
-    derived = read_json(args.derived, ["inputs", "values"])
-    use_threads(args.threads)
+def main(argv: list[str] | None = None) -> None:
+    given = Arguments.parse(argv)
+    use_threads(given.threads)
     import numpy as np
     from trl import RewardConfig
 
@@ -55,47 +53,37 @@ def main(argv: Sequence[str] | None = None) -> None:
     from goodhart.training.reward import MemberTrainer
     from goodhart.training.trainers import tokenized, train
 
-    check_model(args.backbone)
-    used = values(derived)
-    tokenizer = load_tokenizer(args.backbone)
-    encoded = encode_pairs(tokenizer, preferences, used["max_length"])
-    fitting = [(pair_id, pair) for pair_id, pair in zip(preferences["pair_id"], encoded, strict=True) if pair]
+    check_model(given.backbone)
+    used = values(given.derived)
+    tokenizer = load_tokenizer(given.backbone)
+    encoded = encode_pairs(tokenizer, given.preferences, used["max_length"])
+    fitting = [(pair_id, pair) for pair_id, pair in zip(given.preferences["pair_id"], encoded, strict=True) if pair]
     if not fitting:
         raise InputError(f"no preference pair fits into max_length = {used['max_length']} tokens; override max_length.")
-    # Member k's resample and initial weights are its own, whatever the number of members.
-    seed = int(np.random.SeedSequence([args.seed, args.member]).generate_state(1)[0])
+    # The resample and the initial weights of member k do not depend on the number of members.
+    seed = int(np.random.SeedSequence([given.seed, given.member]).generate_state(1)[0])
     picks = np.random.default_rng(seed).integers(len(fitting), size=len(fitting))
     rows = [fitting[pick][1] for pick in picks]
     dataset = tokenized([{"chosen_ids": p.prompt + p.chosen, "rejected_ids": p.prompt + p.rejected} for p in rows])
 
     def build(settings: dict[str, Any]) -> MemberTrainer:
         return MemberTrainer(
-            model=load_reward_backbone(args.backbone, args.precision),
+            model=load_reward_backbone(given.backbone, given.precision),
             args=RewardConfig(**settings),
             train_dataset=dataset,
             processing_class=tokenizer,
             peft_config=lora_config(used["lora_rank"], used["lora_alpha"], used["lora_dropout"], "SEQ_CLS"),
         )
 
-    made = Origin.of(args, __file__)
+    made = given.origin
     with (
-        Checkpoints(args.checkpoints, made, args.checkpoint_minutes, [args.output, args.metrics]) as checkpoints,
-        dump_on_nan(args.output.parent / "stopped.json", seed),
+        Checkpoints(given.checkpoints, made, given.checkpoint_minutes, [given.adapter, given.metrics]) as checkpoints,
+        dump_on_nan(given.adapter.parent / "stopped.json", seed),
     ):
-        model, record = train(build, derived, args.precision, len(rows), args.epochs, seed, checkpoints)
-        publish_adapter(model, "default", args.output, args.backbone, made)
-        write_json(
-            args.metrics,
-            {
-                "member": args.member,
-                "seed": seed,
-                "rows": len(rows),
-                "distinct_rows": len(set(picks.tolist())),
-                "pair_ids": [int(fitting[pick][0]) for pick in picks],
-                **record,
-            },
-            made,
-        )
+        model, trained = train(build, given.derived, given.precision, len(rows), given.epochs, seed, checkpoints)
+        publish_adapter(model, "default", given.adapter, given.backbone, made)
+        drawn = {"distinct_rows": len(set(picks.tolist())), "pair_ids": [int(fitting[pick][0]) for pick in picks]}
+        write_json(given.metrics, {"member": given.member, "seed": seed, "rows": len(rows), **drawn, **trained}, made)
 
 
 if __name__ == "__main__":

@@ -4,77 +4,78 @@ r"""Write what a study found: a page of sentences and tables, and Appendix F as 
         --trends trends.json --fits fit/dpo-paper.json --overoptimisation overoptimisation.parquet \
         --scales scales.json --quality quality.json --beta-grid beta_grid.json --derived derived.json \
         --coverage coverage.json --problems problems.parquet --evaluation-seed 1 --findings findings.html \
-        --checklist checklist.html --items checklist.json
+        --checklist checklist.html --checklist-json checklist.json
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from goodhart.cli import Output, parser, run
+from goodhart.cli import Output, flag, run
 from goodhart.report.results import read_fits
-from goodhart.store.files import read_json, read_table, write_json, write_text
-from goodhart.store.provenance import Origin
+from goodhart.store.files import write_json, write_text
+from goodhart.store.flags import Frame, Record, StepFlags, record, table
 from goodhart.store.schemas.inputs import PROBLEMS
 from goodhart.store.schemas.summaries import GAPS, OVEROPTIMISATION, RUNS
 
-COVERAGE = ["rows_in_source", "pairs", "prompts", "tokens", "responses_by_source_model"]
-COVERAGE += ["identical_pairs_dropped", "pairs_with_tied_scores"]
+COVERAGE = (
+    *("rows_in_source", "pairs", "prompts", "tokens", "responses_by_source_model"),
+    *("identical_pairs_dropped", "pairs_with_tied_scores"),
+)
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    args = parser(__doc__)
-    for name in ("runs", "gaps", "trends", "overoptimisation", "scales", "quality", "beta-grid"):
-        args.add_argument(f"--{name}", type=Path, required=True)
-    args.add_argument("--fits", type=Path, nargs="+", required=True, help="<method>-<arm>.json")
-    args.add_argument("--derived", type=Path, required=True)
-    args.add_argument("--coverage", type=Path, required=True)
-    args.add_argument("--problems", type=Path, required=True)
-    args.add_argument("--evaluation-seed", type=int, required=True, help="of the evaluation responses, to be stated")
-    args.add_argument("--findings", type=Output, required=True, help="page to write")
-    args.add_argument("--checklist", type=Output, required=True, help="page to write")
-    args.add_argument("--items", type=Output, required=True, help="the checklist as JSON")
-    return args.parse_args(argv)
+@dataclass(frozen=True, kw_only=True)
+class Arguments(StepFlags):
+    runs: Frame = table(RUNS)
+    gaps: Frame = table(GAPS)
+    trends: Record = record("trends", "arm_differences")
+    fits: list[Path] = flag(help="<method>-<arm>.json")
+    overoptimisation: Frame = table(OVEROPTIMISATION)
+    scales: Record = record("proxy", "true", "successes", "problems", "threshold", "threshold_paper")
+    quality: Record = record("pairs", "member_accuracy", "ensemble_accuracy")
+    beta_grid: Record = record("levels")
+    derived: Record = record("offline", "reward", "online")
+    coverage: Record = record(*COVERAGE)
+    problems: tuple[Frame, Frame] = table(PROBLEMS, "online", "evaluation")
+    evaluation_seed: int = flag(help="of the evaluation responses, to be stated")
+    findings: Output = flag(help="page to write")
+    checklist: Output = flag(help="page to write")
+    checklist_json: Output = flag(help="the checklist as JSON")
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    args = parse_args(argv)
-    runs = read_table(args.runs, RUNS)
-    fits = read_fits(args.fits, runs)
-    made = Origin.of(args, __file__)
+def main(argv: list[str] | None = None) -> None:
+    given = Arguments.parse(argv)
+    fits = read_fits(given.fits, given.runs)
+    made = given.origin
     from goodhart.analysis.runs import table1
     from goodhart.report.checklist import checklist
     from goodhart.report.html import stamped
     from goodhart.report.pages import checklist_page, findings_page
     from goodhart.report.results import Results
 
-    problems = read_table(args.problems, PROBLEMS)
-    online, evaluation = (problems["prompt"][problems["split"] == split] for split in ("online", "evaluation"))
-    trends = read_json(args.trends, ["trends", "arm_differences"])
+    online, evaluation = (part["prompt"] for part in given.problems)
     results = Results(
-        runs=runs,
-        gaps=read_table(args.gaps, GAPS),
-        table1=table1(runs),
-        trends=trends["trends"],
-        differences=trends["arm_differences"],
+        runs=given.runs,
+        gaps=given.gaps,
+        table1=table1(given.runs),
+        trends=given.trends["trends"],
+        differences=given.trends["arm_differences"],
         fits=fits,
-        overoptimisation=read_table(args.overoptimisation, OVEROPTIMISATION),
-        scales=read_json(args.scales, ["proxy", "true", "successes", "problems", "threshold", "threshold_paper"]),
-        quality=read_json(args.quality, ["pairs", "member_accuracy", "ensemble_accuracy"]),
-        betas=read_json(args.beta_grid, ["levels"])["levels"],
-        derived=read_json(args.derived, ["offline", "reward", "online"]),
-        coverage=read_json(args.coverage, COVERAGE),
+        overoptimisation=given.overoptimisation,
+        scales=given.scales,
+        quality=given.quality,
+        betas=given.beta_grid["levels"],
+        derived=given.derived,
+        coverage=given.coverage,
         online_problems=len(online),
         shared_problems=int(online.isin(evaluation).sum()),
-        evaluation_seed=args.evaluation_seed,
+        evaluation_seed=given.evaluation_seed,
     )
     items = checklist(results)
-    for path, page in ((args.findings, findings_page(results)), (args.checklist, checklist_page(items))):
+    for path, page in ((given.findings, findings_page(results)), (given.checklist, checklist_page(items))):
         write_text(path, stamped(page, made))
-    write_json(args.items, {"items": [asdict(item) for item in items]}, made)
+    write_json(given.checklist_json, {"items": [asdict(item) for item in items]}, made)
 
 
 if __name__ == "__main__":

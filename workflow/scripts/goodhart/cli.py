@@ -1,22 +1,37 @@
-"""What every script shares at its edge: the error a user reads, and progress that suits a terminal or a log."""
+"""The command line of a step: a dataclass whose fields are its flags, and how a script ends.
+
+    @dataclass(frozen=True, kw_only=True)
+    class Arguments(Flags):
+        problems: pd.DataFrame = table(PROBLEMS)  # read and checked before the work starts (`store.flags`)
+        sampling: Sampling = group(Sampling)  # a dataclass of settings: each of its fields is a flag
+        seed: int
+        output: Output
+
+    given = Arguments.parse(argv)
+
+A field `max_new_tokens` is the flag --max-new-tokens. A field with a default may be left out; a list or tuple takes
+several values.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path, PosixPath
+from typing import Any, Self, TypeVar
 
 from goodhart.errors import InputError
 from goodhart.runtime.signals import Stopped
 
-ENGINES = ("auto", "loop", "continuous", "vllm")  # of sampling; auto is continuous on a GPU and the loop on a CPU
-PRECISIONS = ("float32", "bfloat16", "nf4")  # of base weights; nf4 is QLoRA
+T = TypeVar("T")
 
 
 class Output(PosixPath):
-    """The type of a flag that names what a script writes; a plain `Path` is what it reads (`provenance.origin`)."""
+    """The type of a flag that names what a script writes; a plain `Path` is what it reads (`store.provenance`)."""
 
 
 class Source(str):
@@ -25,6 +40,94 @@ class Source(str):
 
 class Labelled(str):
     """The type of a flag that reads NAME=FILE."""
+
+
+# The types of flags; a field of any other type is what `read` makes of the file or folder that the flag names.
+KINDS = {"int": int, "float": float, "str": str, "Output": Output, "Source": Source, "Labelled": Labelled}
+
+
+def flag(
+    read: Callable[[Path], Any] | None = None,
+    *,
+    help: str | None = None,
+    choices: Sequence[str] | None = None,
+    default: Any = MISSING,
+) -> Any:
+    """A field with more to say than its type: how to `read` the file or folder it names, its choices, its help."""
+    return field(metadata={"read": read, "help": help, "choices": choices}, default=default)
+
+
+def group(cls: type[T]) -> T:
+    """A field that is a dataclass of settings, each of whose fields is a flag."""
+    return field(metadata={"group": cls})
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """An argument parser that shows a script's docstring as it is written."""
+    return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """The base of every script's arguments; `raw` is the command line as it was given, with paths for contents."""
+
+    raw: argparse.Namespace = field(init=False, repr=False, compare=False)
+
+    @classmethod
+    def parser(cls) -> argparse.ArgumentParser:
+        """The parser, whose help begins with the docstring of the script."""
+        made = parser(sys.modules[cls.__module__].__doc__)
+        for one in _flags(cls):
+            several, kind, optional = _annotation(one)
+            more: Mapping[str, Any] = {"action": "extend", "nargs": "+"} if several else {}
+            made.add_argument(
+                f"--{one.name.replace('_', '-')}",
+                type=KINDS.get(kind, Path),
+                required=not optional,
+                default=argparse.SUPPRESS,
+                help=one.metadata.get("help"),
+                choices=one.metadata.get("choices"),
+                **more,
+            )
+        return made
+
+    @classmethod
+    def parse(cls, argv: Sequence[str] | None = None) -> Self:
+        """The arguments of a command line, every file they name read and checked; `InputError` says what is wrong."""
+        raw = cls.parser().parse_args(argv)
+        given = _fill(cls, vars(raw))
+        object.__setattr__(given, "raw", raw)
+        return given
+
+
+def _flags(cls: type) -> Iterator[Field[Any]]:
+    """The fields of a dataclass that are flags, those of its groups among them."""
+    for one in fields(cls):
+        if "group" in one.metadata:
+            yield from _flags(one.metadata["group"])
+        elif one.init:
+            yield one
+
+
+def _annotation(one: Field[Any]) -> tuple[bool, str, bool]:
+    """Whether a flag takes several values, the name of their type, and whether it may be left out."""
+    kind = str(one.type)
+    several = re.fullmatch(r"(?:list|tuple)\[([\w.]+)(?:, \.\.\.)?\]", kind)
+    return several is not None, several[1] if several else kind.removesuffix(" | None"), one.default is not MISSING
+
+
+def _fill(cls: type[T], raw: Mapping[str, Any]) -> T:
+    """A dataclass of flags from what the command line gave."""
+    values: dict[str, Any] = {}
+    for one in fields(cls):  # type: ignore[arg-type]
+        if "group" in one.metadata:
+            values[one.name] = _fill(one.metadata["group"], raw)
+        elif one.name in raw:
+            given, read = raw[one.name], one.metadata.get("read") or (lambda value: value)
+            values[one.name] = [read(value) for value in given] if isinstance(given, list) else read(given)
+            if isinstance(given, list) and str(one.type).startswith("tuple["):
+                values[one.name] = tuple(values[one.name])
+    return cls(**values)
 
 
 def run(main: Callable[[], None]) -> None:
@@ -66,34 +169,3 @@ def peak_memory() -> str:
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         line += f", {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB of the GPU"
     return line
-
-
-def parser(description: str | None) -> argparse.ArgumentParser:
-    """An argument parser that shows a script's module docstring as it is written."""
-    return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-
-
-def add_sampling(args: argparse.ArgumentParser) -> None:
-    """The flags that say how responses are drawn; `sampling.Sampling.of` reads them."""
-    args.add_argument("--max-new-tokens", type=int, required=True)
-    args.add_argument("--batch-size", type=int, required=True, help="rows sampled together")
-    args.add_argument("--engine", choices=ENGINES, required=True, help="auto: continuous on a GPU, loop on a CPU")
-    args.add_argument("--stop", action="append", default=[], help="a string that ends a response; may be repeated")
-
-
-def add_checkpoints(args: argparse.ArgumentParser) -> None:
-    """The flags that say where and how often a training script keeps what it needs to go on; they change no result."""
-    args.add_argument("--checkpoints", type=Output, required=True, help="folder of its checkpoints; gone after success")
-    args.add_argument("--checkpoint-minutes", type=float, required=True, help="time between two; 0: after every step")
-
-
-def use_threads(threads: int) -> None:
-    """Give torch `threads` threads and deterministic kernels, so that a seed decides every bit on a CPU."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    import torch
-
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    # Filling memory nobody reads would take longer than DPO itself, whose loss asks for a large work space.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from goodhart.data.pairing import COLUMNS, columns_of
+from goodhart.data.pairing import columns_of
 from goodhart.errors import InputError
 from goodhart.hyperparameters.betas import parse_level
 from goodhart.verifiers.registry import verifier
@@ -65,10 +65,29 @@ def overrides(config: Mapping[str, Any], stage: str) -> dict[str, float]:
     return {**shared, **embedded, **config[stage]["override"]}
 
 
-def sampling_batch(config: Mapping[str, Any]) -> int:
-    """How many rows are sampled together."""
-    embedded = config["policy"]["model"] is None
-    return config["policy"]["pretraining"]["sampling_batch_size"] if embedded else config["sampling"]["batch_size"]
+def sampling(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of `sampling.settings.Sampling`; the embedded policy samples more rows together."""
+    chosen = {name: config["sampling"][name] for name in ("max_new_tokens", "batch_size", "engine", "stop")}
+    if config["policy"]["model"] is None:
+        chosen["batch_size"] = config["policy"]["pretraining"]["sampling_batch_size"]
+    return chosen
+
+
+def problems(config: Mapping[str, Any]) -> dict[str, Any]:
+    """How many problems each split has, and the seed that draws them."""
+    return {name: config["task"][name] for name in ("online_problems", "evaluation_problems", "seed")}
+
+
+def pretraining(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the embedded policy's pretraining."""
+    return {k: v for k, v in config["policy"]["pretraining"].items() if k not in ("sampling_batch_size", "override")}
+
+
+def derivation(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
+    """The length of a stage, in updates or epochs, and what replaces Appendix C in it."""
+    length = "steps" if stage == "online" else "epochs"
+    replaced = [f"{name}={value}" for name, value in overrides(config, stage).items()]
+    return {length: config[stage][length], "override": replaced}
 
 
 def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
@@ -95,7 +114,7 @@ def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
         raise InputError(f"config: task.verifier: {error}") from error
     given = config["preferences"]["dataset"]
     try:
-        columns_of(given["form"], {name: given[f"{name}_column"] for name in COLUMNS})
+        columns_of(given["form"], given)
     except InputError as error:
         raise InputError(f"config: preferences.dataset.form: {error}") from error
     if not arms(config):

@@ -6,6 +6,7 @@ A reward is learned from pairs, so another form of data, or another rule of what
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import make_dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
 _PAIR = ("chosen", "rejected", "chosen_score", "rejected_score", "chosen_source", "rejected_source")
 _SCORED = ("response", "score", "response_source")
-COLUMNS = ("prompt", *_PAIR, *_SCORED)  # each has a flag of load_preferences and a key of the config, <name>_column
+COLUMNS = ("prompt", *_PAIR, *_SCORED)
+# Which column of the source holds each: keys of the config and flags of load_preferences.
+Columns = make_dataclass("Columns", [(f"{name}_column", "str | None", None) for name in COLUMNS], frozen=True)
 
 
 class Form(NamedTuple):
@@ -77,12 +80,17 @@ FORMS: dict[str, Form] = {
 }
 
 
-def columns_of(name: str, given: Mapping[str, str | None]) -> dict[str, str]:
-    """The source's columns that a form reads, by our names; an unknown form or a column it lacks is an InputError."""
+def columns_of(name: str, given: Mapping[str, Any]) -> dict[str, str]:
+    """The source's columns that a form reads, by our names; an unknown form or a column it lacks is an `InputError`.
+
+    Args:
+        given: the fields of `Columns`, or the configuration that has them as keys.
+    """
     if name not in FORMS:
         raise InputError(f"unknown form of preferences {name!r}: choose from {', '.join(sorted(FORMS))}.")
     form = FORMS[name]
     for column in form.required:
-        if given[column] is None:
+        if given[f"{column}_column"] is None:
             raise InputError(f"form {name!r} needs {column}_column; name the column of the source.")
-    return {column: theirs for column in form.required + form.optional if (theirs := given[column]) is not None}
+    columns = {column: given[f"{column}_column"] for column in form.required + form.optional}
+    return {column: theirs for column, theirs in columns.items() if theirs is not None}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from goodhart.evaluation.responses import Examination, respond
+from goodhart.evaluation.responses import ProblemSet, respond
 from goodhart.models.adapters import activate
 from goodhart.models.ensemble import RewardEnsemble, uncertainty
 from goodhart.models.logprobs import masked_mean, response_logits, response_logprobs, sequence_logprobs, token_entropies
@@ -51,12 +51,12 @@ def win_rate(rewards: torch.Tensor, baseline: torch.Tensor) -> float:
 
 
 @torch.no_grad()
-def examine(
+def evaluate(
     model: PeftModel,
     tokenizer: PreTrainedTokenizerBase,
     ensemble: RewardEnsemble,
     centroid: torch.Tensor,
-    exam: Examination,
+    problems: ProblemSet,
     reference: str | None,
     batch_size: int,
 ) -> tuple[dict[str, Any], list[dict[str, Any]], torch.Tensor]:
@@ -67,12 +67,12 @@ def examine(
         mean reward of each problem.
     """
     activate(model, "policy")
-    given = respond(model, tokenizer, exam)
-    scores = ensemble.score(exam.prompts, given.texts, given.rollout.finished)
-    watched = Watched("evaluation", prompt=exam.prompts, response=given.texts, tokens=given.rollout.responses)
+    given = respond(model, tokenizer, problems)
+    scores = ensemble.score(problems.prompts, given.texts, given.rollout.finished)
+    watched = Watched("evaluation", prompt=problems.prompts, response=given.texts, tokens=given.rollout.responses)
     proxy, doubt = watched.add("reward", scores.rewards).mean(dim=1), uncertainty(scores.rewards)
     distances = watched.add("ood_distance", ood_distances(scores.embeddings, centroid))
-    prompts = encode_prompts(tokenizer, exam.prompts)
+    prompts = encode_prompts(tokenizer, problems.prompts)
 
     def compare(rows: Sequence[tuple[list[int], list[int]]]) -> list[tuple[float, float]]:
         """Entropy of each response under the policy, and the log-ratio of policy and reference."""
@@ -114,8 +114,8 @@ def examine(
     }
     samples = [
         {
-            "prompt": exam.prompts[i],
-            "answer": exam.answers[i],
+            "prompt": problems.prompts[i],
+            "answer": problems.answers[i],
             "response": given.texts[i],
             "proxy": proxy[i].item(),
             "uncertainty": doubt[i].item(),

@@ -1,8 +1,8 @@
-"""The examination every policy of a study sits: the same problems, sampled with the same seed, checked the same way."""
+"""One response to each problem of a fixed set, sampled with a fixed seed, and whether its answer is correct."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,26 +10,33 @@ from goodhart.models.adapters import merged
 from goodhart.models.tokens import decode, encode_prompts
 from goodhart.sampling.engines import Rollout, sample
 from goodhart.sampling.settings import Sampling
+from goodhart.verifiers.registry import verifier
 
 if TYPE_CHECKING:
+    import pandas as pd
     from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
-class Examination:
-    """A fixed set of problems and how responses to them are drawn and judged."""
+class ProblemSet:
+    """A fixed set of problems, how responses to them are sampled, and the verifier of their answers."""
 
     prompts: Sequence[str]
     answers: Sequence[str]
-    verify: Callable[[str, str, str], bool]
+    verifier: str
     sampling: Sampling
     seed: int
+
+    @classmethod
+    def of(cls, problems: pd.DataFrame, verifier: str, sampling: Sampling, seed: int) -> ProblemSet:
+        """From a table of problems (`store.schemas.inputs.PROBLEMS`)."""
+        return cls(problems["prompt"].tolist(), problems["answer"].tolist(), verifier, sampling, seed)
 
 
 @dataclass(frozen=True)
 class Responses:
-    """One response a problem: its tokens, its text, and whether its answer is right under each reading."""
+    """One response a problem: its tokens, its text, and whether its answer is correct under each reading."""
 
     rollout: Rollout
     texts: list[str]
@@ -37,13 +44,15 @@ class Responses:
     flexible: list[bool]
 
 
-def respond(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, exam: Examination) -> Responses:
-    """Sample one response a problem from the active policy, and check the answers."""
+def respond(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, problems: ProblemSet) -> Responses:
+    """Sample one response a problem from the active policy, and verify the answers."""
     with merged(model):
-        rollout = sample(model, tokenizer, encode_prompts(tokenizer, exam.prompts), exam.sampling, exam.seed)
-    texts = decode(tokenizer, rollout.responses, exam.sampling.stop)
+        prompts = encode_prompts(tokenizer, problems.prompts)
+        rollout = sample(model, tokenizer, prompts, problems.sampling, problems.seed)
+    texts = decode(tokenizer, rollout.responses, problems.sampling.stop)
+    correct = verifier(problems.verifier)
     strict, flexible = (
-        [exam.verify(text, answer, style) for text, answer in zip(texts, exam.answers, strict=True)]
+        [correct(text, answer, style) for text, answer in zip(texts, problems.answers, strict=True)]
         for style in ("strict", "flexible")
     )
     return Responses(rollout, texts, strict, flexible)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 
@@ -35,3 +36,18 @@ def parse_level(level: str) -> tuple[str, float]:
     if match and match[2] is not None and float(match[2]) > 0:
         return "beta", float(match[2])
     raise InputError(f"level {level!r} is neither a percentile such as p20 nor a positive beta such as b0.10.")
+
+
+def derive_beta(level: str, chosen: np.ndarray, rejected: np.ndarray) -> dict[str, Any]:
+    """The beta of a level as a record, from the reference's log-probs of the training pairs, (pairs,) each, in nats."""
+    kind, number = parse_level(level)
+    deltas = log_ratio_magnitudes(chosen, rejected)
+    percentile = kind == "percentile"
+    return {
+        "level": level,
+        "beta": beta_at(deltas, number) if percentile else number,
+        "rule": f"pct_{number:g}(delta) / (median(delta) + eps), Eq. 7" if percentile else "given",
+        "one_by_construction": percentile and number == 50,
+        "median_delta": float(np.median(deltas)),
+        "n": len(deltas),
+    }

@@ -9,6 +9,7 @@ from goodhart.errors import InputError
 from goodhart.store.files import read_json
 
 CLASSES = ("policy", "reward")
+PRECISIONS = ("float32", "bfloat16", "nf4")  # of base weights; nf4 is QLoRA
 PROMPTS = ("chat", "plain")  # a prompt is rendered with the model's own chat template, or taken as it is
 VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 

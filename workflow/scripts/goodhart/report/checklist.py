@@ -42,7 +42,7 @@ COLUMNS = {
         "Entropy collapse, nats a token",
         {"prompt tokens": "entropy_prompt_collapse", "response tokens": "entropy_response_collapse"},
         "; figure entropy (b)",
-        "section 5.1, measurement.run_rows",
+        "section 5.1, runs.run_rows",
     ),
     "5": (
         "OOD cosine distance from the rewards' training distribution",
@@ -121,7 +121,7 @@ def _correlation(results: Results) -> Item:
         defined,
         ". ".join(correlations),
         "tables/trends.json; figures mechanism and arms",
-        "trend.rank_correlation, trend.seed_stratified_trend",
+        "statistics.rank_correlation, statistics.seed_stratified_trend",
     )
 
 
@@ -205,7 +205,7 @@ def _reproducibility(results: Results) -> Iterator[Item]:
         f"{'scores to tie' if ties is None else 'tied scores'}); "
         f"median length {number(lengths[0]['median'])} tokens chosen, {number(lengths[1]['median'])} rejected",
         "data/coverage.json",
-        "data.coverage",
+        "preferences.coverage",
     )
 
 

@@ -18,7 +18,8 @@ from goodhart.runtime.batches import within_memory
 from goodhart.runtime.distributed import divide, rank
 from goodhart.runtime.finite import NotFinite
 from goodhart.runtime.seeds import mix
-from goodhart.sampling.settings import Ending, Sampling
+from goodhart.sampling.endings import Ending
+from goodhart.sampling.settings import Sampling
 
 if TYPE_CHECKING:
     from transformers import ContinuousBatchingManager, PreTrainedModel

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from goodhart.sampling import continuous, loop, vllm
-from goodhart.sampling.settings import Ending, Sampling, ending
+from goodhart.sampling.endings import Ending, ending
+from goodhart.sampling.settings import Sampling
 
 if TYPE_CHECKING:
     from peft import PeftModel

@@ -12,7 +12,8 @@ from goodhart.models.tokens import Batch, collate
 from goodhart.runtime.batches import in_batches
 from goodhart.runtime.finite import NotFinite
 from goodhart.runtime.seeds import mix
-from goodhart.sampling.settings import Ending, Sampling
+from goodhart.sampling.endings import Ending
+from goodhart.sampling.settings import Sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

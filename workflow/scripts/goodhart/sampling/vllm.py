@@ -24,7 +24,8 @@ from goodhart.errors import InputError
 from goodhart.models.adapters import save_adapter
 from goodhart.runtime.distributed import divide
 from goodhart.runtime.seeds import mix
-from goodhart.sampling.settings import Ending, Sampling
+from goodhart.sampling.endings import Ending
+from goodhart.sampling.settings import Sampling
 
 if TYPE_CHECKING:
     from peft import PeftModel

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,21 +14,10 @@ from goodhart.runtime.finite import Watched
 from goodhart.runtime.progress import progress
 from goodhart.runtime.signals import defer_signals
 from goodhart.training.checkpoints import Checkpoints
+from goodhart.training.settings import Shape
 
 PAD, END = "<pad>", "<end>"
 WORDS = Regex(r"\n| ?\d| ?#+| ?[A-Za-z]+[.,!:?]?| ?[^\sA-Za-z0-9#]")
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The architecture of the embedded policy (Hugging Face's names)."""
-
-    hidden_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int
-    intermediate_size: int
 
 
 def build_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
@@ -55,7 +43,12 @@ def build_model(tokenizer: PreTrainedTokenizerFast, shape: Shape) -> Qwen3ForCau
             pad_token_id=tokenizer.pad_token_id,
             eos_token_id=tokenizer.eos_token_id,
             bos_token_id=None,
-            **vars(shape),
+            hidden_size=shape.hidden_size,
+            num_hidden_layers=shape.layers,
+            num_attention_heads=shape.heads,
+            num_key_value_heads=shape.kv_heads,
+            head_dim=shape.head_dim,
+            intermediate_size=shape.mlp_size,
         )
     )
 

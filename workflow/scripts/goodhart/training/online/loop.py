@@ -28,26 +28,28 @@ from goodhart.runtime.signals import defer_signals
 from goodhart.sampling.engines import sample
 from goodhart.sampling.settings import Sampling
 from goodhart.training.online.loss import DEGENERATE, advantages, kl_coefficient, online_loss
+from goodhart.training.settings import Online
 
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedTokenizerBase
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What decides an online run, beside the seed."""
+@dataclass(frozen=True, kw_only=True)
+class Settings(Online):
+    """All that decides an online run beside the seed: the study's settings, the beta, and Appendix C's values."""
 
-    prompts_per_step: int
     sampling: Sampling
     beta: float
-    kl_percentile: float
     learning_rate: float
     clip_norm: float
     weight_decay: float
     warmup_steps: int
-    micro_batch: int
+    batch_size: int  # rows of a micro-batch
     recompute: bool  # activations, in the backward pass
+
+
+DERIVED = ("learning_rate", "clip_norm", "weight_decay", "warmup_steps", "batch_size")  # of `Settings`
 
 
 def prompt_rows(count: int, per_step: int, step: int, seed: int) -> list[int]:
@@ -77,7 +79,7 @@ class OnlineRun:
         self.prompts, self.prompt_ids = prompts, prompt_ids
         self.seed = seed
         self.updates: list[dict[str, Any]] = []
-        self.micro_batch = settings.micro_batch
+        self.micro_batch = settings.batch_size
         activate(model, "policy", trainable=True)
         self.parameters = [p for name, p in model.named_parameters() if ".policy." in name]
         self.optimizer = torch.optim.AdamW(

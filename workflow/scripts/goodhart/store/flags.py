@@ -1,0 +1,55 @@
+"""The flags of a step: files of a study, opened and checked, and the origin of what the step makes of them."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from goodhart.cli import Flags, flag
+from goodhart.store.files import Table, check_safetensors, read_json, read_table
+from goodhart.store.provenance import Origin
+
+if TYPE_CHECKING:
+    from pandas import DataFrame as Frame
+else:  # pandas is imported when a table is read
+    Frame = Any
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepFlags(Flags):
+    """The base of the arguments of every step of the workflow."""
+
+    @cached_property
+    def origin(self) -> Origin:
+        """What the outputs of the step come from."""
+        return Origin.of(self.raw, str(sys.modules[type(self).__module__].__file__))
+
+
+def table(contract: Table, *splits: str, help: str | None = None) -> Any:
+    """A Parquet table of a contract: the whole of it, its rows of one split, or those of several in a tuple."""
+
+    def read(path: Path) -> Any:
+        parts = tuple(read_table(path, contract, split) for split in splits or [None])
+        return parts if len(parts) > 1 else parts[0]
+
+    return flag(read, help=help)
+
+
+def record(*keys: str, help: str | None = None) -> Any:
+    """A JSON object that has these keys."""
+    return flag(partial(read_json, required=keys), help=help)
+
+
+def tensors(help: str | None = None) -> Any:
+    """The path of a safetensors file that is whole."""
+
+    def check(path: Path) -> Path:
+        check_safetensors(path)
+        return path
+
+    return flag(check, help=help)
