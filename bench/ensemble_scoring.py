@@ -102,7 +102,7 @@ def write_member(args: argparse.Namespace, member: int, folder: Path) -> Path:
 
     from goodhart.models.adapters import lora_config, publish_adapter
     from goodhart.models.loading import load_reward_backbone
-    from goodhart.store.provenance import origin
+    from goodhart.store.provenance import Origin
 
     torch.manual_seed(member)
     backbone = load_reward_backbone(args.backbone, "float32")
@@ -110,7 +110,7 @@ def write_member(args: argparse.Namespace, member: int, folder: Path) -> Path:
     for name, weights in model.named_parameters():
         if "lora_" in name or "score.modules_to_save" in name:
             torch.nn.init.normal_(weights.data, std=0.05)
-    publish_adapter(model, "default", folder, args.backbone, origin(args, __file__))
+    publish_adapter(model, "default", folder, args.backbone, Origin.of(args, __file__))
     return folder
 
 

@@ -98,8 +98,7 @@ class Stages:
         import torch
 
         from goodhart.models.loading import load_tokenizer
-        from goodhart.models.manifest import describe_model
-        from goodhart.store.files import write_json
+        from goodhart.models.manifest import read_manifest, stamp_model
         from goodhart.training.pretraining import Shape, build_model, build_tokenizer
 
         self.folder, self.bench, self.precision = folder, bench, precision
@@ -110,8 +109,8 @@ class Stages:
         tokenizer = build_tokenizer(["".join(self.words)])
         build_model(tokenizer, Shape(*bench.shape)).save_pretrained(self.policy)
         tokenizer.save_pretrained(self.policy)
-        self.manifest = {"model": ".", "revision": None, "prompts": "plain", **describe_model(self.policy)}
-        write_json(self.policy / "manifest.json", self.manifest)
+        stamp_model(self.policy, self.policy, "plain")
+        self.manifest = read_manifest(self.policy)
         self.tokenizer = load_tokenizer(self.policy)
         self.adapter = self._adapter("offline", "CAUSAL_LM")
         self.members = [self._adapter(f"member-{k}", "SEQ_CLS") for k in range(MEMBERS)]

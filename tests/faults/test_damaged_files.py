@@ -18,10 +18,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from goodhart.errors import InputError
-from goodhart.models.loading import check_model
-from goodhart.models.manifest import check_adapters, pin_model
+from goodhart.models.manifest import check_adapters, check_model, stamp_model
 from goodhart.store.files import check_safetensors, read_json, read_table, write_json, write_table
-from goodhart.store.provenance import model_identity, origin_of
+from goodhart.store.identity import Identity
+from goodhart.store.provenance import Origin
 from goodhart.store.schemas.inputs import LOGPROBS, PREFERENCES
 from goodhart.store.schemas.measurements import TRAJECTORY
 from tiny_study import Study
@@ -144,15 +144,15 @@ class Stale:
         if changes.pop("weights", False):
             weights = {name: value * np.float32(1.5) for name, value in load_file(folder / "model.safetensors").items()}
             save_file(weights, folder / "model.safetensors", {"format": "pt"})
-        record = {"model": ".", "revision": None, "prompts": prompts, **pin_model(folder, prompts)}
-        write_json(folder / "manifest.json", {**record, **changes})
+        stamp_model(folder, folder, prompts)
+        write_json(folder / "manifest.json", {**read_json(folder / "manifest.json"), **changes})
         return folder
 
     def reference(self, policy: Path) -> Path:
         """The table that score_reference would have made with another policy."""
-        made = origin_of(self.tiny / REFERENCE)
+        made = Origin.read(self.tiny / REFERENCE)
         assert made is not None
-        made = {**made, "inputs": {**made["inputs"], "policy": model_identity(policy)}}
+        made = {**made, "inputs": {**made["inputs"], "policy": Identity.read(policy).parts}}
         path = self.folder / "logprobs.parquet"
         write_table(path, read_table(self.tiny / REFERENCE, LOGPROBS), LOGPROBS, made)
         return path
@@ -191,14 +191,14 @@ CHANGES: dict[str, tuple[Callable[[Stale], dict[str, Path]], str]] = {
 def subset(stale: Stale) -> Path:
     path = stale.folder / "preferences.parquet"
     pairs = read_table(stale.tiny / TABLE, PREFERENCES)
-    write_table(path, pairs[pairs["split"] != "validation"], PREFERENCES, origin_of(stale.tiny / TABLE))
+    write_table(path, pairs[pairs["split"] != "validation"], PREFERENCES, Origin.read(stale.tiny / TABLE))
     return path
 
 
 def shorter(stale: Stale) -> Path:
     record = read_json(stale.tiny / DERIVED)
     record["values"]["max_length"]["value"] -= 1
-    write_json(stale.folder / "offline.json", record, origin_of(stale.tiny / DERIVED))
+    write_json(stale.folder / "offline.json", record, Origin.read(stale.tiny / DERIVED))
     return stale.folder / "offline.json"
 
 
@@ -208,7 +208,7 @@ def test_a_stale_reference_is_refused(tiny: Study, tmp_path: Path, stale: Stale,
     instead, said = CHANGES[change]
     paths = instead(stale)
     if step == PROBE and "policy" in paths:  # with adapters of that policy, as others would be refused before
-        identity = model_identity(paths["policy"])
+        identity = Identity.read(paths["policy"]).parts
         for name in ("offline/dpo/p20/seed-0/adapter", "reward/member-0/adapter", "reward/member-1/adapter"):
             paths[name] = tmp_path / "changed" / name
             shutil.copytree(tiny / name, paths[name])
@@ -219,7 +219,7 @@ def test_a_stale_reference_is_refused(tiny: Study, tmp_path: Path, stale: Stale,
     assert message == f"{reference} was made with {said}; rerun score_reference."
 
 
-def test_a_reference_of_someone_else_is_checked_by_its_content(tiny: Study, tmp_path: Path) -> None:
+def test_an_external_reference_is_checked_by_its_content(tiny: Study, tmp_path: Path) -> None:
     """Without an origin it is taken where its pairs and tokens fit, and gives the same weights."""
     path = tmp_path / "logprobs.parquet"
     read_table(tiny / REFERENCE, LOGPROBS).to_parquet(path)

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from goodhart.errors import InputError
 from goodhart.models.adapters import lora_config, tidy_adapter
 from goodhart.models.loading import load_policy
-from goodhart.models.manifest import describe_model, record_base
+from goodhart.models.manifest import stamp_adapter, stamp_model
 from goodhart.runtime.finite import NotFinite
 from goodhart.store.files import read_json, read_table, write_json, write_table
 from goodhart.store.schemas.inputs import LOGPROBS, PREFERENCES, PROBLEMS
@@ -236,12 +236,12 @@ def poisoned(tiny: Study, tmp_path: Path) -> dict[str, Path]:
     save_file(weights, backbone / "model.safetensors", metadata={"format": "pt"})
     config = {**read_json(backbone / "config.json"), "vocab_size": len(table) + 1}
     (backbone / "config.json").write_text(json.dumps(config))
-    write_json(backbone / "manifest.json", {**read_json(backbone / "manifest.json"), **describe_model(backbone)})
+    stamp_model(backbone, backbone, "plain")
     instead = {}
     for k in range(2):
         instead[f"reward/member-{k}/adapter"] = tmp_path / f"member-{k}"
         shutil.copytree(tiny / f"reward/member-{k}/adapter", tmp_path / f"member-{k}")
-        record_base(tmp_path / f"member-{k}", backbone)
+        stamp_adapter(tmp_path / f"member-{k}", backbone)
     return {"backbone": backbone, **instead}
 
 
@@ -346,12 +346,11 @@ def silent(tiny: Study, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
     weights = load_file(folder / "policy/model.safetensors")
     weights["model.norm.weight"] *= 100
     save_file(weights, folder / "policy/model.safetensors", metadata={"format": "pt"})
-    record = {k: v for k, v in read_json(folder / "policy/manifest.json").items() if k != "files"}
-    write_json(folder / "policy/manifest.json", {**record, **describe_model(folder / "policy")})
+    stamp_model(folder / "policy", folder / "policy", "plain")
     model = get_peft_model(load_policy(folder / "policy", "float32"), lora_config(4, 8, 0.0, "CAUSAL_LM"))
     model.save_pretrained(folder / "adapter")
     tidy_adapter(folder / "adapter")
-    record_base(folder / "adapter", folder / "policy")
+    stamp_adapter(folder / "adapter", folder / "policy")
     return {"policy": folder / "policy", f"{OFFLINE}/adapter": folder / "adapter", "backbone": tiny / "policy"}
 
 

@@ -295,10 +295,10 @@ def test_signals_wait_for_the_end_of_a_held_section() -> None:
 
     def update() -> None:
         with signals.stoppable():
-            with signals.held():
+            with signals.defer_signals():
                 signal.raise_signal(TERM)
                 done.append("update")
-                with signals.held():
+                with signals.defer_signals():
                     done.append("record")
             done.append("never")
 

@@ -71,7 +71,7 @@ def test_more_gpus_than_there_are_is_one_sentence(tmp_path: Path) -> None:
     job = start(tmp_path, "0,1", 3, "")
     _, said = job.communicate(timeout=30)
     assert job.returncode == 1
-    assert said == "launch.py: error: the job wants 3 GPUs of 2; lower gpus in the config.\n"
+    assert said == "gpus.py: error: requested 3 GPUs, 2 visible; lower gpus in the config.\n"
 
 
 def test_without_any_gpu_the_script_runs_on_the_cpu(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ import yaml
 from snakemake.utils import update_config
 
 from goodhart.launch import resources
-from goodhart.launch.resources import GIB, LIBRARIES, MIB, Model, Work, request
+from goodhart.launch.resources import MIB, Work, request
+from goodhart.memory.sizes import GIB, LIBRARIES, Batch, Model, host_memory
 
 ROOT = Path(__file__).parents[2]
 HEADING = "| job | memory, GiB | time, h | most of the time for |"
@@ -110,7 +111,7 @@ def test_a_shared_backbone_is_loaded_once(paper: Path) -> None:
 def test_a_cpu_asks_for_no_more_than_the_memory_that_batches_are_made_for(paper: Path) -> None:
     config = load("paper", gpus=0)
     assert ask("train_offline", config, paper).mem_mb == -(-(LIBRARIES + 80 * GIB) // MIB)
-    pocket = resources.memory(load("config"), [Model(1e5, 64, 2)], {})
+    pocket = host_memory(load("config"), [Model(parameters=1e5, hidden=64, layers=2)], [])
     assert 8 * 1e5 < pocket - LIBRARIES < 2 * GIB, "and the embedded policy for far less"
 
 
@@ -132,7 +133,7 @@ def test_a_record_that_a_job_will_refuse_does_not_stop_the_workflow(paper: Path,
 
 def test_every_submitted_rule_has_work() -> None:
     """A rule whose jobs are submitted and whose work is unknown would ask for the least there is."""
-    derived = {"derived": {"n": 100, "max_length": 10, "batch_size": 1, "inference_batch_size": 1}}
+    batch = Batch(pairs=100, batch_size=1, inference_batch_size=1, max_length=10)
     submitted = set()
     for page in (ROOT / "workflow/rules").glob("*.smk"):
         for rule in page.read_text().split("rule ")[1:]:
@@ -141,7 +142,7 @@ def test_every_submitted_rule_has_work() -> None:
                 assert "mem_mb=host_memory" in rule
     assert submitted == {*INPUTS, "pretrain_policy", "sample_preferences"}
     for rule in submitted:
-        assert resources.work(rule, load("paper"), derived) != Work(), rule
+        assert resources.work(rule, load("paper"), batch) != Work(), rule
 
 
 def test_it_imports_nothing_heavy() -> None:

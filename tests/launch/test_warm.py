@@ -77,7 +77,7 @@ def start(folder: Path) -> Start:
     def call(name: str, *argv: str, **options: Any) -> subprocess.Popen[str]:
         line = [sys.executable, "-S", warm.__file__, name, "scripts/script.py", *argv]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(line, cwd=folder, env={**os.environ, "COLOUR": "red"}, **pipes, **options)
+        return subprocess.Popen(line, **{"cwd": folder, "env": {**os.environ, "COLOUR": "red"}, **pipes, **options})
 
     return call
 
@@ -152,8 +152,14 @@ def test_without_a_server_it_is_plain_python(start: Start, folder: Path, owner: 
     assert sorted(path.name for path in folder.glob("warm-*")) == [f"{name}.log"]
 
 
+def test_an_environment_too_large_for_the_server_is_run_by_plain_python(server: str, start: Start) -> None:
+    large = {f"LARGE_{number}": "x" * 100_000 for number in range(4)}
+    output, _ = start(server, "go", env={**os.environ, **large}).communicate(timeout=30)
+    assert json.loads(output)["warm"] is False
+
+
 def listens(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as caller:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as caller:
         return caller.connect_ex(str(path)) == 0
 
 

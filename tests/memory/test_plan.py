@@ -66,7 +66,9 @@ def test_recomputed_activations_are_as_planned(stages: Stages, stage: str) -> No
 def test_what_autograd_keeps_of_a_layer_in_bfloat16_is_as_planned(autocast: bool, dropout: float) -> None:
     """The arithmetic of a GPU run, on a CPU: one layer more, and what it keeps more."""
     rank, rows, length = 16, 4, 96
-    shape = Architecture(256, 1, 256, 128, 768, 100, 0, 0, 0, 0, adapted=2 * (256 + 256) + 2 * (256 + 128))
+    sizes = {"parameters": 0, "hidden": 256, "layers": 1, "query": 256, "key": 128, "mlp": 768, "vocabulary": 100}
+    adapted = 2 * (256 + 256) + 2 * (256 + 128)
+    shape = Architecture(**sizes, linear=0, head=0, largest=0, adapted=adapted)
     kept = []
     for layers in (2, 3):
         config = Qwen3Config(
@@ -116,9 +118,9 @@ def peaks(study: Study) -> dict[str, float]:
 
 def test_passes_without_gradients_take_the_rows_derived_for_each_model(stages: Stages) -> None:
     study = planned(stages)
-    rows = study.offline.scoring_batch
-    policy = peaks(replace(study, offline=replace(study.offline, scoring_batch=2 * rows)))
-    reward = peaks(replace(study, reward=replace(study.reward, scoring_batch=2 * rows)))
+    rows = study.offline.inference_batch_size
+    policy = peaks(replace(study, offline=replace(study.offline, inference_batch_size=2 * rows)))
+    reward = peaks(replace(study, reward=replace(study.reward, inference_batch_size=2 * rows)))
     changed = {name for name, peak in peaks(study).items() if policy[name] != peak}
     assert changed == {"score_reference", "probe_offline"}
     changed = {name for name, peak in peaks(study).items() if reward[name] != peak}

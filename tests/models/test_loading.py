@@ -12,7 +12,7 @@ from peft import PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from goodhart.errors import InputError
-from goodhart.models import adapters, loading
+from goodhart.models import adapters, loading, manifest
 from goodhart.models.logprobs import response_logits, sequence_logprobs
 from goodhart.models.tokens import Batch, collate
 from goodhart.store.files import read_json, write_json
@@ -218,12 +218,12 @@ def test_an_adapter_of_another_base_is_refused(tiny: Study, tmp_path: Path) -> N
 
 
 def test_a_model_asked_in_two_ways_is_one_model(tiny: Study, tmp_path: Path) -> None:
-    manifest = read_json(tiny / "policy/manifest.json")
+    record = read_json(tiny / "policy/manifest.json")
     for prompts in ("chat", "plain"):
         (tmp_path / prompts).mkdir()
-        changed = {**manifest, "model": str(tiny / "policy"), "prompts": prompts}
+        changed = {**record, "model": str(tiny / "policy"), "prompts": prompts}
         write_json(tmp_path / prompts / "manifest.json", changed)
-    assert loading.same_model(tmp_path / "chat", tmp_path / "plain")
+    assert manifest.same_weights(tmp_path / "chat", tmp_path / "plain")
 
 
 def test_a_tokeniser_pads_on_the_left_and_has_an_end(tiny: Study, tmp_path: Path) -> None:
@@ -251,33 +251,33 @@ def test_a_tokeniser_never_pads_with_its_end(tiny: Study, tmp_path: Path, pad: s
 
 def test_folders_of_one_model_share_it(tiny: Study, tmp_path: Path) -> None:
     """By the place of the weights: two manifests of one model, or one folder; a copy is another model."""
-    manifest = read_json(tiny / "policy/manifest.json")
+    record = read_json(tiny / "policy/manifest.json")
     for name, model in (("first", "some/model"), ("second", "some/model"), ("other", "other/model")):
         (tmp_path / name).mkdir()
-        write_json(tmp_path / name / "manifest.json", {**manifest, "model": model})
+        write_json(tmp_path / name / "manifest.json", {**record, "model": model})
     shutil.copytree(tiny / "policy", tmp_path / "copy")
-    assert loading.same_model(tmp_path / "first", tmp_path / "second")
-    assert loading.same_model(tiny / "policy", tiny / "policy")
-    assert not loading.same_model(tmp_path / "first", tmp_path / "other")
-    assert not loading.same_model(tiny / "policy", tmp_path / "copy")
+    assert manifest.same_weights(tmp_path / "first", tmp_path / "second")
+    assert manifest.same_weights(tiny / "policy", tiny / "policy")
+    assert not manifest.same_weights(tmp_path / "first", tmp_path / "other")
+    assert not manifest.same_weights(tiny / "policy", tmp_path / "copy")
 
 
 def test_a_model_folder_is_checked_before_it_is_loaded(tiny: Study, tmp_path: Path) -> None:
-    assert loading.check_model(tiny / "policy")["model"] == "."
+    assert manifest.check_model(tiny / "policy")["model"] == "."
     shutil.copytree(tiny / "policy", tmp_path / "policy")
     path = tmp_path / "policy/model.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(InputError, match=r"model\.safetensors is truncated"):
-        loading.check_model(tmp_path / "policy")
+        manifest.check_model(tmp_path / "policy")
     path.unlink()
     with pytest.raises(InputError, match="holds no"):
-        loading.check_model(tmp_path / "policy")
+        manifest.check_model(tmp_path / "policy")
 
 
 def test_a_manifest_may_point_to_weights_elsewhere(tiny: Study, tmp_path: Path) -> None:
-    manifest = read_json(tiny / "policy/manifest.json")
-    write_json(tmp_path / "manifest.json", {**manifest, "model": str(tiny / "policy")})
-    loading.check_model(tmp_path)
+    record = read_json(tiny / "policy/manifest.json")
+    write_json(tmp_path / "manifest.json", {**record, "model": str(tiny / "policy")})
+    manifest.check_model(tmp_path)
     assert loading.load_tokenizer(tmp_path).get_vocab() == loading.load_tokenizer(tiny / "policy").get_vocab()
     assert torch.equal(
         logits(loading.load_policy(tmp_path, "float32")), logits(loading.load_policy(tiny / "policy", "float32"))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from goodhart.errors import InputError
-from goodhart.runtime.finite import NotFinite, Watched, during, kept
+from goodhart.runtime.finite import NotFinite, Watched, dump_on_nan, label_step
 
 
 def watched() -> Watched:
@@ -29,7 +29,7 @@ def test_the_rows_are_kept_as_far_as_they_are_known(tmp_path: Path, value: float
     path = tmp_path / "run" / "stopped.json"
     rows = watched()
     rows.add("reward", torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]))
-    with pytest.raises(NotFinite) as caught, kept(path, seed=3):
+    with pytest.raises(NotFinite) as caught, dump_on_nan(path, seed=3):
         rows.add("logprob", torch.tensor([-1.5, value, value]))
     assert isinstance(caught.value, InputError)
     assert str(caught.value) == (
@@ -52,14 +52,17 @@ def test_the_rows_are_kept_as_far_as_they_are_known(tmp_path: Path, value: float
 
 
 def test_one_number_of_a_batch_offends_with_no_row(tmp_path: Path) -> None:
-    with pytest.raises(NotFinite, match=r"^online update 7: loss is -inf; ") as caught, kept(tmp_path / "stopped.json"):
+    with (
+        pytest.raises(NotFinite, match=r"^online update 7: loss is -inf; ") as caught,
+        dump_on_nan(tmp_path / "stopped.json"),
+    ):
         watched().check("loss", -math.inf)
     assert caught.value.offending == ()
     assert len(json.loads((tmp_path / "stopped.json").read_text())["rows"]) == 3
 
 
 def test_what_comes_from_deeper_down_is_told_where_it_was() -> None:
-    with pytest.raises(NotFinite) as caught, during("evaluation after update", 0):
+    with pytest.raises(NotFinite) as caught, label_step("evaluation after update", 0):
         raise NotFinite("reward is nan", [], where="sampling")
     assert str(caught.value) == "evaluation after update 0: reward is nan; train with a lower learning rate."
 
@@ -67,10 +70,10 @@ def test_what_comes_from_deeper_down_is_told_where_it_was() -> None:
 def test_a_run_that_ends_well_removes_what_an_earlier_one_left_and_other_errors_do_not(tmp_path: Path) -> None:
     path = tmp_path / "stopped.json"
     path.write_text("{}")
-    with pytest.raises(InputError, match="another"), kept(path):
+    with pytest.raises(InputError, match="another"), dump_on_nan(path):
         raise InputError("another sentence.")
     assert path.read_text() == "{}"
     for _ in range(2):
-        with kept(path):
+        with dump_on_nan(path):
             pass
         assert not path.exists()

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from goodhart.errors import InputError
 from goodhart.store import files
-from goodhart.store.provenance import origin_of
+from goodhart.store.provenance import Origin
 
 TABLE = files.Table(
     "runs",
@@ -210,7 +210,7 @@ def test_tensors_have_the_same_bytes_every_time(tmp_path: Path) -> None:
         files.write_tensors(tmp_path / f"{k}.safetensors", {"a": torch.ones(3)}, {"script": "x", "seed": 0})
         written.add((tmp_path / f"{k}.safetensors").read_bytes())
     assert len(written) == 1
-    assert origin_of(tmp_path / "0.safetensors") == {"script": "x", "seed": 0}
+    assert Origin.read(tmp_path / "0.safetensors") == {"script": "x", "seed": 0}
 
 
 @pytest.mark.parametrize("content", [b"no header at all, but long enough", b"\x02" + bytes(7) + b"[]", b"{}"])

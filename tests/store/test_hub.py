@@ -20,6 +20,7 @@ import resolve_model
 from goodhart.data.sources import read_source
 from goodhart.errors import InputError
 from goodhart.models import loading
+from goodhart.models.manifest import check_model
 from goodhart.models.tokens import encode_prompts
 from goodhart.store.files import read_json, read_table
 from goodhart.store.hub import snapshot
@@ -92,10 +93,10 @@ def test_a_branch_is_pinned_to_its_commit_and_loaded_without_a_network(
     first = hub.push("model", "some/model", model)
     resolved = resolve(tmp_path, "some/model")
     hub.push("model", "some/model", with_config(model, rope_theta=5.0))  # the branch moves on
-    manifest = loading.check_model(resolved)
+    manifest = check_model(resolved)
     assert (manifest["model"], manifest["revision"]) == ("some/model", first)
     assert manifest["projections"] == [[8, 4], [8, 8], [8, 8], [8, 4]]  # of k, o, q and v
-    assert "sha256" not in manifest
+    assert manifest["sha256"] is None
     asked = len(hub.requests)
     policy, reward = loading.load_policy(resolved, "float32"), loading.load_reward_backbone(resolved, "float32")
     assert manifest["parameters"] == policy.num_parameters()
@@ -119,7 +120,7 @@ def test_without_a_network_a_filled_cache_answers(
     if revision == "gone":
         assert "is not in the cache" in refusal(tmp_path, "some/model", revision)
         return
-    manifest = loading.check_model(resolve(tmp_path, "some/model", commit if revision == "commit" else revision))
+    manifest = check_model(resolve(tmp_path, "some/model", commit if revision == "commit" else revision))
     assert manifest["revision"] == (changed if revision == "other" else commit)
 
 
@@ -153,7 +154,7 @@ def test_a_job_whose_cache_lost_the_model_is_told_where_to_fetch_it(
     resolved = resolve(tmp_path, "some/model")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "elsewhere"))
     with pytest.raises(InputError, match=r"some/model at revision \w{40} is not in the cache"):
-        loading.check_model(resolved)
+        check_model(resolved)
 
 
 REFUSED = {

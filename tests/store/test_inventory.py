@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from goodhart.errors import InputError
+from goodhart.store.checksums import digest
 from goodhart.store.files import read_json
 from goodhart.store.inventory import git, inventory, machine, software
-from goodhart.store.provenance import digest, origin_of
+from goodhart.store.provenance import Origin
 from tiny_study import Study
 
 MADE = [
@@ -43,19 +44,19 @@ def test_every_file_has_its_size_hash_and_origin(tiny: Study) -> None:
     seeds = [origin["arguments"]["seed"] for origin in found["origins"].values() if origin["script"] == "train_offline"]
     assert seeds == [0, 0]
     assert rows["tables/runs.csv"]["origin"] == rows["tables/scales.json"]["origin"]
-    assert rows["tables/runs.csv"]["origin"] == digest(origin_of(tiny / "tables/runs.parquet"))
+    assert rows["tables/runs.csv"]["origin"] == digest(Origin.read(tiny / "tables/runs.parquet"))
 
 
 def test_origins_name_each_other(tiny: Study) -> None:
     """The chain from the adapter back to the problems, by hashes alone."""
-    adapter = origin_of(tiny / "offline/dpo/p20/seed-0/adapter")
+    adapter = Origin.read(tiny / "offline/dpo/p20/seed-0/adapter")
     assert adapter is not None
     pairs = tiny / "data/preferences.parquet"
-    assert adapter["inputs"]["preferences"] == hashlib.sha256(pairs.read_bytes()).hexdigest()
-    sampled = origin_of(pairs)
+    assert adapter["inputs"]["preferences"] == {"sha256": hashlib.sha256(pairs.read_bytes()).hexdigest()}
+    sampled = Origin.read(pairs)
     assert sampled is not None
     problems = (tiny / "data/problems.parquet").read_bytes()
-    assert sampled["inputs"]["problems"] == hashlib.sha256(problems).hexdigest()
+    assert sampled["inputs"]["problems"] == {"sha256": hashlib.sha256(problems).hexdigest()}
     assert sampled["inputs"]["policy"] == adapter["inputs"]["policy"] == of(tiny.root)["models"]["policy"]
 
 
@@ -65,7 +66,7 @@ def test_pages_and_figures_hold_their_origin(tiny: Study, tmp_path: Path, step: 
     drawn = [path for path in tmp_path.rglob("*") if path.suffix in (".html", ".svg")]
     assert drawn
     for path in drawn:
-        found = origin_of(path)
+        found = Origin.read(path)
         assert found is not None
         assert found["script"] == step
 

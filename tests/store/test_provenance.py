@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from goodhart.cli import Labelled, Output, Source
+from goodhart.store.checksums import digest
 from goodhart.store.files import read_json, write_json
-from goodhart.store.provenance import digest, model_identity, origin
+from goodhart.store.identity import Identity
+from goodhart.store.provenance import Origin
 from tiny_study import STEPS, Study
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
@@ -24,7 +26,7 @@ def of(study: Study, step: str, outputs: Path, **replaced: str) -> dict[str, Any
     arguments = study.arguments(step, outputs)
     for flag, value in replaced.items():
         arguments[arguments.index(f"--{flag.replace('_', '-')}") + 1] = value
-    return origin(
+    return Origin.of(
         importlib.import_module(script).Arguments.parser().parse_args(arguments), str(SCRIPTS / f"{script}.py")
     )
 
@@ -53,7 +55,7 @@ def test_an_origin_by_hand(tiny: Study, tmp_path: Path) -> None:
     }
     assert found["inputs"].keys() == {"beta", "derived", "logprobs", "policy", "preferences"}
     table = (tiny / "data/preferences.parquet").read_bytes()
-    assert found["inputs"]["preferences"] == hashlib.sha256(table).hexdigest()
+    assert found["inputs"]["preferences"] == {"sha256": hashlib.sha256(table).hexdigest()}
     assert found["inputs"]["policy"]["prompts"] == "plain"
     assert (
         found["inputs"]["policy"]["sha256"]
@@ -88,7 +90,7 @@ def test_the_template_counts_where_it_is_used(tiny: Study, tmp_path: Path) -> No
             record = read_json(folder / "manifest.json")
             kept = {k: v for k, v in record.items() if k not in ("tokenizer", "template", "files", "sha256")}
             write_json(folder / "manifest.json", {**kept, "prompts": prompts})
-            hashes[prompts].add(digest(model_identity(folder)))
+            hashes[prompts].add(digest(Identity.read(folder).parts))
     assert (len(hashes["chat"]), len(hashes["plain"])) == (2, 1)
 
 
@@ -96,7 +98,7 @@ def test_types_of_flags(tmp_path: Path) -> None:
     import argparse
 
     (tmp_path / "a.json").write_text("{}")
-    of_file = hashlib.sha256(b"{}").hexdigest()
+    of_file = {"sha256": hashlib.sha256(b"{}").hexdigest()}
     args = argparse.Namespace(
         here=Source(tmp_path / "a.json"),
         there=Source("openai/gsm8k:train"),
@@ -105,7 +107,7 @@ def test_types_of_flags(tmp_path: Path) -> None:
         stop=[],
         name=None,
     )
-    found = origin(args, str(SCRIPTS / "collect_derived.py"), commit="c0ffee")
+    found = Origin.of(args, str(SCRIPTS / "collect_derived.py"), commit="c0ffee")
     assert found["inputs"] == {"here": of_file, "stages": [{"x": of_file}]}
     assert found["arguments"] == {"there": "openai/gsm8k:train", "stop": [], "name": None}
     assert found["commit"] == "c0ffee"

@@ -19,7 +19,7 @@ from typing import Any
 
 from goodhart.cli import Output, flag, group, run
 from goodhart.evaluation.evaluator import EvaluationFlags
-from goodhart.runtime.finite import kept
+from goodhart.runtime.finite import dump_on_nan
 from goodhart.runtime.threads import use_threads
 from goodhart.store.files import write_table
 from goodhart.store.flags import Frame, Record, record, table
@@ -43,7 +43,7 @@ class Arguments(EvaluationFlags, AutosaveFlags):
 
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
-    with kept(given.output.parent / "stopped.json", given.seed):
+    with dump_on_nan(given.output.parent / "stopped.json", given.seed):
         train(given)
 
 

@@ -36,7 +36,8 @@ def main(argv: list[str] | None = None) -> None:
     overrides = dict(_override(item) for item in given.override)
 
     from goodhart.hyperparameters import appendix_c
-    from goodhart.models.loading import check_model, load_tokenizer
+    from goodhart.models.loading import load_tokenizer
+    from goodhart.models.manifest import check_model
     from goodhart.models.tokens import encode_pairs
 
     check_model(given.model)

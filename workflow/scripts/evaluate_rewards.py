@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING
 from goodhart.cli import Output, flag, run
 from goodhart.models.admission import PRECISIONS
 from goodhart.models.manifest import check_adapters
-from goodhart.runtime.finite import Watched, kept
+from goodhart.runtime.finite import Watched, dump_on_nan
 from goodhart.runtime.threads import use_threads
 from goodhart.store.files import write_json, write_table, write_tensors
 from goodhart.store.flags import Frame, Record, StepFlags, record, table
-from goodhart.store.provenance import check_cache
 from goodhart.store.schemas.inputs import BASELINE, PREFERENCES, RESPONSES
 
 if TYPE_CHECKING:
@@ -51,11 +50,12 @@ def main(argv: list[str] | None = None) -> None:
     check_adapters(given.backbone, given.members)
     made = given.origin
     for member in given.members:
-        check_cache(member, made, "train_reward", ["backbone", "preferences"])
+        made.verify(member, "train_reward", ["backbone", "preferences"])
     use_threads(given.threads)
     from goodhart.hyperparameters.appendix_c import sample_size, values
     from goodhart.models.ensemble import RewardEnsemble, quality, uncertainty
-    from goodhart.models.loading import check_model, load_reward_backbone, load_tokenizer
+    from goodhart.models.loading import load_reward_backbone, load_tokenizer
+    from goodhart.models.manifest import check_model
 
     check_model(given.backbone)
     used = values(given.derived)
@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
         return scores
 
     held_out, train = given.preferences
-    with kept(given.quality.with_suffix(".stopped.json"), given.seed):
+    with dump_on_nan(given.quality.with_suffix(".stopped.json"), given.seed):
         chosen, rejected = (score(held_out, side).rewards for side in ("chosen", "rejected"))
         train = train.sample(n=sample_size(len(train)), random_state=given.seed)
         embeddings = score(train, "chosen").embeddings

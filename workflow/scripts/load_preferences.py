@@ -18,7 +18,7 @@ from goodhart.cli import Output, Source, flag, group, run
 from goodhart.data.pairing import FORMS, Columns, columns_of
 from goodhart.store.files import write_json, write_table
 from goodhart.store.flags import StepFlags
-from goodhart.store.provenance import origin
+from goodhart.store.provenance import Origin
 from goodhart.store.schemas.inputs import PREFERENCES
 
 
@@ -46,10 +46,11 @@ def main(argv: list[str] | None = None) -> None:
     raw, dropped = FORMS[given.form].pair(pick_columns(rows, columns, given.source))
     preferences, counts = finish_preferences(pair_texts(raw, given.source), given.seed, given.pairs)
 
-    from goodhart.models.loading import check_model, load_tokenizer
+    from goodhart.models.loading import load_tokenizer
+    from goodhart.models.manifest import check_model
 
     check_model(given.policy)
-    made = origin(given.raw, __file__, data=record)
+    made = Origin.of(given.raw, __file__, data=record)
     covered = coverage(preferences, load_tokenizer(given.policy))
     write_table(given.preferences, preferences, PREFERENCES, made)
     write_json(given.coverage, {"data": record, **counts, **dropped, **covered}, made)

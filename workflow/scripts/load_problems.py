@@ -13,7 +13,7 @@ from goodhart.cli import Output, Source, flag, run
 from goodhart.errors import InputError
 from goodhart.store.files import write_json, write_table
 from goodhart.store.flags import StepFlags
-from goodhart.store.provenance import origin
+from goodhart.store.provenance import Origin
 from goodhart.store.schemas.inputs import PROBLEMS
 
 
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
             }
         )
         record[split] = {**pinned, "rows_in_source": rows, "problems": len(frame)}
-    made = origin(given.raw, __file__, data=record)
+    made = Origin.of(given.raw, __file__, data=record)
     shared = parts["online"]["prompt"].isin(parts["evaluation"]["prompt"])
     write_table(given.problems, pd.concat(parts.values()), PROBLEMS, made)
     write_json(given.record, {**record, "online_problems_also_evaluated": int(shared.sum())}, made)

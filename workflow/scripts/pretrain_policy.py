@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from goodhart.cli import Output, flag, group, run
-from goodhart.runtime.finite import kept
+from goodhart.runtime.finite import dump_on_nan
 from goodhart.runtime.threads import use_threads
-from goodhart.store.files import publish, write_json
+from goodhart.store.files import publish
 from goodhart.store.flags import Frame, table
 from goodhart.store.schemas.inputs import CORPUS
 from goodhart.training.settings import AutosaveFlags, Shape
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     use_threads(given.threads)
     import torch
 
-    from goodhart.models.manifest import pin_model
+    from goodhart.models.manifest import stamp_model
     from goodhart.models.tokens import encode_prompts, encode_responses
     from goodhart.training.checkpoints import Checkpoints
     from goodhart.training.pretraining import build_model, build_tokenizer, train
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     made = given.origin
     with (
         Checkpoints(given.checkpoints, made, given.checkpoint_minutes, [given.policy]) as checkpoints,
-        kept(given.policy.with_suffix(".stopped.json"), given.seed),
+        dump_on_nan(given.policy.with_suffix(".stopped.json"), given.seed),
     ):
         losses = train(
             model,
@@ -63,8 +63,7 @@ def main(argv: list[str] | None = None) -> None:
         with publish(given.policy) as folder:
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
-            manifest = {"model": ".", "revision": None, "prompts": "plain", **pin_model(folder, "plain")}
-            write_json(folder / "manifest.json", manifest, made)
+            stamp_model(folder, folder, "plain", made)
 
 
 if __name__ == "__main__":

@@ -17,11 +17,10 @@ from dataclasses import dataclass
 
 from goodhart.cli import Output, run
 from goodhart.evaluation.evaluator import EvaluationFlags
-from goodhart.runtime.finite import kept
+from goodhart.runtime.finite import dump_on_nan
 from goodhart.runtime.threads import use_threads
 from goodhart.store.files import write_table
 from goodhart.store.flags import Frame, Record, record, table
-from goodhart.store.provenance import check_cache
 from goodhart.store.schemas.inputs import BASELINE, LOGPROBS, PREFERENCES, PROBLEMS
 from goodhart.store.schemas.measurements import PROBE
 
@@ -39,7 +38,7 @@ class Arguments(EvaluationFlags):
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
     made = given.origin
-    check_cache(given.raw.logprobs, made, "score_reference", ["policy", "preferences"], ["max_length", "precision"])
+    made.verify(given.raw.logprobs, "score_reference", ["policy", "preferences"], ["max_length", "precision"])
     given.verify(made)
     use_threads(given.threads)
     import torch
@@ -54,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
     model, batch_size = evaluator.model, evaluator.batch_size
     pairs = given.logprobs.merge(given.preferences.drop(columns="split"), on="pair_id")
     baseline = given.problems[["problem_id"]].merge(given.baseline, on="problem_id", how="left", validate="one_to_one")
-    with kept(given.probe.with_suffix(".stopped.json"), given.evaluation_seed):
+    with dump_on_nan(given.probe.with_suffix(".stopped.json"), given.evaluation_seed):
         measures, _, rewards = evaluator.evaluate(None)
         activate(model, "policy")
         accuracy = preference_accuracy(model, evaluator.tokenizer, pairs, used["max_length"], batch_size)

@@ -16,8 +16,8 @@ from goodhart.cli import Output, Source, flag, run
 from goodhart.errors import InputError
 from goodhart.models.admission import CLASSES, PROMPTS, admit
 from goodhart.models.gguf import convert_gguf, find_gguf
-from goodhart.models.manifest import asked, describe_model, pin_model
-from goodhart.store.files import publish, write_json
+from goodhart.models.manifest import stamp_model
+from goodhart.store.files import publish
 from goodhart.store.flags import StepFlags
 from goodhart.store.hub import MODEL_FILES, OTHER_FILES, SMALL_FILES, snapshot
 
@@ -43,19 +43,16 @@ def main(argv: list[str] | None = None) -> None:
         if gguf:
             convert_gguf(find_gguf(given.model), folder)
             admit(folder, given.model, given.role, given.prompts)
-            sizes = {"converted_from": Path(given.model).name.rpartition(":")[2], **pin_model(folder, given.prompts)}
-            source, commit = ".", None
+            source, hub, facts = folder, None, {"converted_from": Path(given.model).name.rpartition(":")[2]}
         elif local:
             admit(Path(given.model), given.model, given.role, given.prompts)
-            source, commit, sizes = given.model, None, pin_model(Path(given.model), given.prompts)
+            source, hub, facts = Path(given.model), None, {}
         else:
             small = snapshot(given.model, given.revision, "model", SMALL_FILES, OTHER_FILES)
             admit(small, given.model, given.role, given.prompts)
-            whole = snapshot(given.model, small.name, "model", MODEL_FILES, OTHER_FILES)
-            source, commit = given.model, whole.name
-            sizes = {**describe_model(whole, given.model, hashed=False), **asked(whole, given.prompts)}
-        record = {"model": source, "revision": commit, "prompts": given.prompts, **sizes}
-        write_json(folder / "manifest.json", record, given.origin)
+            source = snapshot(given.model, small.name, "model", MODEL_FILES, OTHER_FILES)
+            hub, facts = (given.model, source.name), {}
+        stamp_model(folder, source, given.prompts, given.origin, hub, **facts)
         from goodhart.models.loading import load_tokenizer
 
         load_tokenizer(folder)  # refuses one without an end or a padding token, before any data are loaded

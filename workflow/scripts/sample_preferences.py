@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from goodhart.cli import Output, group, run
 from goodhart.models.flags import PolicyFlags
-from goodhart.runtime.finite import kept
+from goodhart.runtime.finite import dump_on_nan
 from goodhart.runtime.threads import use_threads
 from goodhart.sampling.settings import Sampling
 from goodhart.store.files import write_json, write_table
@@ -46,7 +46,8 @@ def main(argv: list[str] | None = None) -> None:
     from goodhart.data.preferences import coverage, finish_preferences
     from goodhart.data.tasks.arithmetic import count_fillers
     from goodhart.evaluation.responses import ProblemSet, respond
-    from goodhart.models.loading import check_model, load_policy, load_tokenizer
+    from goodhart.models.loading import load_policy, load_tokenizer
+    from goodhart.models.manifest import check_model
 
     check_model(given.policy)
     tokenizer, policy = load_tokenizer(given.policy), load_policy(given.policy, given.precision)
@@ -54,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     unfinished = 0
     for draw in range(2):
         problems = ProblemSet.of(given.problems, given.verifier, given.sampling, seed=2 * given.seed + draw)
-        with kept(given.preferences.with_suffix(".stopped.json"), given.seed):
+        with dump_on_nan(given.preferences.with_suffix(".stopped.json"), given.seed):
             found = respond(policy, tokenizer, problems)
         fillers = np.array([count_fillers(text) for text in found.texts])
         score = given.correct_weight * np.array(found.strict) + given.filler_weight * fillers

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from goodhart.cli import Output, group, run
 from goodhart.models.flags import PolicyFlags
-from goodhart.runtime.finite import kept
+from goodhart.runtime.finite import dump_on_nan
 from goodhart.runtime.threads import use_threads
 from goodhart.sampling.settings import Sampling
 from goodhart.store.files import write_table
@@ -35,11 +35,12 @@ def main(argv: list[str] | None = None) -> None:
     verifier(given.verifier)
     use_threads(given.threads)
     from goodhart.evaluation.responses import ProblemSet, respond
-    from goodhart.models.loading import check_model, load_policy, load_tokenizer
+    from goodhart.models.loading import load_policy, load_tokenizer
+    from goodhart.models.manifest import check_model
 
     check_model(given.policy)
     problems = ProblemSet.of(given.problems, given.verifier, given.sampling, given.seed)
-    with kept(given.responses.with_suffix(".stopped.json"), given.seed):
+    with dump_on_nan(given.responses.with_suffix(".stopped.json"), given.seed):
         found = respond(load_policy(given.policy, given.precision), load_tokenizer(given.policy), problems)
     responses = given.problems[["problem_id", "prompt"]].assign(
         response=found.texts,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from goodhart.cli import Output, run
 from goodhart.errors import InputError
 from goodhart.models.flags import PolicyFlags
-from goodhart.runtime.finite import Watched, kept
+from goodhart.runtime.finite import Watched, dump_on_nan
 from goodhart.runtime.threads import use_threads
 from goodhart.store.files import write_table
 from goodhart.store.flags import Frame, Record, record, table
@@ -33,8 +33,9 @@ def main(argv: list[str] | None = None) -> None:
     import torch
 
     from goodhart.hyperparameters.appendix_c import values
-    from goodhart.models.loading import check_model, load_policy, load_tokenizer
+    from goodhart.models.loading import load_policy, load_tokenizer
     from goodhart.models.logprobs import response_logprobs
+    from goodhart.models.manifest import check_model
     from goodhart.models.tokens import encode_pairs
 
     check_model(given.policy)
@@ -62,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
         response=[preferences[side][i] for i, side in sides],
         tokens=[response for _, response in rows],
     )
-    with kept(given.logprobs.with_suffix(".stopped.json")):
+    with dump_on_nan(given.logprobs.with_suffix(".stopped.json")):
         watched.add("logprob", torch.tensor(scores))
     logprobs = dict(zip(sides, scores, strict=True))
     write_table(

@@ -13,11 +13,10 @@ from typing import Any
 from goodhart.cli import Output, flag, run
 from goodhart.errors import InputError
 from goodhart.models.flags import PolicyFlags
-from goodhart.runtime.finite import kept
+from goodhart.runtime.finite import dump_on_nan
 from goodhart.runtime.threads import use_threads
 from goodhart.store.files import write_json
 from goodhart.store.flags import Frame, Record, record, table
-from goodhart.store.provenance import check_cache
 from goodhart.store.schemas.inputs import LOGPROBS, PREFERENCES
 from goodhart.training.settings import AutosaveFlags
 
@@ -38,14 +37,15 @@ class Arguments(PolicyFlags, AutosaveFlags):
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
     made, files = given.origin, given.raw
-    check_cache(files.logprobs, made, "score_reference", ["policy", "preferences"], ["max_length", "precision"])
+    made.verify(files.logprobs, "score_reference", ["policy", "preferences"], ["max_length", "precision"])
     rows = given.logprobs.merge(given.preferences.drop(columns="split"), on="pair_id", validate="one_to_one")
     if len(rows) != len(given.logprobs):
         raise InputError(f"{files.logprobs} and {files.preferences} are of different pairs; rerun score_reference.")
     use_threads(given.threads)
     from goodhart.hyperparameters.appendix_c import values
     from goodhart.models.adapters import lora_config, publish_adapter
-    from goodhart.models.loading import check_model, load_policy, load_tokenizer
+    from goodhart.models.loading import load_policy, load_tokenizer
+    from goodhart.models.manifest import check_model
     from goodhart.models.tokens import encode_pairs
     from goodhart.training import offline
     from goodhart.training.checkpoints import Checkpoints
@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> None:
 
     with (
         Checkpoints(given.checkpoints, made, given.checkpoint_minutes, [given.adapter, given.metrics]) as checkpoints,
-        kept(given.adapter.parent / "stopped.json", given.seed),
+        dump_on_nan(given.adapter.parent / "stopped.json", given.seed),
     ):
         model, trained = train(
             build, given.derived, given.precision, len(dataset), given.epochs, given.seed, checkpoints

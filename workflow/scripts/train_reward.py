@@ -16,7 +16,7 @@ from typing import Any
 from goodhart.cli import Output, flag, run
 from goodhart.errors import InputError
 from goodhart.models.admission import PRECISIONS
-from goodhart.runtime.finite import kept
+from goodhart.runtime.finite import dump_on_nan
 from goodhart.runtime.threads import use_threads
 from goodhart.store.files import write_json
 from goodhart.store.flags import Frame, Record, record, table
@@ -46,7 +46,8 @@ def main(argv: list[str] | None = None) -> None:
 
     from goodhart.hyperparameters.appendix_c import values
     from goodhart.models.adapters import lora_config, publish_adapter
-    from goodhart.models.loading import check_model, load_reward_backbone, load_tokenizer
+    from goodhart.models.loading import load_reward_backbone, load_tokenizer
+    from goodhart.models.manifest import check_model
     from goodhart.models.tokens import encode_pairs
     from goodhart.training.checkpoints import Checkpoints
     from goodhart.training.reward import MemberTrainer
@@ -77,7 +78,7 @@ def main(argv: list[str] | None = None) -> None:
     made = given.origin
     with (
         Checkpoints(given.checkpoints, made, given.checkpoint_minutes, [given.adapter, given.metrics]) as checkpoints,
-        kept(given.adapter.parent / "stopped.json", seed),
+        dump_on_nan(given.adapter.parent / "stopped.json", seed),
     ):
         model, trained = train(build, given.derived, given.precision, len(rows), given.epochs, seed, checkpoints)
         publish_adapter(model, "default", given.adapter, given.backbone, made)

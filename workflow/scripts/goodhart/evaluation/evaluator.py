@@ -11,12 +11,10 @@ from goodhart.models.flags import PolicyFlags
 from goodhart.models.manifest import check_adapters
 from goodhart.sampling.settings import Sampling
 from goodhart.store.flags import record, tensors
-from goodhart.store.provenance import check_policy
+from goodhart.store.provenance import Origin
 from goodhart.verifiers.registry import verifier
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import pandas as pd
     import torch
 
@@ -35,11 +33,11 @@ class EvaluationFlags(PolicyFlags):
     sampling: Sampling = group(Sampling)
     evaluation_seed: int = flag(help="the same for every policy of the study")
 
-    def verify(self, origin: Mapping[str, Any]) -> None:
+    def verify(self, origin: Origin) -> None:
         """Raise `InputError` unless adapters, bases and cached files belong together."""
         check_adapters(self.policy, [self.adapter])
         check_adapters(self.backbone, self.members)
-        check_policy(self.raw, origin)
+        origin.verify_policy(self.raw)
         verifier(self.verifier)
 
 
@@ -54,7 +52,8 @@ class Evaluator:
         from goodhart.hyperparameters.appendix_c import values
         from goodhart.models.adapters import attach_adapter
         from goodhart.models.ensemble import load_centroid, load_with_policy
-        from goodhart.models.loading import check_model, load_policy, load_tokenizer
+        from goodhart.models.loading import load_policy, load_tokenizer
+        from goodhart.models.manifest import check_model
 
         check_model(given.policy)
         self.tokenizer = load_tokenizer(given.policy)

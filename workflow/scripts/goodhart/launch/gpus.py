@@ -1,4 +1,4 @@
-"""Start a script on GPUs of its own: `python launch.py --gpus N script.py ...`; with several, a process on each.
+"""Start a script on GPUs of its own: `python gpus.py --gpus N script.py ...`; with several, a process on each.
 
 A machine may have more GPUs than a job wants, and several jobs may start at once: a job leases its devices by locking a
 file for each, which the system unlocks when the job ends, however it ends. Of the GPUs that `CUDA_VISIBLE_DEVICES`
@@ -9,17 +9,21 @@ GPUs alone calls the first of them 0 in all jobs of a node. Without any GPU, the
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 WAIT = 5.0  # seconds between two looks for a free device
 ACCELERATE = ["-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_machines", "1"]
 ACCELERATE += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+
+_leases: list[FileLock] = []  # of this process, as a lock that nobody refers to is released
 
 
 def main() -> None:
@@ -29,11 +33,11 @@ def main() -> None:
     args = parser.parse_args()
     devices = visible()
     if 0 < len(devices) < args.gpus:
-        sys.exit(f"launch.py: error: the job wants {args.gpus} GPUs of {len(devices)}; lower gpus in the config.")
+        sys.exit(f"gpus.py: error: requested {args.gpus} GPUs, {len(devices)} visible; lower gpus in the config.")
     if devices and args.gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(lease(devices, args.gpus))
     if args.gpus and not devices:
-        print("launch.py: no GPU is visible; the job runs on the CPU", file=sys.stderr, flush=True)
+        print("gpus.py: no GPU is visible; the job runs on the CPU", file=sys.stderr, flush=True)
     several = [*ACCELERATE, "--num_processes", str(args.gpus)] if args.gpus > 1 else []
     os.execv(sys.executable, [sys.executable, *several, *args.command])
 
@@ -55,22 +59,19 @@ def lease(devices: list[str], count: int, folder: Path | None = None) -> list[st
     folder = folder or Path(tempfile.gettempdir())
     among = os.environ.get("SLURM_JOB_ID", f"user-{os.getuid()}")
     while True:
-        held: list[tuple[str, int]] = []
+        leased: dict[str, FileLock] = {}
         for device in devices:
             name = "".join(c if c.isalnum() else "-" for c in device)
-            handle = os.open(folder / f"goodhart-{among}-{name}.lock", os.O_RDWR | os.O_CREAT, 0o666)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                os.close(handle)
-                continue
-            held.append((device, handle))
-            if len(held) == count:
-                for _, kept in held:
-                    os.set_inheritable(kept, True)  # through exec, to the script and its processes
-                return [leased for leased, _ in held]
-        for _, handle in held:
-            os.close(handle)
+            path = folder / f"goodhart-{among}-{name}.lock"
+            lock = FileLock(path, on_acquired=lambda handle: os.set_inheritable(handle, True))  # goes through exec
+            with suppress(Timeout):
+                lock.acquire(blocking=False)
+                leased[device] = lock
+            if len(leased) == count:
+                _leases.extend(leased.values())
+                return list(leased)
+        for lock in leased.values():
+            lock.release()
         time.sleep(WAIT)
 
 

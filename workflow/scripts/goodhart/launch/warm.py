@@ -1,6 +1,6 @@
 r"""Start a script in a process that has imported torch, transformers, PEFT and TRL already.
 
-    python -S workflow/scripts/goodhart/warm.py .snakemake/warm-1234 workflow/scripts/adapt_online.py --adapter ...
+    python -S workflow/scripts/goodhart/launch/warm.py .snakemake/warm-1 workflow/scripts/adapt_online.py --adapter ...
 
 Importing them takes a core seven to twelve seconds, which a study on one machine would pay some forty times. The first
 call starts a server in the background, which imports them, listens on a socket of that name, and forks itself for every
@@ -29,12 +29,12 @@ LIBRARIES = (
 TRAINERS = ("DPOTrainer", "RewardTrainer")  # of TRL, which imports them when they are asked for
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # a fork has no threads of its parent
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-NUMBER = 8  # bytes of a number that is sent
+REQUEST, NUMBER = 1 << 20, 20  # bytes at most of what is sent; each message arrives whole
 
 
 def main(name: str, *argv: str) -> NoReturn:
     """Run a script warm if there is a server, else cold; the first call starts the server."""
-    with socket.socket(socket.AF_UNIX) as server:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
         try:
             server.connect(name)
         except OSError:
@@ -57,14 +57,12 @@ def _follow(server: socket.socket, argv: Sequence[str]) -> None:
     mask = os.umask(0)
     os.umask(mask)
     told = {"argv": argv, "folder": os.getcwd(), "mask": mask, "environment": dict(os.environ)}
-    request = json.dumps(told).encode()
     try:
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # or a signal's number would stand in the request
-        socket.send_fds(server, [len(request).to_bytes(NUMBER, "big")], [0, 1, 2])
-        server.sendall(request)
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # or a signal's number would come before the request
+        socket.send_fds(server, [json.dumps(told).encode()], [0, 1, 2])
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        _read_number(server)
-    except OSError:
+        _receive(server)
+    except OSError:  # no server any more, or too large an environment for one message
         for caught, handler in before:
             signal.signal(caught, handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -72,7 +70,7 @@ def _follow(server: socket.socket, argv: Sequence[str]) -> None:
             os.kill(os.getpid(), number)
         return
     try:
-        status = _read_number(server)
+        status = _receive(server)
     except OSError:
         sys.exit("warm.py: what watches over this script was killed; once the script has ended, rerun.")
     if os.WIFSIGNALED(status):
@@ -119,7 +117,7 @@ def serve(name: str) -> None:
     sys.stdout.flush()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks are waited for by nobody
     os.umask(0o077)  # who may connect may run code
-    with socket.socket(socket.AF_UNIX) as listener:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         with suppress(FileNotFoundError):  # left by one that was killed
             os.unlink(name)
         listener.bind(name)
@@ -140,8 +138,8 @@ def _keep(caller: socket.socket) -> NoReturn:
     """In a fork of the server: run one script in a fork of this process, and tell the caller how it ended."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
-        length, streams, _, _ = socket.recv_fds(caller, NUMBER, 3)
-        request = json.loads(_read(caller, int.from_bytes(length, "big")))
+        message, streams, _, _ = socket.recv_fds(caller, REQUEST, 3)
+        request = json.loads(message)
     except (OSError, ValueError):  # the caller has gone
         os._exit(1)
     starts, start = os.pipe()
@@ -156,7 +154,7 @@ def _keep(caller: socket.socket) -> NoReturn:
         os.close(stream)
     ended = os.pidfd_open(pid)
     with suppress(OSError):
-        _send_number(caller, pid)
+        caller.send(str(pid).encode())
         os.write(start, b"1")
     os.close(start)
     while ended not in select.select([ended, caller.fileno()], [], [])[0]:
@@ -167,7 +165,7 @@ def _keep(caller: socket.socket) -> NoReturn:
             break
     status = os.waitpid(pid, 0)[1]
     with suppress(OSError):  # nobody may listen any more
-        _send_number(caller, status)
+        caller.send(str(status).encode())
     os._exit(0)
 
 
@@ -195,22 +193,12 @@ def _run(streams: Sequence[int], argv: list[str], folder: str, mask: int, enviro
     sys.exit()
 
 
-def _send_number(stream: socket.socket, number: int) -> None:
-    stream.sendall(number.to_bytes(NUMBER, "big"))
-
-
-def _read_number(stream: socket.socket) -> int:
-    return int.from_bytes(_read(stream, NUMBER), "big")
-
-
-def _read(stream: socket.socket, size: int) -> bytes:
-    content = b""
-    while len(content) < size:
-        part = stream.recv(size - len(content))
-        if not part:
-            raise ConnectionError("the other side has ended")
-        content += part
-    return content
+def _receive(server: socket.socket) -> int:
+    """The next number that the server sends."""
+    number = server.recv(NUMBER)
+    if not number:
+        raise ConnectionError("the server has ended")
+    return int(number)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from goodhart.errors import InputError
 from goodhart.memory.items import Architecture
-from goodhart.models.loading import same_model
-from goodhart.models.manifest import ATTENTION
+from goodhart.models.manifest import ATTENTION, same_weights
 from goodhart.store.files import read_json
+from goodhart.store.identity import MANIFEST, weights_folder
 
 
 def architecture(where: Path) -> Architecture:
@@ -21,15 +21,12 @@ def architecture(where: Path) -> Architecture:
     Raises:
         InputError: if there is no such configuration, or it is of no causal model with attention projections.
     """
-    revision = None
-    name = str(where)
+    source = where
     if where.suffix != ".json":
-        manifest = read_json(where / "manifest.json", ["model", "revision"])
-        name, revision = str(where) if manifest["model"] == "." else manifest["model"], manifest["revision"]
-    if revision is None:
-        read_json(where if where.suffix == ".json" else Path(name) / "config.json", ["model_type", "hidden_size"])
+        source = weights_folder(where, read_json(where / MANIFEST, ["model", "revision"])) / "config.json"
+    read_json(source, ["model_type", "hidden_size"])
     try:
-        config = AutoConfig.from_pretrained(name, revision=revision or "main")
+        config = AutoConfig.from_pretrained(source)
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
     except (OSError, ValueError, KeyError) as error:
@@ -43,17 +40,16 @@ def architecture(where: Path) -> Architecture:
         raise InputError(f"{where} has no {', '.join(ATTENTION)}; LoRA of section 4.1 needs them.")
     tied = head.weight is model.get_input_embeddings().weight
     weights = {n: m.weight.numel() for n, m in linear.items()}
-    layers = config.num_hidden_layers
     query, key = (next(m.out_features for n, m in linear.items() if n.endswith(side)) for side in ("q_proj", "k_proj"))
     return Architecture(
         hidden=config.hidden_size,
-        layers=layers,
+        layers=config.num_hidden_layers,
+        parameters=model.num_parameters(),
         query=query,
         key=key,
         mlp=max(m.out_features for n, m in linear.items() if n.rpartition(".")[2] not in ATTENTION),
         vocabulary=config.vocab_size,
         linear=sum(weights.values()),
-        other=model.num_parameters() - sum(weights.values()) - (0 if tied else head.weight.numel()),
         head=0 if tied else head.weight.numel(),
         largest=max(weights.values()),
         adapted=sum(m.in_features + m.out_features for m in projections),
@@ -61,7 +57,7 @@ def architecture(where: Path) -> Architecture:
 
 
 def same_architecture(policy: Path, backbone: Path) -> bool:
-    """Whether the rewards share the policy's base: the same model folder, the same weights, or one config.json."""
+    """Whether the reward models share the policy's base: one model folder, the same weights, or one config.json."""
     if ".json" in (policy.suffix, backbone.suffix):
         return policy.resolve() == backbone.resolve()
-    return same_model(policy, backbone)
+    return same_weights(policy, backbone)

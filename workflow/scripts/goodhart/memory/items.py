@@ -8,31 +8,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from goodhart.memory.sizes import Batch, Model
+
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes a weight: 4 bits, an 8-bit scale for 64 of them, a float32 for 256 scales
 # TRL's DPO never holds all logits: its head goes over at most so many tokens by so many words at a time.
 TILE_TOKENS, TILE_WORDS = 4096, 32768
 PAGE = 256  # tokens of a page of continuous batching's cache
 
 
-@dataclass(frozen=True)
-class Architecture:
+@dataclass(frozen=True, kw_only=True)
+class Architecture(Model):
     """The shape of a causal model; numbers of weights where nothing else is said."""
 
-    hidden: int
-    layers: int
     query: int  # width of all query heads
     key: int  # width of all key heads, which is that of the values
     mlp: int
     vocabulary: int
     linear: int  # in linear layers but the head: what NF4 packs
-    other: int  # embeddings and norms
     head: int  # the head's own; 0 where it is tied to the embeddings
     largest: int  # of the largest linear layer
     adapted: int  # inputs + outputs over all projections that LoRA adapts
 
     @property
-    def parameters(self) -> int:
-        return self.linear + self.other + self.head
+    def other(self) -> float:
+        """Embeddings and norms."""
+        return self.parameters - self.linear - self.head
 
 
 @dataclass(frozen=True)
@@ -47,22 +47,19 @@ class Numbers:
         """Bytes of an activation and of a weight that is not packed."""
         return 2 if self.precision != "float32" and self.device == "cuda" else 4
 
-    def weights(self, packed: int, plain: int) -> dict[str, float]:
+    def weights(self, packed: float, plain: float) -> dict[str, float]:
         if self.precision != "nf4":
             return {"base weights": (packed + plain) * self.compute}
         return {"base weights in NF4": packed * NF4, "embeddings, head and norms": plain * self.compute}
 
 
-@dataclass(frozen=True)
-class Training:
+@dataclass(frozen=True, kw_only=True)
+class Training(Batch):
     """A stage's derived values that decide its memory."""
 
-    batch_size: int
-    max_length: int
     lora_rank: int
     lora_dropout: float
-    scoring_batch: int  # rows of a pass without gradients
-    recompute: bool  # whether training recomputes activations
+    recompute: bool  # activation checkpointing
 
 
 def lora_bytes(model: Architecture, rank: int) -> int:
@@ -80,17 +77,7 @@ def merged_copies(model: Architecture, numbers: Numbers) -> dict[str, float]:
     """`adapters.merged` keeps the float32 weights that it folds the adapter into; others are sampled unmerged."""
     if numbers.precision != "float32":
         return {}
-    return {"copies of merged projections": 4 * projection_weights(model)}
-
-
-def projection_weights(model: Architecture) -> int:
-    """Weights of all attention projections."""
-    return model.layers * model.hidden * 2 * (model.query + model.key)
-
-
-def layer_work(model: Architecture, numbers: Numbers, rows: int, length: int) -> float:
-    """What one decoder layer needs for itself, and the mask."""
-    return wide_tensors(model, numbers, rows * length) + mask(numbers, rows, length)
+    return {"copies of merged projections": 4 * model.layers * model.hidden * 2 * (model.query + model.key)}
 
 
 def wide_tensors(model: Architecture, numbers: Numbers, tokens: int) -> float:
@@ -100,19 +87,18 @@ def wide_tensors(model: Architecture, numbers: Numbers, tokens: int) -> float:
     return tokens * max(mlp, attention) * numbers.compute
 
 
-def mask(numbers: Numbers, rows: int, length: int) -> float:
-    """The causal mask of a padded batch, as truth values and as the numbers that attention adds."""
-    return rows * length**2 * (1 + numbers.compute)
-
-
 def unpacking(model: Architecture, numbers: Numbers) -> dict[str, float]:
     """bitsandbytes unpacks one 4-bit matrix at a time; the largest decides."""
     return {"one unpacked matrix": model.largest * (numbers.compute + 4 / 64)} if numbers.precision == "nf4" else {}
 
 
 def forward(model: Architecture, numbers: Numbers, rows: int, length: int) -> dict[str, float]:
-    """A pass without gradients."""
-    return {"work of a layer": layer_work(model, numbers, rows, length), **unpacking(model, numbers)}
+    """A pass without gradients: what one decoder layer needs for itself, and the causal mask of a padded batch.
+
+    The mask is there as truth values and as the numbers that attention adds.
+    """
+    mask = rows * length**2 * (1 + numbers.compute)
+    return {"work of a layer": wide_tensors(model, numbers, rows * length) + mask, **unpacking(model, numbers)}
 
 
 def scoring(model: Architecture, numbers: Numbers, rows: int, length: int) -> dict[str, float]:
@@ -168,24 +154,17 @@ def logits(model: Architecture, numbers: Numbers, rows: int, tokens: int, use: s
     """
     c = numbers.compute
     upcast = 4 if c < 4 else 0
-    kept = rows * tokens * model.vocabulary
+    count = rows * tokens * model.vocabulary
     if use == "gradient":
-        return {"logits": kept * (c + upcast + 3 * 4)}
+        return {"logits": count * (c + upcast + 3 * 4)}
     # The exponentials inside logsumexp; or log p, p and their product, when the float32 copy is gone.
-    made = upcast + 4 if use == "log-probs" else 3 * 4
-    return {"logits": kept * c, "float32 logits of one row": tokens * model.vocabulary * made}
+    copies = upcast + 4 if use == "log-probs" else 3 * 4
+    return {"logits": count * c, "float32 logits of one row": tokens * model.vocabulary * copies}
 
 
 def activations(model: Architecture, numbers: Numbers, tokens: int, layer: float) -> dict[str, float]:
     """What autograd keeps of a pass over so many tokens: `layer` bytes of each layer, and the inputs of the end."""
     return {"activations": model.layers * layer + tokens * model.hidden * (4 + numbers.compute)}
-
-
-def kept_layer(
-    model: Architecture, numbers: Numbers, rows: int, length: int, rank: int, dropout: float, autocast: bool
-) -> float:
-    """What autograd keeps of one layer: `saved` of every token, and the mask as attention adds it."""
-    return rows * length * saved(model, numbers, rank, dropout, autocast) + rows * length**2 * numbers.compute
 
 
 def saved(model: Architecture, numbers: Numbers, rank: int, dropout: float, autocast: bool) -> float:
@@ -199,13 +178,13 @@ def saved(model: Architecture, numbers: Numbers, rank: int, dropout: float, auto
     lora = c if autocast else 4
     inputs = 3 * model.hidden + model.query
     if dropout:
-        kept = inputs * (lora + (1 if numbers.device == "cuda" else 4))
+        lora_inputs = inputs * (lora + (1 if numbers.device == "cuda" else 4))
     elif c < 4 and not (autocast and numbers.precision == "nf4"):
-        kept = inputs * lora  # each matrix casts its input for itself
+        lora_inputs = inputs * lora  # each matrix casts its input for itself
     else:
-        kept = model.hidden * c  # one tensor for queries, keys and values; the fourth is attention's output
+        lora_inputs = model.hidden * c  # one tensor for queries, keys and values; the fourth is attention's output
     norms = 4 * (2 * model.hidden + model.query + model.key)
-    return norms + kept + 4 * rank * lora + (4 * model.query + 3 * model.mlp) * c
+    return norms + lora_inputs + 4 * rank * lora + (4 * model.query + 3 * model.mlp) * c
 
 
 def update(
@@ -220,20 +199,21 @@ def update(
     """The moments of an update over so many rows at a time, in a TRL trainer or online.
 
     A trainer drops out, and computes under autocast on a GPU; online there is neither. In large models the layers are
-    recomputed one by one, so that little but their inputs is kept until then; `head` is what the head takes between
+    recomputed one by one, so that little but their inputs is stored until then; `head` is what the head takes between
     the forward and the backward pass.
     """
     autocast = trainer and numbers.compute < 4
     dropout = stage.lora_dropout if trainer else 0
-    layer = kept_layer(model, numbers, rows, length, stage.lora_rank, dropout, autocast)
+    mask = rows * length**2 * numbers.compute  # as attention adds it
+    layer = rows * length * saved(model, numbers, stage.lora_rank, dropout, autocast) + mask
     copies = {"adapter in the compute type": 2 * stage.lora_rank * model.adapted} if autocast else {}
     work = forward(model, numbers, rows, length)
     if stage.recompute:
-        kept = activations(model, numbers, rows * length, rows * length * model.hidden * numbers.compute)
+        stored = activations(model, numbers, rows * length, rows * length * model.hidden * numbers.compute)
         one = {"activations of one layer": layer}
     else:
-        kept, one = activations(model, numbers, rows * length, layer), {}
-    return {"head": {**copies, **kept, **head}, "backward pass": {**copies, **kept, **one, **work}}
+        stored, one = activations(model, numbers, rows * length, layer), {}
+    return {"head": {**copies, **stored, **head}, "backward pass": {**copies, **stored, **one, **work}}
 
 
 def tiles(model: Architecture, numbers: Numbers, stage: Training) -> dict[str, float]:
@@ -245,6 +225,6 @@ def tiles(model: Architecture, numbers: Numbers, stage: Training) -> dict[str, f
 
 
 def score_head(model: Architecture, numbers: Numbers, stage: Training) -> dict[str, float]:
-    """The head of a reward, in float32 (models.Float32Head): a copy of the last states, and their gradient."""
+    """The head of a reward model, in float32 (models.Float32Head): a copy of the last states, and their gradient."""
     copy = 4 if numbers.compute < 4 else 0
     return {"states of the head": (copy + 4) * 2 * stage.batch_size * stage.max_length * model.hidden}

@@ -28,10 +28,10 @@ from goodhart.memory.items import (
     trained,
     update,
 )
+from goodhart.memory.sizes import GIB
 from goodhart.models.loading import LARGE
 from goodhart.sampling.continuous import PREFILL
 
-GIB = 2**30
 CUDA = 0.75 * GIB  # assumed: the context, the kernels of the libraries and the work space of cuBLAS
 
 
@@ -41,7 +41,7 @@ class Study:
 
     policy: Architecture
     backbone: Architecture
-    shared: bool  # whether the rewards live on the policy's own base
+    shared: bool  # whether the reward models share the policy's base
     members: int
     numbers: Numbers
     offline: Training
@@ -93,7 +93,7 @@ def plan(study: Study) -> list[Stage]:
 
     drawn = drawing(s)
     server = vllm_server(s)
-    policy_rows, reward_rows = s.online.scoring_batch, s.reward.scoring_batch
+    policy_rows, reward_rows = s.online.inference_batch_size, s.reward.inference_batch_size
     examination = {
         **{f"sampling, {moment}": items | merged_copies(s.policy, numbers) for moment, items in drawn.items()},
         "scoring": scoring(s.backbone, numbers, reward_rows, min(total, s.reward.max_length)),
@@ -101,7 +101,7 @@ def plan(study: Study) -> list[Stage]:
         "log-probs and entropy": logits(s.policy, numbers, policy_rows, s.max_new_tokens, "entropy"),
         "entropy of the prompts": logits(s.policy, numbers, policy_rows, s.prompt_tokens, "entropy"),
     }
-    pair_rows, length = s.offline.scoring_batch, s.offline.max_length
+    pair_rows, length = s.offline.inference_batch_size, s.offline.max_length
     response = max(length - s.prompt_tokens, length // 2)  # at least half of a pair is taken for the response
     pairs = {
         "forward pass over pairs": forward(s.policy, numbers, pair_rows, length),
@@ -171,12 +171,10 @@ def online_update(study: Study, length: int) -> dict[str, dict[str, float]]:
 def training(derived: Mapping[str, Any]) -> Training:
     """What decides memory of a stage of derived.json."""
     used = values(derived)
-    return Training(
-        batch_size=used["batch_size"],
-        max_length=used["max_length"],
+    return Training.of(
+        derived,
         lora_rank=used["lora_rank"],
         lora_dropout=used["lora_dropout"],
-        scoring_batch=used["inference_batch_size"],
         recompute=derived["inputs"]["parameters"] > LARGE,
     )
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from goodhart.errors import InputError
-from goodhart.models.manifest import ATTENTION, check_adapter, record_base, write_config
-from goodhart.store.files import Origin, publish, read_json
+from goodhart.models.manifest import ATTENTION, check_adapter, stamp_adapter, write_config
+from goodhart.store.files import publish, read_json
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
@@ -85,11 +85,11 @@ def save_adapter(model: PeftModel, name: str, folder: Path) -> None:
     tidy_adapter(folder)
 
 
-def publish_adapter(model: PeftModel, name: str, path: Path, base: Path, origin: Origin) -> None:
-    """Publish one adapter as a result: its weights, and whose they are; `base` is the model folder it is trained on."""
+def publish_adapter(model: PeftModel, name: str, path: Path, base: Path, origin: Mapping[str, Any]) -> None:
+    """Publish one adapter as a result, with its manifest; `base` is the model folder it is trained on."""
     with publish(path) as folder:
         save_adapter(model, name, folder)
-        record_base(folder, base, origin)
+        stamp_adapter(folder, base, origin)
 
 
 def tidy_adapter(folder: Path) -> None:

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from goodhart.errors import InputError
 from goodhart.models.adapters import activate, check_finite
 from goodhart.models.decoder import decoder_of
-from goodhart.models.loading import load_reward_backbone, load_tokenizer, same_model
-from goodhart.models.manifest import check_adapter
+from goodhart.models.loading import load_reward_backbone, load_tokenizer
+from goodhart.models.manifest import check_adapter, same_weights
 from goodhart.models.tokens import Batch, collate, encode_prompts, encode_responses
 from goodhart.runtime.batches import in_batches
 
@@ -131,7 +131,7 @@ def load_with_policy(
 
     `used` are the derived values of the reward stage.
     """
-    shared = same_model(policy_folder, backbone_folder)
+    shared = same_weights(policy_folder, backbone_folder)
     backbone = policy if shared else load_reward_backbone(backbone_folder, precision)
     tokenizer = load_tokenizer(backbone_folder)
     return RewardEnsemble(backbone, tokenizer, members, used["inference_batch_size"], used["max_length"])

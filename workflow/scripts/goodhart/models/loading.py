@@ -1,8 +1,4 @@
-"""Loading what others trained: base models in their precision, and their tokenisers.
-
-A model folder of a study holds `manifest.json`; its `model` names the weights: "." for the folder itself (a policy
-trained here), else a local folder or a hub id with an immutable revision.
-"""
+"""Loading base models in their precision, and their tokenisers, from the model folders of a study."""
 
 from __future__ import annotations
 
@@ -13,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from goodhart.errors import InputError
-from goodhart.models.manifest import check_weights
+from goodhart.models.manifest import read_manifest
 from goodhart.runtime import distributed
-from goodhart.store.files import read_json
-from goodhart.store.hub import MODEL_FILES, OTHER_FILES, snapshot
+from goodhart.store.identity import weights_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -39,40 +34,6 @@ def device() -> torch.device:
     return torch.device("cuda", distributed.local_rank()) if torch.cuda.is_available() else torch.device("cpu")
 
 
-def check_model(folder: Path) -> dict[str, Any]:
-    """Read a model folder's manifest and check that its weights are here, whole and, where they are local, the same."""
-    manifest = _manifest(folder)
-    source = _source(folder, manifest)
-    check_weights(source, manifest)
-    if manifest["revision"] is None:
-        for name in ("config.json", "tokenizer_config.json"):
-            read_json(source / name)
-        if (source / "tokenizer.json").is_file():
-            read_json(source / "tokenizer.json", ["model"])
-    return manifest
-
-
-def same_model(one: Path, other: Path) -> bool:
-    """Whether two model folders stand for the same weights, so that one copy in memory serves both."""
-    if one.resolve() == other.resolve():
-        return True
-    asked = dict.fromkeys(("prompts", "tokenizer", "template"))  # how it is asked, not what it is
-    first, second = ({**_manifest(folder), **asked} for folder in (one, other))
-    return first == second and first["model"] != "."
-
-
-def _manifest(folder: Path) -> dict[str, Any]:
-    keys = ["model", "revision", "prompts", "hidden_size", "parameters", "projections"]
-    return read_json(folder / "manifest.json", keys)
-
-
-def _source(folder: Path, manifest: dict[str, Any]) -> Path:
-    """The folder with the weights; those of the hub were fetched by resolve_model, and no network is asked again."""
-    if manifest["revision"] is not None:
-        return snapshot(manifest["model"], manifest["revision"], "model", MODEL_FILES, OTHER_FILES, cached=True)
-    return folder if manifest["model"] == "." else Path(manifest["model"])
-
-
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokeniser of a model folder, with an end token and another one to pad with.
 
@@ -83,8 +44,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """
     from transformers import AutoTokenizer
 
-    manifest = _manifest(folder)
-    tokenizer = AutoTokenizer.from_pretrained(_source(folder, manifest), trust_remote_code=False)
+    manifest = read_manifest(folder)
+    tokenizer = AutoTokenizer.from_pretrained(weights_folder(folder, manifest), trust_remote_code=False)
     if manifest["prompts"] == "plain":
         tokenizer.chat_template = None
     if tokenizer.eos_token_id is None:
@@ -106,8 +67,10 @@ def load_policy(folder: Path, precision: str) -> PreTrainedModel:
     """The causal model of a model folder, frozen, in evaluation mode."""
     from transformers import AutoModelForCausalLM
 
-    manifest = _manifest(folder)
-    model = AutoModelForCausalLM.from_pretrained(_source(folder, manifest), **LIBRARY_CODE, **_weights(precision))
+    manifest = read_manifest(folder)
+    model = AutoModelForCausalLM.from_pretrained(
+        weights_folder(folder, manifest), **LIBRARY_CODE, **_weights(precision)
+    )
     return _frozen(model, load_tokenizer(folder), manifest)
 
 
@@ -116,9 +79,9 @@ def load_reward_backbone(folder: Path, precision: str) -> PreTrainedModel:
     from transformers import AutoModelForSequenceClassification
 
     logging.getLogger("transformers.modeling_utils").setLevel(logging.ERROR)  # a fresh head is what we ask for
-    manifest = _manifest(folder)
+    manifest = read_manifest(folder)
     model = AutoModelForSequenceClassification.from_pretrained(
-        _source(folder, manifest), **LIBRARY_CODE, **_weights(precision), num_labels=1
+        weights_folder(folder, manifest), **LIBRARY_CODE, **_weights(precision), num_labels=1
     )
     head = Float32Head(model.score.in_features, 1, bias=False, device="meta")
     head.load_state_dict(model.score.float().state_dict(), assign=True)

@@ -22,7 +22,7 @@ class NotFinite(InputError):
     Attributes:
         what: what is not finite; where, step: in which stage and, where it has steps, in which of them.
         rows, offending: the batch, and the numbers of the rows in it that have such a number, as far as known.
-        path: the file that holds all of this (`kept`).
+        path: the file that holds all of this (`dump_on_nan`).
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Watched:
 
 
 @contextmanager
-def during(where: str, step: int | None = None) -> Iterator[None]:
+def label_step(where: str, step: int | None = None) -> Iterator[None]:
     """Tell a `NotFinite` that comes from deeper down in which stage, and in which step of it, that was."""
     try:
         yield
@@ -80,7 +80,7 @@ def during(where: str, step: int | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def kept(path: Path, seed: int | None = None) -> Iterator[None]:
+def dump_on_nan(path: Path, seed: int | None = None) -> Iterator[None]:
     """Write what a `NotFinite` says to `path`, whole or not at all; a run that ends well removes what an earlier left.
 
     JSON has no such numbers: they are the texts "nan", "inf" and "-inf". In a job of several processes the one that met

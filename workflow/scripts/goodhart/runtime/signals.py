@@ -2,7 +2,7 @@
 
 A scheduler sends SIGTERM before it kills a job (time limit, preemption, cancellation); Ctrl-C is SIGINT. Within
 `stoppable` either raises `Stopped` at once, in the middle of a forward pass if need be, so that the loop can save what
-the last whole step left. Never so within `held`, where weights, optimiser and records change together: there it waits.
+the last whole step left. Within `defer_signals`, where weights, optimiser and records change together, it waits.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Stopped(BaseException):
         self.number = number
 
 
-_depth = 0  # of `held` sections; a signal that arrives in one waits for its end
+_depth = 0  # of `defer_signals` sections; a signal that arrives in one waits for its end
 _waiting: int | None = None
 
 
@@ -41,23 +41,23 @@ def stoppable() -> Iterator[None]:
 
 
 @contextmanager
-def held() -> Iterator[None]:
+def defer_signals() -> Iterator[None]:
     """A section that is done whole or not at all: a signal is taken at its end."""
-    hold()
+    defer()
     try:
         yield
     finally:
-        release()
+        deliver()
 
 
-def hold() -> None:
-    """Begin a `held` section that another function ends."""
+def defer() -> None:
+    """Begin a `defer_signals` section that another function ends."""
     global _depth
     _depth += 1
 
 
-def release() -> None:
-    """End a `held` section; raises `Stopped` if a signal has been waiting and no other section is open."""
+def deliver() -> None:
+    """End a `defer_signals` section; raises `Stopped` if a signal has been waiting and no other section is open."""
     global _depth, _waiting
     _depth -= 1
     if _depth == 0 and _waiting is not None:

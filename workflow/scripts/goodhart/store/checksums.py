@@ -1,4 +1,4 @@
-"""A file that carries its own sha256, and the record of the files of a folder.
+"""Hashes of files: one inside the file itself, its seal, and the record of the files of a folder.
 
 The seal of a file is `goodhart-sha256:<digest>:goodhart-sha256`, somewhere in it where its format has room for remarks.
 The digest is of the whole file with zeros in the digest's place, so that a change anywhere shows, be it in the seal: a
@@ -8,6 +8,7 @@ flipped bit spoils one of the two marks at most, and the other tells that there 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,7 +19,6 @@ from goodhart.errors import InputError
 MARK = "goodhart-sha256"
 BLANK = f"{MARK}:{'0' * 64}:{MARK}"
 SEAL = re.compile(rf"{MARK}:([0-9a-f]{{64}}):{MARK}".encode())
-LARGE = 1 << 30  # bytes; hashing takes a second a GiB, and weights of 28 GB are loaded by every step that trains
 
 
 def sealed(content: bytes) -> bytes:
@@ -46,32 +46,40 @@ def damaged(path: Path) -> InputError:
     return InputError(f"{path} was changed or damaged after it was made; rerun the step that makes it.")
 
 
-def sha256(*files: Path) -> str:
-    """Hex digest of the bytes of files, one after the other."""
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as handle:
-            while block := handle.read(1 << 24):
-                digest.update(block)
-    return digest.hexdigest()
+def existing(path: Path) -> Path:
+    """The path of a file, or `InputError` if there is none."""
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; run the step that makes it, or correct the path.")
+    return path
 
 
-def describe_files(files: Iterable[Path]) -> dict[str, dict[str, Any]]:
-    """{name: {"bytes": size, "sha256": digest}} of files, in order of their names."""
-    return {
-        path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)}
-        for path in sorted(files, key=lambda p: p.name)
-    }
+def digest(content: Any) -> str:
+    """Hex sha256 of something JSON can hold, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def check_files(folder: Path, record: Mapping[str, Mapping[str, Any]], large: int | None = None) -> None:
+def sha256(path: Path) -> str:
+    """Hex digest of the bytes of a file."""
+    with existing(path).open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def describe_file(path: Path) -> dict[str, Any]:
+    """The size of a file in bytes, and its sha256."""
+    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
+
+
+def describe_files(folder: Path, files: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """`describe_file` of files in a folder, by their path in it."""
+    return {path.relative_to(folder).as_posix(): describe_file(path) for path in sorted(files)}
+
+
+def check_files(folder: Path, record: Mapping[str, Mapping[str, Any]], large: float = float("inf")) -> None:
     """Raise `InputError` unless a folder holds the files of a record; one of over `large` bytes goes by its size."""
     for name, known in record.items():
-        path = folder / name
-        if not path.is_file():
-            raise InputError(f"{path} does not exist; run the step that makes it, or correct the path.")
+        path = existing(folder / name)
         size = path.stat().st_size
         if size < known["bytes"]:
             raise InputError(f"{path} is truncated ({size} of {known['bytes']} bytes); rerun the step that makes it.")
-        if size != known["bytes"] or ((large is None or size <= large) and sha256(path) != known["sha256"]):
+        if size != known["bytes"] or (size <= large and sha256(path) != known["sha256"]):
             raise damaged(path)

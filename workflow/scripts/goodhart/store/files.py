@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from goodhart.errors import InputError
-from goodhart.store.checksums import BLANK, MARK, check_seal, sealed
+from goodhart.store.checksums import BLANK, MARK, check_seal, existing, sealed
 from goodhart.store.publishing import publish
 
 if TYPE_CHECKING:
@@ -19,10 +19,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import torch
 
-Origin = Mapping[str, Any]  # as provenance.origin makes it
 
-
-def write_json(path: Path, content: Mapping[str, Any], origin: Origin | None = None) -> None:
+def write_json(path: Path, content: Mapping[str, Any], origin: Mapping[str, Any] | None = None) -> None:
     """Publish `content` as indented JSON with its origin and a seal; NaN and infinity, which JSON lacks, raise."""
     whole = {**content, **({"origin": origin} if origin else {}), "seal": BLANK}
     text = json.dumps(whole, indent=2, allow_nan=False) + "\n"
@@ -33,8 +31,8 @@ def write_json(path: Path, content: Mapping[str, Any], origin: Origin | None = N
 def read_json(path: Path, required: Sequence[str] = ()) -> dict[str, Any]:
     """Read a JSON object that has the `required` keys, or raise `InputError` with what is wrong and where.
 
-    One that this study wrote must be as it was written, and comes without origin and seal; one without a seal is of
-    someone else.
+    One that this project wrote must be as it was written, and comes without origin and seal; one without a seal is
+    external.
     """
     data = _existing(path).read_bytes()
     try:
@@ -65,7 +63,7 @@ class Table:
 
 
 def write_table(
-    path: Path, rows: pd.DataFrame | Sequence[Mapping[str, Any]], table: Table, origin: Origin | None = None
+    path: Path, rows: pd.DataFrame | Sequence[Mapping[str, Any]], table: Table, origin: Mapping[str, Any] | None = None
 ) -> None:
     """Publish `rows` as Parquet under the contract of `table`; a violation is a bug and raises as it is.
 
@@ -90,7 +88,7 @@ def write_table(
 def read_table(path: Path, table: Table, split: str | None = None) -> pd.DataFrame:
     """Read a Parquet table, or its rows of one split, and check it against its contract, or raise `InputError`.
 
-    One that this study wrote must be as it was written. One of someone else may have other columns beside those of the
+    One that this project wrote must be as it was written. An external one may have other columns beside those of the
     contract, and other types where no value changes on the way: numbers of another width, long strings.
     """
     import pyarrow as pa
@@ -157,8 +155,8 @@ def _check(content: pa.Table, table: Table, where: str) -> None:
         raise InputError(f"{where}: the {table.name} table has several rows for one {', '.join(table.key)}.")
 
 
-def check_safetensors(path: Path) -> None:
-    """Raise `InputError` unless a safetensors file is as long as its header says and agrees with its seal, if any."""
+def check_safetensors(path: Path) -> dict[str, Any]:
+    """The header of a safetensors file; `InputError` unless it is as long as that says and agrees with its seal."""
     size = _existing(path).stat().st_size
     with path.open("rb") as handle:
         try:
@@ -172,9 +170,10 @@ def check_safetensors(path: Path) -> None:
         raise InputError(f"{path} is truncated ({size} of {8 + length + end} bytes); rerun the step that makes it.")
     if MARK.encode() in text:
         check_seal(path.read_bytes(), path)
+    return header
 
 
-def write_tensors(path: Path, tensors: dict[str, torch.Tensor], origin: Origin | None = None) -> None:
+def write_tensors(path: Path, tensors: dict[str, torch.Tensor], origin: Mapping[str, Any] | None = None) -> None:
     """Publish tensors as safetensors, with their origin and a seal in the header."""
     from safetensors.torch import save
 
@@ -185,9 +184,6 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor], origin: Origin |
 
 
 def _existing(path: Path) -> Path:
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path} does not exist; run the step that makes it, or correct the path.")
-    if path.stat().st_size == 0:
+    if existing(path).stat().st_size == 0:
         raise InputError(f"{path} is empty; delete it and rerun the step that makes it.")
     return path

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from goodhart.cli import Flags, flag
 from goodhart.store.files import Table, check_safetensors, read_json, read_table
-from goodhart.store.provenance import origin
+from goodhart.store.provenance import Origin
 
 if TYPE_CHECKING:
     from pandas import DataFrame as Frame
@@ -25,9 +25,9 @@ class StepFlags(Flags):
     """The base of the arguments of every step of the workflow."""
 
     @cached_property
-    def origin(self) -> Record:
+    def origin(self) -> Origin:
         """What the outputs of the step come from."""
-        return origin(self.raw, str(sys.modules[type(self).__module__].__file__))
+        return Origin.of(self.raw, str(sys.modules[type(self).__module__].__file__))
 
 
 def table(contract: Table, *splits: str, help: str | None = None) -> Any:

@@ -40,7 +40,8 @@ def publish(path: Path) -> Iterator[Path]:
         yield temporary
         if distributed.rank():
             return
-        _flush(temporary)
+        for each in (*temporary.rglob("*"), temporary):
+            _sync(each)
         if path.is_dir():
             if not _exchange(temporary, path):  # then a moment without it, and the old one not gone before the new
                 path.rename(aside)
@@ -60,17 +61,8 @@ def publish(path: Path) -> Iterator[Path]:
             _remove(left)
 
 
-def _flush(path: Path) -> None:
-    """Force a file, or every file and folder in a folder, onto the disk."""
-    for root, _, files in os.walk(path):
-        for file in files:
-            _sync(Path(root) / file)
-        _sync(Path(root))
-    if not path.is_dir():
-        _sync(path)
-
-
 def _sync(path: Path) -> None:
+    """Force a file or a folder onto the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

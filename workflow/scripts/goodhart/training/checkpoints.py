@@ -1,15 +1,15 @@
 """What a training script needs to go on after it was stopped: written whole, checked before use, gone after success.
 
-    results/<study>/checkpoints/<run>/<identity>/step-00000037/    whatever the loop saved, and checkpoint.json
+    results/<study>/checkpoints/<run>/<origin>/step-00000037/    whatever the loop saved, and checkpoint.json
 
-`identity` is a hash of everything that decides the run (`provenance.origin`): a checkpoint of another configuration,
+`origin` is a hash of everything that decides the run (`provenance.Origin`): a checkpoint of another configuration,
 other data, code or libraries is not continued, and stays until the run has succeeded. checkpoint.json holds the size
 and hash of every other file.
 """
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import os
 import shutil
 import socket
@@ -21,16 +21,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from filelock import FileLock, Timeout
+
 from goodhart.errors import InputError
 from goodhart.runtime import distributed
-from goodhart.runtime.signals import Stopped, held, stoppable
-from goodhart.store.checksums import sha256
+from goodhart.runtime.signals import Stopped, defer_signals, stoppable
+from goodhart.store.checksums import check_files, describe_files, digest
 from goodhart.store.files import publish, read_json, write_json
-from goodhart.store.provenance import digest, origin_of
+from goodhart.store.provenance import Origin
 
 RECORD, STATE = "checkpoint.json", "state.pt"
 LIBRARIES = ("torch", "transformers", "trl", "peft")
-KEPT = 2  # the newest, and one to fall back on
+NEWEST = 2  # the newest, and one to fall back on
 
 
 class Checkpoint(NamedTuple):
@@ -50,10 +52,10 @@ class Checkpoints:
     Left without an exception, the folder is removed; otherwise it stays for the next attempt.
     """
 
-    def __init__(self, root: Path, identity: Mapping[str, Any], minutes: float, outputs: Sequence[Path] = ()) -> None:
-        """`identity` is the origin of the `outputs`; the libraries that train, and where, decide a run as well."""
-        self.root, self.minutes, self.outputs, self.identity = root, minutes, outputs, identity
-        self.folder = root / digest({"origin": identity, "libraries": {name: version(name) for name in LIBRARIES}})[:16]
+    def __init__(self, root: Path, origin: Mapping[str, Any], minutes: float, outputs: Sequence[Path] = ()) -> None:
+        """`origin` is that of the `outputs`; the libraries that train, and where, decide a run as well."""
+        self.root, self.minutes, self.outputs, self.origin = root, minutes, outputs, origin
+        self.folder = root / digest({"origin": origin, "libraries": {name: version(name) for name in LIBRARIES}})[:16]
         self.step = 0
         self._last = time.monotonic()
 
@@ -61,11 +63,7 @@ class Checkpoints:
         waited = False
         if distributed.rank() == 0:
             self._lock, waited = _lock(self.root)
-        if (
-            distributed.agree(waited)
-            and self.outputs
-            and all(origin_of(path) == self.identity for path in self.outputs)
-        ):
+        if distributed.agree(waited) and self.outputs and all(Origin.read(p) == self.origin for p in self.outputs):
             self._say("done meanwhile by the other process")
             sys.exit(0)
         return self
@@ -75,7 +73,7 @@ class Checkpoints:
             return
         if kind is None or not any(self.root.glob("*/step-*")):
             shutil.rmtree(self.root, ignore_errors=True)
-        os.close(self._lock)
+        self._lock.release()
 
     def newest(self) -> Checkpoint | None:
         """The newest checkpoint of this run that is whole, or None; what is damaged is named and passed over.
@@ -89,12 +87,13 @@ class Checkpoints:
     def _newest(self) -> Checkpoint | None:
         for folder in sorted(self.folder.glob("step-*"), reverse=True):
             try:
-                found = read_checkpoint(folder)
+                record = read_json(folder / RECORD, ["step", "notes", "files"])
+                check_files(folder, record["files"])
             except (InputError, OSError) as error:
-                self._say(f"{error} It is passed over.")
+                self._say(f"{str(error).partition(';')[0]}. It is passed over.")
                 continue
-            self._say(f"going on after step {found.step}, from {folder}")
-            return found
+            self._say(f"going on after step {record['step']}, from {folder}")
+            return Checkpoint(folder, record["step"], record["notes"])
         others = [folder for folder in self.root.glob("*/step-*") if folder.parent != self.folder]
         if others:
             self._say(f"{others[0].parent} is of other inputs, code or libraries; starting from the beginning")
@@ -109,7 +108,7 @@ class Checkpoints:
 
         A signal waits until it is done. In a job of several processes, all must call this.
         """
-        with held():
+        with defer_signals():
             try:
                 self._save(step, write, notes or {})
             except InputError as error:  # the disk is full; others may wait for this process where there are several
@@ -122,18 +121,14 @@ class Checkpoints:
         with publish(self.folder / f"step-{step:08d}") as temporary:
             temporary.mkdir(parents=True)
             write(temporary)
-            files = sorted(path for path in temporary.rglob("*") if path.is_file())
-            sizes = {
-                path.relative_to(temporary).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}
-                for path in files
-            }
-            write_json(temporary / RECORD, {"step": step, "notes": dict(notes), "files": sizes})
+            files = describe_files(temporary, (path for path in temporary.rglob("*") if path.is_file()))
+            write_json(temporary / RECORD, {"step": step, "notes": dict(notes), "files": files})
         if distributed.rank() == 0:
-            for folder in sorted(self.folder.glob("step-*"))[:-KEPT]:
+            for folder in sorted(self.folder.glob("step-*"))[:-NEWEST]:
                 shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
-    def keeping(self, state: Callable[[], tuple[int, dict[str, Any]]]) -> Iterator[Callable[[], None]]:
+    def autosave(self, state: Callable[[], tuple[int, dict[str, Any]]]) -> Iterator[Callable[[], None]]:
         """For a loop of our own: yields what it calls after each step, which saves `state()` when that is due.
 
         `state` returns the steps done and what torch can save. A signal ends the loop in mid-step, and the state is
@@ -154,7 +149,7 @@ class Checkpoints:
                 raise
 
     def restore(self) -> dict[str, Any] | None:
-        """The newest state that `keeping` saved, on the CPU."""
+        """The newest state that `autosave` saved, on the CPU."""
         import torch
 
         newest = self.newest()
@@ -166,56 +161,34 @@ class Checkpoints:
             print(what, file=sys.stderr, flush=True)
 
 
-def read_checkpoint(folder: Path) -> Checkpoint:
-    """The checkpoint in a folder, every byte of it checked, or `InputError` with what is wrong."""
-    record = read_json(folder / RECORD, ["step", "notes", "files"])
-    for name, expected in record["files"].items():
-        path = folder / name
-        if not path.is_file():
-            raise InputError(f"checkpoint {folder} lacks {name}.")
-        if path.stat().st_size != expected["bytes"] or sha256(path) != expected["sha256"]:
-            raise InputError(f"checkpoint {folder} is damaged: {name} is not what was written.")
-    return Checkpoint(folder, record["step"], record["notes"])
-
-
-def _lock(root: Path) -> tuple[int, bool]:
+def _lock(root: Path) -> tuple[FileLock, bool]:
     """Lock a run for this process, once any other one that works on it is done; the system unlocks it at its end.
 
     Returns:
-        the open lock, and whether there was another process.
+        the lock, and whether there was another process.
     """
-    waited = False
-    path = root / "lock"
+    path, waited = root / "lock", False
+    lock = FileLock(path, poll_interval=1, fallback_to_soft=False, on_acquired=_sign)
     while True:
-        root.mkdir(parents=True, exist_ok=True)
         try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            lock.acquire(blocking=waited)
+            return lock, waited
+        except Timeout:
+            waited = True
+            with suppress(FileNotFoundError):
+                owner = path.read_text().strip() or "another process"
+                print(f"waiting: {owner} is at work on this run", file=sys.stderr, flush=True)
         except FileNotFoundError:  # the other one has just removed the folder
             continue
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not waited:
-                owner = os.read(handle, 200).decode().strip() or "another process"
-                print(f"waiting: {owner} is at work on this run", file=sys.stderr, flush=True)
-            waited = True
-            os.close(handle)
-            time.sleep(1)
-            continue
-        except OSError as error:  # a file system without locks
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+                raise
             print(f"{path} cannot be locked ({error.strerror}); going on without", file=sys.stderr, flush=True)
-            return handle, waited
-        if _is(handle, path):
-            with suppress(OSError):  # on a full disk it is a lock without a name
-                os.ftruncate(handle, 0)
-                os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-            return handle, waited
-        os.close(handle)
+            return lock, waited
 
 
-def _is(handle: int, path: Path) -> bool:
-    """Whether an open file still has its name, and was not removed since."""
-    try:
-        return os.path.samestat(os.fstat(handle), path.stat())
-    except FileNotFoundError:
-        return False
+def _sign(handle: int) -> None:
+    """Write into a lock which process has it; on a full disk the lock stays empty."""
+    with suppress(OSError):
+        os.ftruncate(handle, 0)
+        os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())

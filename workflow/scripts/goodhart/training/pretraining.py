@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from goodhart.runtime.finite import Watched
 from goodhart.runtime.progress import progress
-from goodhart.runtime.signals import held
+from goodhart.runtime.signals import defer_signals
 from goodhart.training.checkpoints import Checkpoints
 from goodhart.training.settings import Shape
 
@@ -90,7 +90,7 @@ def train(
         generator.set_state(saved["generator"])
         order, losses = saved["order"], saved["losses"]
     model.train()
-    with checkpoints.keeping(state) as keep:
+    with checkpoints.autosave(state) as keep:
         for step in progress(range(len(losses) + 1, steps + 1), "pretraining"):
             if not order:
                 order = torch.randperm(len(batches), generator=generator).tolist()
@@ -102,7 +102,7 @@ def train(
             watched = Watched("update", step, prompt=[prompts[i] for i in rows], tokens=[responses[i] for i in rows])
             watched.check("loss", loss.item())
             watched.check("gradient norm", norm)
-            with held():
+            with defer_signals():
                 optimizer.step()
                 schedule.step()
                 optimizer.zero_grad(set_to_none=True)

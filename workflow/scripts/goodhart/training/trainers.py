@@ -16,7 +16,7 @@ from goodhart.models.loading import LARGE
 from goodhart.runtime import distributed
 from goodhart.runtime.batches import within_memory
 from goodhart.runtime.seeds import mix
-from goodhart.runtime.signals import Stopped, hold, release, stoppable
+from goodhart.runtime.signals import Stopped, defer, deliver, stoppable
 from goodhart.training.checkpoints import Checkpoint, Checkpoints
 
 if TYPE_CHECKING:
@@ -93,20 +93,20 @@ class _Keeper(TrainerCallback):
         self.trainer = trainer
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        hold()
+        defer()
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
-        release()
+        deliver()
 
     def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
-        hold()
+        defer()
 
     def on_step_end(self, _args: Any, _state: Any, control: Any, **_kwargs: Any) -> None:
         self.trainer.random_states = _random_states()
         control.should_save = self.trainer.checkpoints.due()
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
-        release()
+        deliver()
 
 
 def _random_states() -> tuple[torch.Tensor, list[torch.Tensor]]:

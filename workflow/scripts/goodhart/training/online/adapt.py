@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from goodhart.runtime.finite import during
+from goodhart.runtime.finite import label_step
 from goodhart.runtime.progress import progress
-from goodhart.runtime.signals import held
+from goodhart.runtime.signals import defer_signals
 from goodhart.training.checkpoints import Checkpoints
 from goodhart.training.online.loop import OnlineRun
 
@@ -40,15 +40,15 @@ def adapt(
     if saved := checkpoints.restore():
         loop.restore(saved["loop"])
         trajectory, samples = saved["trajectory"], saved["samples"]
-    with checkpoints.keeping(state) as keep:
+    with checkpoints.autosave(state) as keep:
         for step in progress(range(loop.done, steps + 1), description):
             if step > loop.done:
                 loop.step()
             due = step % loop.settings.evaluate_every == 0 or step == steps
             if due and step not in (row["step"] for row in trajectory):
-                with during("evaluation after update", step):
+                with label_step("evaluation after update", step):
                     measures, responses = evaluate()
-                with held():
+                with defer_signals():
                     trajectory.append({"step": step, **measures})
                     if step in (0, steps):
                         samples.extend({"step": step, **row} for row in responses)

@@ -22,9 +22,9 @@ from goodhart.models.tokens import collate_rows, decode
 from goodhart.runtime import distributed
 from goodhart.runtime.batches import in_batches, within_memory
 from goodhart.runtime.distributed import spread, sum_gradients
-from goodhart.runtime.finite import Watched, during
+from goodhart.runtime.finite import Watched, label_step
 from goodhart.runtime.seeds import mix
-from goodhart.runtime.signals import held
+from goodhart.runtime.signals import defer_signals
 from goodhart.sampling.engines import sample
 from goodhart.sampling.settings import Sampling
 from goodhart.training.online.loss import DEGENERATE, advantages, kl_coefficient, online_loss
@@ -102,7 +102,7 @@ class OnlineRun:
         rows = prompt_rows(len(self.prompts), self.settings.prompts_per_step, self.done, self.seed)
         ids = [self.prompt_ids[i] for i in rows]
         activate(self.model, "policy")
-        with merged(self.model), during("online update", self.done + 1):
+        with merged(self.model), label_step("online update", self.done + 1):
             rollout = sample(self.model, self.tokenizer, ids, self.settings.sampling, mix(self.seed, self.done + 1))
         # Rows of like length share a micro-batch, in all that follows.
         order = sorted(range(len(rows)), key=lambda i: len(ids[i]) + len(rollout.responses[i]))
@@ -141,7 +141,7 @@ class OnlineRun:
             "reward_truncated": scores.truncated.double().mean().item(),
             "zero_variance": bool(rewards.std(correction=0) < DEGENERATE),
         }
-        with held():
+        with defer_signals():
             self.optimizer.step()
             self.schedule.step()
             self.optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,76 @@
+"""What decides how much memory a job takes, as a study records it: sizes of its models, batches of its stages.
+
+And a bound on the node's memory from these alone, for a request to a cluster; `memory.plan` has the account by item.
+Nothing heavy is imported: each job on a cluster reads this twice before it starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+GIB = 2**30
+LIBRARIES = 3 * GIB  # torch with CUDA, transformers and their like, before any model; a CPU process takes 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """The sizes of a model."""
+
+    parameters: float
+    hidden: int
+    layers: int
+
+    @classmethod
+    def of(cls, manifest: Mapping[str, Any]) -> Model:
+        """As the manifest of a model folder says; every layer has four attention projections."""
+        layers = len(manifest["projections"]) // 4
+        return Model(parameters=float(manifest["parameters"]), hidden=int(manifest["hidden_size"]), layers=layers)
+
+    @classmethod
+    def embedded(cls, config: Mapping[str, Any]) -> Model:
+        """Of the policy that a study is about to train, without its few embeddings."""
+        sizes = config["policy"]["pretraining"]
+        heads = (2 * sizes["heads"] + 2 * sizes["kv_heads"]) * sizes["head_dim"]
+        matrices = sizes["hidden_size"] * (heads + 3 * sizes["mlp_size"])
+        return Model(parameters=sizes["layers"] * matrices, hidden=sizes["hidden_size"], layers=sizes["layers"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """The rows that a stage works on at a time, and how many tokens each has at most."""
+
+    pairs: int  # of the training split
+    batch_size: int
+    inference_batch_size: int  # rows of a pass without gradients
+    max_length: int
+
+    @classmethod
+    def of(cls, derived: Mapping[str, Any], **others: Any) -> Self:
+        """From the derived values of a stage; `others` are the fields of a subclass."""
+        names = ("batch_size", "inference_batch_size", "max_length")
+        used = {name: derived["values"][name]["value"] for name in names}
+        return cls(pairs=derived["inputs"]["n"], **used, **others)
+
+
+def host_memory(config: Mapping[str, Any], models: Iterable[Model], batches: Iterable[Batch]) -> float:
+    """Bytes of the node's memory that a job may take.
+
+    On a GPU: the libraries and the weights in 16 bits, as they lie on disk and pass through, for each of its processes.
+    On a CPU: the libraries, the weights twice in float32 (as they are, and as adapters are merged into them), and the
+    largest batch with all that a backward pass could keep of it: 34 hidden states a layer and four copies of the
+    logits, for a vocabulary of at most parameters / hidden words. Never more than V_GB of Eq. B.3, for which batches
+    are made.
+    """
+    models = list(models)
+    if config["gpus"]:
+        return config["gpus"] * (LIBRARIES + sum(2 * model.parameters for model in models))
+    new, prompt = config["sampling"]["max_new_tokens"], config["sampling"]["prompt_tokens"]
+    embedded = config["policy"]["model"] is None
+    rows = config["policy"]["pretraining"]["sampling_batch_size"] if embedded else config["sampling"]["batch_size"]
+    sampled = rows * (new if embedded else prompt + new)
+    tokens = max([sampled, *(max(2 * b.batch_size, b.inference_batch_size) * b.max_length for b in batches)])
+    weights = sum(8 * model.parameters for model in models)
+    batch = max(4 * tokens * (34 * m.hidden * m.layers + 4 * m.parameters / m.hidden) for m in models)
+    return LIBRARIES + min(weights + batch, config["memory_gb"] * GIB)
