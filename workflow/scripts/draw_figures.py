@@ -13,13 +13,9 @@ from pathlib import Path
 
 from goodhart.cli import Output, parser, run
 from goodhart.errors import InputError
-from goodhart.report.results import read_fits
 from goodhart.runtime.progress import progress
-from goodhart.store.files import publish, read_json, read_table
+from goodhart.store.files import publish
 from goodhart.store.provenance import origin
-from goodhart.store.schemas.summaries import GAPS, OVEROPTIMISATION, RUNS
-
-QUALITY = ["pairs", "member_accuracy", "ensemble_accuracy", "calibration", "proxy_mean"]
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -36,20 +32,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    gaps, runs = read_table(args.gaps, GAPS), read_table(args.runs, RUNS)
-    fits = read_fits(args.fits, runs)
-    made = origin(args, __file__)
     from goodhart.report.figures import FIGURES, draw
-    from goodhart.report.panels import Tables, save
+    from goodhart.report.panels import save
+    from goodhart.report.results import read_results
 
+    results = read_results(vars(args))
+    made = origin(args, __file__)
     for path in args.output:
         if path.stem not in FIGURES or path.suffix not in (".pdf", ".svg"):
             raise InputError(f"--output: {path.name} is not .pdf or .svg of {', '.join(FIGURES)}.")
-    scales = read_json(args.scales, ["proxy", "true", "threshold", "threshold_paper"])
-    distances = read_table(args.overoptimisation, OVEROPTIMISATION)
-    tables = Tables(gaps, runs, scales, fits, distances, read_json(args.quality, QUALITY))
     for name in progress(list(dict.fromkeys(path.stem for path in args.output)), "figures"):
-        figure = draw(name, tables)
+        figure = draw(name, results)
         for path in args.output:
             if path.stem == name:
                 with publish(path) as temporary:

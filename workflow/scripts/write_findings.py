@@ -15,14 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from goodhart.cli import Output, parser, run
-from goodhart.report.results import read_fits
-from goodhart.store.files import read_json, read_table, write_json, write_text
+from goodhart.store.files import write_json, write_text
 from goodhart.store.provenance import origin
-from goodhart.store.schemas.inputs import PROBLEMS
-from goodhart.store.schemas.summaries import GAPS, OVEROPTIMISATION, RUNS
-
-COVERAGE = ["rows_in_source", "pairs", "prompts", "tokens", "responses_by_source_model"]
-COVERAGE += ["identical_pairs_dropped", "pairs_with_tied_scores"]
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -42,35 +36,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    runs = read_table(args.runs, RUNS)
-    fits = read_fits(args.fits, runs)
-    made = origin(args, __file__)
-    from goodhart.analysis.runs import table1
-    from goodhart.report.checklist import checklist
+    from goodhart.report.checklist import checklist, checklist_page
+    from goodhart.report.findings import findings_page
     from goodhart.report.html import stamped
-    from goodhart.report.pages import checklist_page, findings_page
-    from goodhart.report.results import Results
+    from goodhart.report.results import read_results
 
-    problems = read_table(args.problems, PROBLEMS)
-    online, evaluation = (problems["prompt"][problems["split"] == split] for split in ("online", "evaluation"))
-    trends = read_json(args.trends, ["trends", "arm_differences"])
-    results = Results(
-        runs=runs,
-        gaps=read_table(args.gaps, GAPS),
-        table1=table1(runs),
-        trends=trends["trends"],
-        differences=trends["arm_differences"],
-        fits=fits,
-        overoptimisation=read_table(args.overoptimisation, OVEROPTIMISATION),
-        scales=read_json(args.scales, ["proxy", "true", "successes", "problems", "threshold", "threshold_paper"]),
-        quality=read_json(args.quality, ["pairs", "member_accuracy", "ensemble_accuracy"]),
-        betas=read_json(args.beta_grid, ["levels"])["levels"],
-        derived=read_json(args.derived, ["offline", "reward", "online"]),
-        coverage=read_json(args.coverage, COVERAGE),
-        online_problems=len(online),
-        shared_problems=int(online.isin(evaluation).sum()),
-        evaluation_seed=args.evaluation_seed,
-    )
+    results = read_results(vars(args))
+    made = origin(args, __file__)
     items = checklist(results)
     for path, page in ((args.findings, findings_page(results)), (args.checklist, checklist_page(items))):
         write_text(path, stamped(page, made))
