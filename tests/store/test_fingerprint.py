@@ -76,7 +76,9 @@ def test_a_module_behind_from_package_import_counts(tmp_path: Path) -> None:
         ("training/pretraining", {"pretrain_policy"}),
         ("data/pairing", {"load_preferences"}),
         ("verifiers/mathematics", {"adapt_online", "probe_offline", "sample_preferences", "sample_reference"}),
-        pytest.param("report/panels", {"draw_figures"}, marks=pytest.mark.skipif(not PLOTTING, reason="no figures yet")),
+        pytest.param(
+            "report/panels", {"draw_figures"}, marks=pytest.mark.skipif(not PLOTTING, reason="no figures yet")
+        ),
     ],
 )
 def test_an_edit_of_the_library_touches_the_scripts_that_use_it(tmp_path: Path, module: str, users: set[str]) -> None:

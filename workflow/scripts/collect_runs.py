@@ -17,7 +17,7 @@ from pathlib import Path
 
 from goodhart.cli import Output, parser, run
 from goodhart.errors import InputError
-from goodhart.store.files import publish, read_json, read_table, write_json, write_table
+from goodhart.store.files import read_json, read_table, write_json, write_table, write_text
 from goodhart.store.provenance import origin
 from goodhart.store.schemas.inputs import RESPONSES
 from goodhart.store.schemas.measurements import PROBE, STEPS, TRAJECTORY
@@ -59,13 +59,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     runs = select_arms(run_rows(gaps, probes, updates, scale), arms)
     write_table(args.gaps, gaps, GAPS, made)
     write_table(args.table, runs, RUNS, made)
-    with publish(args.csv) as temporary:
-        runs.to_csv(temporary, index=False)
+    write_text(args.csv, runs.to_csv(index=False))
     write_json(args.scales, asdict(scale), made)
     for path in args.augc:
-        part = runs[runs["method"] + "-" + runs["arm"] == path.stem]
-        with publish(path) as temporary:
-            part[["beta", "augc", "seed", "win_rate"]].sort_values(["beta", "seed"]).to_csv(temporary, index=False)
+        points = runs.loc[runs["method"] + "-" + runs["arm"] == path.stem, ["beta", "augc", "seed", "win_rate"]]
+        write_text(path, points.sort_values(["beta", "seed"]).to_csv(index=False))
 
 
 def _cell(text: str) -> tuple[str, str, str, int]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from goodhart.cli import Output, parser, run
-from goodhart.store.files import publish, read_json, read_table, write_table
+from goodhart.store.files import read_json, read_table, write_table, write_text
 from goodhart.store.provenance import origin
 from goodhart.store.schemas.summaries import GAPS, OVEROPTIMISATION, RUNS
 
@@ -35,8 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     rows = overoptimisation_rows(gaps, runs, scales["proxy"], scales["true"])
     write_table(args.table, rows, OVEROPTIMISATION, made)
-    with publish(args.csv) as temporary:
-        rows[OVEROPTIMISATION.schema.names].to_csv(temporary, index=False)
+    write_text(args.csv, rows[OVEROPTIMISATION.schema.names].to_csv(index=False))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from goodhart.cli import Output, parser, run
-from goodhart.store.files import publish, read_table, write_json, write_text
+from goodhart.store.files import read_table, write_json, write_text
 from goodhart.store.provenance import origin
 from goodhart.store.schemas.summaries import RUNS
 
@@ -38,8 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     table, found = table1(runs), trends(runs)
     shown = _for_reading(table, found)
-    with publish(args.csv) as temporary:
-        table.to_csv(temporary, index=False)
+    write_text(args.csv, table.to_csv(index=False))
     write_text(args.markdown, shown.to_markdown(index=False) + "\n")
     write_text(args.latex, shown.to_latex(index=False, escape=True).replace("±", r"$\pm$"))
     write_json(args.trends, {"trends": found, "arm_differences": arm_differences(runs)}, made)
@@ -79,11 +78,9 @@ def _mean_and_error(row: pd.Series, column: str) -> str:
 
 
 def _correlation(trend: dict) -> str:
-    return "-" if trend["statistic"] is None else f"{trend['statistic']:+.2f} (p {_p(trend['p_value'])})"
+    from goodhart.report.numbers import probability
 
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.0005 else f"= {value:.3f}"
+    return "-" if trend["statistic"] is None else f"{trend['statistic']:+.2f} ({probability(trend['p_value'])})"
 
 
 if __name__ == "__main__":

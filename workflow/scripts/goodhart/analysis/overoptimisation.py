@@ -13,7 +13,7 @@ import pandas as pd
 
 from goodhart.analysis.gap import FloatArray, finite_series
 from goodhart.analysis.runs import RUN, by_level
-from goodhart.analysis.statistics import seed_resamples
+from goodhart.analysis.statistics import resampled_interval, seed_resamples
 from goodhart.errors import InputError
 
 _RESAMPLES = 1_000
@@ -58,10 +58,11 @@ def fit_distance(kl: npt.ArrayLike, reward: npt.ArrayLike, seeds: npt.ArrayLike 
             resampled += [] if fit is None else [(*map(float, fit), _peak(fit, d[rows]))] * copies
     for i, (name, value) in enumerate(estimates.items()):
         values = [v for row in resampled if (v := row[i]) is not None]
-        ends = np.percentile(values, [2.5, 97.5]) if len(values) >= 0.95 * _RESAMPLES else (None, None)
-        if name != "peak_kl" or found["seeds"] < 2 or ends[0] is not None:
-            low, high = (None if end is None else float(end) for end in ends)
-            found |= {name: value} | ({f"{name}_low": low, f"{name}_high": high} if value is not None else {})
+        ends = resampled_interval(values, _RESAMPLES)
+        if name != "peak_kl" or found["seeds"] < 2 or ends is not None:
+            found[name] = value
+        if value is not None and ends is not None:
+            found[f"{name}_low"], found[f"{name}_high"] = ends
     return found
 
 

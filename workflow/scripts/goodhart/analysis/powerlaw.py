@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from goodhart.analysis.gap import FloatArray, finite_series
-from goodhart.analysis.statistics import seed_resamples
+from goodhart.analysis.statistics import resampled_interval, seed_resamples
 from goodhart.errors import InputError
 
 Fit = dict[str, float | None]  # a, b, c and r_squared
@@ -39,7 +39,6 @@ WARNINGS = {
 READINGS = {"eq15": "beta* of Eq. 15", "grid_minimum": "beta* by the grid's minimum"}
 _PARAMETERS = 3
 _FACTOR = 1.5
-_LEVEL = 0.95
 _RESAMPLES = 1_000
 _ROUNDING = 1e-12
 _NEGLIGIBLE = 1e-6  # a part of R², or of the largest AUGC, that only rounding and the search's tolerance make
@@ -75,16 +74,17 @@ def fit_power_law(beta: npt.ArrayLike, augc: npt.ArrayLike, seeds: npt.ArrayLike
         star[reading], warning = solve(fit, x, y)
         if star[reading] is not None and seeded:
             found = [(solve(f, x[rows], y[rows])[0], copies) for f, rows, copies in resampled]
-            intervals[reading] = _ends([value for value, copies in found if value is not None for _ in range(copies)])
+            values = [value for value, copies in found if value is not None for _ in range(copies)]
+            intervals[reading] = resampled_interval(values, _RESAMPLES)
         refused = "interval_refused" if seeded and star[reading] and not intervals[reading] else None
         remarks = [name for name in (warning, refused) if name is not None]
         warnings += [{"name": name, "message": f"{READINGS[reading]}: {WARNINGS[name]}"} for name in remarks]
-    ends = {name: _ends([f[name] for f, _, copies in resampled for _ in range(copies)]) for name in "abc"}
+    fits = [f for f, _, copies in resampled for _ in range(copies)]
     return {
         **fit,
         "n": len(x),
         "exact_by_construction": exact,
-        "parameter_intervals": ends,
+        "parameter_intervals": {k: resampled_interval([f[k] for f in fits], _RESAMPLES) for k in "abc"},
         "beta_star": star,
         "beta_star_interval": intervals,
         "augc_at_beta_star": {name: None if b is None else float(curve(fit, b)) for name, b in star.items()},
@@ -186,13 +186,6 @@ def _resampled(x: FloatArray, y: FloatArray, labels: npt.NDArray[Any]) -> list[t
     """The fit, the rows and the copies of each bootstrap resample of whole seeds that determines a curve."""
     found = [(_least_squares(x[rows], y[rows]), rows, copies) for rows, copies in seed_resamples(labels, _RESAMPLES)]
     return [(fit, rows, copies) for (fit, refusal), rows, copies in found if refusal is None]
-
-
-def _ends(values: list[Any]) -> list[float] | None:
-    """95 % percentile interval of resampled values; None where too many resamples have none."""
-    if len(values) < _LEVEL * _RESAMPLES:
-        return None
-    return [float(end) for end in np.percentile(values, [50 * (1 - _LEVEL), 50 * (1 + _LEVEL)])]
 
 
 def _through_means(fit: Fit, x: FloatArray, y: FloatArray) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,7 @@ from goodhart.analysis.gap import (
     uq_correlation,
 )
 from goodhart.analysis.statistics import (
-    bootstrap_interval,
-    mean_and_se,
+    estimate,
     rank_correlation,
     seed_slopes,
     seed_stratified_trend,
@@ -97,11 +96,8 @@ def add_gaps(trajectories: Iterable[pd.DataFrame], scale: Scales) -> tuple[pd.Da
         proxy, true = ordered["proxy"].to_numpy(), ordered["true"].to_numpy()
         parts.append(ordered.assign(gap=gap(proxy, true, scale.proxy, scale.true), gap_paper=gap_paper(proxy, true)))
     gaps = pd.concat(parts, ignore_index=True)
-    thresholds = {
-        "threshold": hacking_threshold([gaps["gap"].to_numpy()]),
-        "threshold_paper": hacking_threshold([gaps["gap_paper"].to_numpy()]),
-    }
-    return gaps, Scales(**{**asdict(scale), **thresholds})
+    threshold, threshold_paper = (hacking_threshold([gaps[form].to_numpy()]) for form in ("gap", "gap_paper"))
+    return gaps, replace(scale, threshold=threshold, threshold_paper=threshold_paper)
 
 
 def run_rows(gaps: pd.DataFrame, probes: pd.DataFrame, updates: pd.DataFrame, scale: Scales) -> pd.DataFrame:
@@ -194,10 +190,10 @@ def table1(runs: pd.DataFrame) -> pd.DataFrame:
         row: dict[str, Any] = {"arm": arm, "method": method, "level": level, "beta": beta, "n": len(part)}
         for column in TABLE1.values():
             values = part.sort_values("seed")[column].dropna().to_numpy(dtype=float)
-            summary = mean_and_se(values)
-            low, high = bootstrap_interval(values) or (None, None)
-            row |= {column: summary["mean"], f"{column}_se": summary["se"]}
-            row |= {f"{column}_low": low, f"{column}_high": high, f"{column}_n": summary["n"]}
+            found = estimate(values)
+            low, high = found["interval"] or (None, None)
+            row |= {column: found["mean"], f"{column}_se": found["se"]}
+            row |= {f"{column}_low": low, f"{column}_high": high, f"{column}_n": found["n"]}
         row |= {flag: int(part[flag].sum()) for flag in FLAGS}
         rows.append(row)
     return pd.DataFrame(rows)
@@ -244,15 +240,18 @@ def arm_differences(runs: pd.DataFrame) -> list[dict[str, Any]]:
             pair = part[part["arm"] == first].merge(part[part["arm"] == arm], on=key, suffixes=("_first", ""))
             pair = pair.assign(change=pair["augc"] - pair["augc_first"]).sort_values(["seed", "beta"])
             beta, change, seed = (pair[name].to_numpy() for name in ("beta", "change", "seed"))
-            levels = []
-            for (_, level), rows in pair.groupby(["beta", "level"]):
-                values = rows["change"].to_numpy()
-                levels.append({"level": level, **mean_and_se(values), "interval": bootstrap_interval(values)})
-            entry: dict[str, Any] = {"method": method, "arm": arm, "first": first, "levels": levels}
-            entry["slope"] = seed_slopes(np.log(beta), change, seed)
-            entry["within_seeds"] = seed_stratified_trend(beta, change, seed)
-            entry["shared"] = int((pair["kl_level"] == pair["kl_level_first"]).sum())
-            found.append(entry)
+            by = pair.groupby(["beta", "level"])["change"]
+            found.append(
+                {
+                    "method": method,
+                    "arm": arm,
+                    "first": first,
+                    "levels": [{"level": level, **estimate(values)} for (_, level), values in by],
+                    "slope": seed_slopes(np.log(beta), change, seed),
+                    "within_seeds": seed_stratified_trend(beta, change, seed),
+                    "shared": int((pair["kl_level"] == pair["kl_level_first"]).sum()),
+                }
+            )
     return found
 
 

@@ -70,8 +70,13 @@ def seed_slopes(
     the levels to have the rise a factor of e. A seed with a single level has no slope and is left out.
     """
     slopes = [float(np.polyfit(a - a.mean(), b, 1)[0]) for a, b in _by_seed(levels, values, seeds)]
-    interval = bootstrap_interval(slopes)
-    return {"slopes": slopes, **mean_and_se(slopes), "interval": None if interval is None else list(interval)}
+    return {"slopes": slopes, **estimate(slopes)}
+
+
+def estimate(values: npt.ArrayLike) -> dict[str, Any]:
+    """`mean_and_se` of values over seeds, with their `bootstrap_interval` under "interval"."""
+    interval = bootstrap_interval(values)
+    return {**mean_and_se(values), "interval": None if interval is None else list(interval)}
 
 
 def mean_and_se(values: npt.ArrayLike) -> dict[str, Any]:
@@ -117,6 +122,13 @@ def seed_resamples(seeds: npt.ArrayLike, resamples: int = 1_000) -> Iterator[tup
     drawn = np.random.default_rng(0).multinomial(k, np.full(k, 1 / k), size=resamples)
     for times, copies in zip(*np.unique(drawn, axis=0, return_counts=True), strict=True):
         yield np.concatenate([np.tile(m, t) for m, t in zip(members, times, strict=True)]), int(copies)
+
+
+def resampled_interval(values: Sequence[Any], resamples: int, level: float = 0.95) -> list[float] | None:
+    """Percentile interval of the values that resamples have; None where more than 1 - `level` of them have none."""
+    if len(values) < level * resamples:
+        return None
+    return [float(end) for end in np.percentile(values, [50 * (1 - level), 50 * (1 + level)])]
 
 
 def _constant(x: FloatArray) -> bool:
