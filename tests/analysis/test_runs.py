@@ -314,8 +314,8 @@ def test_arms_are_compared_run_by_run() -> None:
     (found,) = arm_differences(pd.concat([paper, matched.iloc[::-1]]))
     assert (found["method"], found["arm"], found["first"], found["shared"]) == ("dpo", "matched", "paper", 3)
     same, less = found["levels"]
-    assert same == {"level": "p20", "mean": 0, "se": 0, "n": 3, "interval": (0, 0)}
-    assert less == {"level": "p80", "mean": -3, "se": pytest.approx(1), "n": 2, "interval": (-4, -2)}
+    assert same == {"level": "p20", "mean": 0, "se": 0, "n": 3, "interval": [0, 0]}
+    assert less == {"level": "p80", "mean": -3, "se": pytest.approx(1), "n": 2, "interval": [-4, -2]}
     assert found["slope"]["slopes"] == pytest.approx(np.array([-2, -4]) / math.log(2.0 / 0.3))
     assert (found["within_seeds"]["statistic"], found["within_seeds"]["p_value"]) == (-1, 0.5)
     assert arm_differences(paper) == []

@@ -25,8 +25,8 @@ FORMULAS = {
 }
 WARNINGS = {
     "too_few_runs": "With so few runs AICc does not exist for every curve: those without one are not compared.",
-    "saturated": "With three betas an exponential, as any free curve of three parameters, passes through every mean:"
-    " its fit and its weight say nothing for its form.",
+    "saturated": "With three betas an exponential, like any free curve of three parameters, passes through every"
+    " mean: its fit and its weight are no evidence for its form.",
     "too_few_betas": "With one beta the constant is the only curve, with two the line is the only other one.",
     "nothing_varies": "AUGC is the same in every run: there is nothing for a curve to describe.",
     "left_out": "A curve has no finite parameters for these betas and is left out.",

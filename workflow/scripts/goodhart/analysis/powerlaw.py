@@ -6,7 +6,7 @@ next grid point; on the published points 1.1050 becomes 1.1051). `grid_minimum`:
 curve exceeds 1.5 times its minimum over the grid, which begins at a tenth of the smallest beta; on the published points
 1.0814, the paper's 1.082. AUGC, beta and a carry the units of their data; b has none.
 
-Data that do not determine a number give None and a named warning, never a number that tells where a search stopped.
+Where the data do not determine a number, it is None with a named warning, never the value where a search stopped.
 """
 
 from typing import Any
@@ -30,11 +30,11 @@ WARNINGS = {
     "exact_by_construction": "Three betas for three parameters: R² is no evidence for the power law.",
     "not_monotone": "The mean AUGC falls from some beta to the next, as the fitted curve cannot.",
     "zeros": "AUGC is 0 in at least one run: a multiple of a minimum near 0 says little.",
-    "one_point_dominates": "One AUGC is over 1,000 times the next largest: the fit rests on that run alone.",
-    "zero_baseline": "the fitted curve starts at 0, and 1.5 times 0 is no threshold: there is none.",
-    "beyond_range": "the fitted curve stays under the threshold up to twice the largest beta: there is none.",
+    "one_point_dominates": "One AUGC is over 1,000 times the next largest: the fit depends on that run alone.",
+    "zero_baseline": "the fitted curve starts at 0, so that 1.5 times its start is no threshold: undefined.",
+    "beyond_range": "the fitted curve stays below the threshold up to twice the largest beta: undefined.",
     "extrapolated": "it lies outside the betas that were run.",
-    "interval_refused": "more resamples than an interval would leave out have none: it has no interval.",
+    "interval_refused": "more than 5 % of the resamples have none: no interval.",
 }
 READINGS = {"eq15": "beta* of Eq. 15", "grid_minimum": "beta* by the grid's minimum"}
 _PARAMETERS = 3

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from math import ceil
 
 from goodhart.analysis.gap import NO_GAP
-from goodhart.analysis.statistics import mean_and_se
+from goodhart.analysis.statistics import estimate
 from goodhart.report import verdicts
 from goodhart.report.findings import FEWEST_SEEDS
 from goodhart.report.html import render
-from goodhart.report.numbers import cell, coefficient, measured, number, plural, probability
+from goodhart.report.numbers import coefficient, measured, number, plural, probability
 from goodhart.report.results import Results
 
 _POINT_EVERY = 50  # metric 1: ceil(T / 50) evaluation points
@@ -231,12 +231,9 @@ def _by_level(results: Results, column: str) -> str:
     offline = column.endswith("_offline")
     panels = results.first_panels if offline else results.panels
     for method, arm in panels:
-        if column not in results.table1:
-            ordered = results.of(results.runs, method, arm).sort_values("beta")
-            of = [(level, mean_and_se(v.dropna())) for level, v in ordered.groupby("level", sort=False)[column]]
-            text = "; ".join(f"{level} {measured(v['mean'], v['se'])} (n = {v['n']})" for level, v in of)
-        else:
-            text = "; ".join(f"{row['level']} {cell(row, column)}" for row in results.levels(method, arm))
+        runs = results.of(results.runs, method, arm).sort_values(["beta", "seed"])
+        by = [(level, estimate(values.dropna())) for level, values in runs.groupby("level", sort=False)[column]]
+        text = "; ".join(f"{level} {verdicts.estimate(found)} (n = {found['n']})" for level, found in by)
         name = method if offline else results.name(method, arm)
         parts.append(text if len(panels) == 1 else f"{name}: {text}")
     return ". ".join(parts)
