@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     runs = read_table(args.runs, RUNS)
     made = origin(args, __file__)
-    from goodhart.analysis.runs import arm_differences, table1, trends
+    from goodhart.analysis.levels import arm_differences, table1, trends
 
     table, found = table1(runs), trends(runs)
     shown = _for_reading(table, found)
@@ -48,7 +48,7 @@ def _for_reading(table: pd.DataFrame, found: list[dict]) -> pd.DataFrame:
     """The table as text: mean ± standard error, and a last row an arm with the rank correlation with beta."""
     import pandas as pd
 
-    from goodhart.analysis.runs import FLAGS, TABLE1
+    from goodhart.analysis.levels import FLAGS, TABLE1
 
     rows = []
     for (arm, method), part in table.groupby(["arm", "method"], sort=False):

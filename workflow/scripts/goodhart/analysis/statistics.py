@@ -8,7 +8,7 @@ with 10,000 arrangements and a fixed seed.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, reduce
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,9 @@ from goodhart.analysis.gap import FloatArray, finite_series
 from goodhart.errors import InputError
 
 IntArray = npt.NDArray[np.intp]
+T = TypeVar("T")
 
+RESAMPLES = 1_000  # of whole seeds
 _MOST_ARRANGEMENTS = 50_000  # 8 values without ties have 40,320
 _DRAWS = 10_000
 _NOTHING = {"statistic": None, "p_value": None, "smallest_p": None, "method": "undefined"}
@@ -111,7 +113,7 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def seed_resamples(seeds: npt.ArrayLike, resamples: int = 1_000) -> Iterator[tuple[IntArray, int]]:
+def seed_resamples(seeds: npt.ArrayLike, resamples: int = RESAMPLES) -> Iterator[tuple[IntArray, int]]:
     """Bootstrap resamples of whole seeds: the rows of each distinct one, and how often it was drawn (a fixed stream).
 
     A few seeds have few distinct resamples, so what is slow to compute is computed once for each.
@@ -124,7 +126,15 @@ def seed_resamples(seeds: npt.ArrayLike, resamples: int = 1_000) -> Iterator[tup
         yield np.concatenate([np.tile(m, t) for m, t in zip(members, times, strict=True)]), int(copies)
 
 
-def resampled_interval(values: Sequence[Any], resamples: int, level: float = 0.95) -> list[float] | None:
+def over_resamples(seeds: npt.ArrayLike, statistic: Callable[[IntArray], T], resamples: int = RESAMPLES) -> list[T]:
+    """A statistic of the rows of each of `seed_resamples`; none below two seeds, where nothing can be resampled."""
+    if len(np.unique(np.asarray(seeds))) < 2:
+        return []
+    found = [(statistic(rows), copies) for rows, copies in seed_resamples(seeds, resamples)]
+    return [value for value, copies in found for _ in range(copies)]
+
+
+def resampled_interval(values: Sequence[Any], resamples: int = RESAMPLES, level: float = 0.95) -> list[float] | None:
     """Percentile interval of the values that resamples have; None where more than 1 - `level` of them have none."""
     if len(values) < level * resamples:
         return None

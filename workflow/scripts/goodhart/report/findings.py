@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from goodhart.analysis.runs import FLAGS
+from goodhart.analysis.levels import FLAGS
 from goodhart.report import tables, verdicts
 from goodhart.report.html import render
 from goodhart.report.numbers import measured

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from goodhart.analysis.runs import RUN, arm_differences, table1, trends
+from goodhart.analysis.levels import arm_differences, table1, trends
+from goodhart.analysis.runs import RUN
 from goodhart.errors import InputError
 from goodhart.store.files import read_json, read_table
 from goodhart.store.schemas.inputs import PROBLEMS
@@ -120,15 +121,16 @@ class Results:
 def read_results(files: Mapping[str, Any]) -> Results:
     """The results in these files, by the names of the flags of write_findings.py, its outputs ignored.
 
-    `runs`, `gaps`, `overoptimisation`, `scales`, `quality` and `fits`, named <method>-<arm>.json. The setup is read if
-    `coverage` is among them: from it, `beta_grid`, `derived`, `problems` and the number `evaluation_seed`.
+    `runs`, `gaps`, `overoptimisation`, `scales`, `quality` and `fits`, named <method>-<arm>.json. The statistics are
+    read if `trends` is among them, and the setup if `coverage` is: from that, `beta_grid`, `derived`, `problems` and
+    the number `evaluation_seed`.
     """
     runs, laws = read_table(files["runs"], RUNS), {path.stem: path for path in files["fits"]}
     panels = list(dict.fromkeys(zip(runs["method"], runs["arm"], strict=True)))
     for method, arm in panels:
         if f"{method}-{arm}" not in laws:
             raise InputError(f"--fits: there is no {method}-{arm}.json, yet there are such runs.")
-    return Results(
+    results = Results(
         runs=runs,
         gaps=read_table(files["gaps"], GAPS),
         fits={(method, arm): read_json(laws[f"{method}-{arm}"], FIT) for method, arm in panels},
@@ -137,6 +139,10 @@ def read_results(files: Mapping[str, Any]) -> Results:
         quality=read_json(files["quality"], QUALITY),
         setup=_read_setup(files) if "coverage" in files else Setup(),
     )
+    if "trends" in files:  # else they are computed when asked for
+        found = read_json(files["trends"], ["trends", "arm_differences"])
+        vars(results).update(trends=found["trends"], differences=found["arm_differences"])
+    return results
 
 
 def _read_setup(files: Mapping[str, Any]) -> Setup:

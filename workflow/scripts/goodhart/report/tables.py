@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from goodhart.analysis.runs import FLAGS, TABLE1
+from goodhart.analysis.levels import FLAGS, TABLE1
 from goodhart.report.numbers import cell, coefficient, measured, number, plural, probability
 from goodhart.report.results import Record, Results
 from goodhart.report.verdicts import decided, direction, estimate, evidence
