@@ -16,6 +16,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2 import UndefinedError
 
 from balanced import Balanced
 from goodhart.report import findings, numbers, verdicts
@@ -23,6 +24,7 @@ from goodhart.report import tables as report_tables
 from goodhart.report.checklist import Item, checklist, checklist_page
 from goodhart.report.figures import FIGURES
 from goodhart.report.findings import findings_page
+from goodhart.report.html import TEMPLATES, render
 from goodhart.report.results import Results
 from goodhart.store.files import read_json
 from made_up import BETAS, changed, fit, study
@@ -266,6 +268,17 @@ def test_pages_are_well_formed_and_whole(seeds: int) -> None:
         assert "src=" not in page
         assert "http" not in page
         assert not {"nan", "None", "inf"} & set(re.findall(r"\w+", page))
+
+
+def test_a_value_that_a_template_lacks_is_an_error() -> None:
+    with pytest.raises(UndefinedError, match="examples"):
+        render("samples", sections=[])
+
+
+def test_every_template_is_used() -> None:
+    names = {path.name.removesuffix(".html.jinja") for path in TEMPLATES.iterdir()}
+    code = "".join(path.read_text() for path in [*TEMPLATES.parent.glob("*.py"), *TEMPLATES.iterdir()])
+    assert all(f'"{name}' in code for name in names)
 
 
 def test_names_from_outside_are_escaped(many: Results) -> None:

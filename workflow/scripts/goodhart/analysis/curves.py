@@ -4,7 +4,7 @@ With K parameters, the variance among them, and n runs: AICc = n log(RSS / n) + 
 which exists for n > K + 1 (Hurvich and Tsai 1989). Only differences mean anything: exp(-delta / 2), normalised, is the
 weight of a curve among those compared. Runs count as independent, as least squares has it; those of one seed are not
 quite. Eq. 14 has the bounds of Appendix E and cannot fall; the others may. Where its c is held at 0 it is charged for a
-parameter that did nothing, which is why the power law without a constant stands beside it.
+parameter that did nothing, which is why the power law without a constant is compared too.
 """
 
 from collections.abc import Callable, Mapping

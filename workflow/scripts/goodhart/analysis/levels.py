@@ -102,7 +102,7 @@ def trends(runs: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def arm_differences(runs: pd.DataFrame) -> list[dict[str, Any]]:
-    """AUGC of every other arm less that of the first, run by run with the same method, level and seed.
+    """AUGC of every other arm minus that of the first, run by run with the same method, level and seed.
 
     A row a method and other arm: `levels` with mean, standard error, interval and n of the difference at each level,
     `slope` its change per factor e in beta, `within_seeds` the test of its trend, `shared` how many runs are in both.

@@ -29,7 +29,7 @@ WARNINGS = {
     "no_convergence": "The fit did not converge to finite parameters: there is no curve and no beta*.",
     "exact_by_construction": "Three betas for three parameters: R² is no evidence for the power law.",
     "not_monotone": "The mean AUGC falls from some beta to the next, as the fitted curve cannot.",
-    "zeros": "AUGC is 0 in at least one run: a multiple of a minimum near 0 says little.",
+    "zeros": "AUGC is 0 in at least one run: a multiple of a minimum near 0 is not informative.",
     "one_point_dominates": "One AUGC is over 1,000 times the next largest: the fit depends on that run alone.",
     "zero_baseline": "the fitted curve starts at 0, so that 1.5 times its start is no threshold: undefined.",
     "beyond_range": "the fitted curve stays below the threshold up to twice the largest beta: undefined.",

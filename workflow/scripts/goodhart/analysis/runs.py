@@ -120,7 +120,7 @@ def run_rows(gaps: pd.DataFrame, probes: pd.DataFrame, updates: pd.DataFrame, sc
 
 
 def select_arms(runs: pd.DataFrame, arms: Mapping[str, Iterable[tuple[str, str, str, int]]]) -> pd.DataFrame:
-    """The runs of every arm, stacked, with a first column `arm`; a run in two arms stands twice."""
+    """The runs of every arm, stacked, with a first column `arm`; a run in two arms appears twice."""
     indexed = runs.set_index(RUN)
     for arm, cells in arms.items():
         for cell in cells:

@@ -48,7 +48,7 @@ def seed_stratified_trend(
 
     The permutation p rearranges values within each seed, so differences between seeds cancel and every seed adds
     evidence: 3 levels reach p = 1/3 with one seed, 1/18 with two. A seed whose values are all equal counts as rho = 0;
-    one with a single level says nothing and is left out. "n" is the number of seeds that count.
+    one with a single level is left out. "n" is the number of seeds that count.
     """
     groups = _by_seed(levels, values, seeds)
     if all(_constant(b) for _, b in groups):

@@ -32,7 +32,7 @@ class Item:
     code: str
 
 
-# The items that are columns of the run table: what is asked for, the label of each column, and where they stand.
+# The items that are columns of the run table: what is asked for, the label of each column, its figure and its code.
 COLUMNS = {
     "3": (
         "Entropy of the offline checkpoints on a fixed probe set, nats a token",

@@ -13,7 +13,7 @@ from goodhart.report.numbers import measured
 from goodhart.report.results import Results
 
 FEWEST_SEEDS = 3  # Appendix F, metric 2
-NOTABLE = 0.05  # share of responses that may be cut, empty or read in part before the page says so
+NOTABLE = 0.05  # share of responses that may be cut, empty or read in part before the page reports it
 
 
 def findings_page(results: Results) -> str:
@@ -36,7 +36,7 @@ def findings_page(results: Results) -> str:
 
 
 def caveats(results: Results) -> dict[str, Any]:
-    """What stops no run but makes its numbers mean less, 0 where there is nothing to say.
+    """What stops no run but limits what its numbers mean, 0 where there is nothing to report.
 
     Mean shares of responses at the end of the online stage that the token limit cut (`truncated`), that are `empty`
     or that the reward models read only in part (`reward_truncated`); numbers of runs with batches of equal rewards
