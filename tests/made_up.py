@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,10 @@ import pandas as pd
 from goodhart.analysis.curves import compare
 from goodhart.analysis.overoptimisation import overoptimisation_rows
 from goodhart.analysis.powerlaw import fit_power_law
-from goodhart.analysis.runs import Scales, add_gaps, arm_differences, run_rows, select_arms, table1, trends
+from goodhart.analysis.runs import Scales, add_gaps, run_rows, select_arms
 from goodhart.analysis.tradeoff import optimal_conservatism
 from goodhart.hyperparameters.appendix_c import derive
-from goodhart.report.panels import Tables
-from goodhart.report.results import Results
+from goodhart.report.results import Results, Setup
 
 BETAS = {"p80": 2.5, "p20": 0.4, "p50": 1.0}  # not in the order of beta
 QUALITY = {
@@ -35,7 +35,7 @@ def study(
     arms: list[str],
     methods: tuple[str, ...] = ("dpo",),
     entropy: Callable[[float, int], float] = lambda beta, seed: 0.3,
-) -> Tables:
+) -> Results:
     """A study whose proxy rises with beta, so that the second arm, with a weaker penalty, hacks more.
 
     `entropy` is that of a checkpoint's responses by beta and seed; that of the prompts is twice as large.
@@ -68,7 +68,9 @@ def study(
         (str(method), str(arm)): fit(part["beta"], part["augc"], part["seed"], part["win_rate"])
         for (method, arm), part in table.groupby(["method", "arm"])
     }
-    return Tables(gaps, table, vars(scale), fits, overoptimisation_rows(gaps, table, scale.proxy, scale.true), QUALITY)
+    distances = overoptimisation_rows(gaps, table, scale.proxy, scale.true)
+    found = Results(table, gaps, fits, distances, vars(scale), QUALITY)
+    return replace(found, setup=setup(found.betas))
 
 
 def fit(beta: Any, augc: Any, seeds: Any = None, win_rate: Any = None) -> dict[str, Any]:
@@ -79,8 +81,8 @@ def fit(beta: Any, augc: Any, seeds: Any = None, win_rate: Any = None) -> dict[s
     return law
 
 
-def results(tables: Tables, **changes: Any) -> Results:
-    """The findings' view of a study, with records of a beta grid, Appendix C and the preferences that fit it."""
+def setup(betas: Mapping[str, float]) -> Setup:
+    """Records of a beta grid, Appendix C and the preferences, as a study with these betas might have them."""
     derived = derive(
         hidden_size=64,
         parameters=102_080,
@@ -90,10 +92,6 @@ def results(tables: Tables, **changes: Any) -> Results:
         token_counts=[30, 40],
         overrides={"lora_rank": 4},
     )
-    grid = [
-        {"level": level, "beta": beta, "rule": "given", "one_by_construction": beta == 1, "median_delta": 2.5, "n": 90}
-        for level, beta in tables.betas.items()
-    ]
     coverage = {
         "rows_in_source": 120,
         "identical_pairs_dropped": 20,
@@ -103,21 +101,20 @@ def results(tables: Tables, **changes: Any) -> Results:
         "tokens": {name: {"median": 12.0} for name in ("prompt", "chosen", "rejected")},
         "responses_by_source_model": {"policy": 200},
     }
-    fields: dict[str, Any] = {
-        "online_problems": 30,
-        "shared_problems": 0,
-        "runs": tables.runs,
-        "gaps": tables.gaps,
-        "table1": table1(tables.runs),
-        "trends": trends(tables.runs),
-        "differences": arm_differences(tables.runs),
-        "fits": tables.fits,
-        "overoptimisation": tables.overoptimisation,
-        "scales": tables.scales,
-        "quality": tables.quality,
-        "betas": grid,
-        "derived": dict.fromkeys(("offline", "reward", "online"), derived),
-        "coverage": coverage,
-        "evaluation_seed": 1,
-    }
-    return Results(**(fields | changes))
+    grid = [
+        {"level": level, "beta": beta, "rule": "given", "one_by_construction": beta == 1, "median_delta": 2.5, "n": 90}
+        for level, beta in betas.items()
+    ]
+    stages = dict.fromkeys(("offline", "reward", "online"), derived)
+    return Setup(grid=grid, derived=stages, coverage=coverage, online_problems=30, evaluation_seed=1)
+
+
+def changed(results: Results, **values: Any) -> Results:
+    """The results with fields of theirs or of their setup or statistics replaced, other statistics as they were."""
+    setup_fields = {field.name for field in fields(Setup)} & values.keys()
+    known = {name: getattr(results, name) for name in ("table1", "trends", "differences")}
+    other = replace(results, setup=replace(results.setup, **{name: values[name] for name in setup_fields}))
+    for name, value in (known | values).items():
+        if name not in setup_fields:
+            vars(other)[name] = value
+    return other

@@ -142,6 +142,34 @@ def test_resamples_are_the_same_stream_each_time() -> None:
     assert [copies / 10_000 for _, copies in drawn] == pytest.approx([0.25, 0.5, 0.25], abs=0.02)
 
 
+def test_a_statistic_of_every_resample_and_its_interval() -> None:
+    """Three seeds: 10 distinct resamples, each computed once and repeated as often as it was drawn."""
+    seen: list[int] = []
+
+    def total(rows: Any) -> float | None:
+        seen.append(1)
+        return float(rows.sum())
+
+    values = statistics.over_resamples([0, 1, 2], total)
+    assert (len(values), len(seen)) == (statistics.RESAMPLES, 10)
+    assert statistics.resampled_interval(values) == [0, 6]
+    assert statistics.resampled_interval(values[:950]) is not None
+    assert statistics.resampled_interval(values[:949]) is None  # more than 5 % have none
+    assert statistics.over_resamples([1, 1], total) == []
+
+
+def test_estimates_have_an_interval_from_two_values_on() -> None:
+    assert statistics.estimate([1, 2, 3]) == {**statistics.mean_and_se([1, 2, 3]), "interval": [1, 3]}
+    assert statistics.estimate([1])["interval"] is None
+
+
+def test_a_level_of_one_run_beside_levels_of_several_permutes_pairs() -> None:
+    """All 7! orders; the p is that of the 140 distinct ones."""
+    found = statistics.rank_correlation([1, 2, 2, 2, 3, 3, 3], range(7))
+    assert found["method"] == "exact permutation test, 5040 arrangements"
+    assert found["p_value"] == pytest.approx(2 / 140)
+
+
 def test_mean_and_se() -> None:
     assert statistics.mean_and_se([1, 2, 3, 6]) == {"mean": 3, "se": pytest.approx(math.sqrt(14 / 3 / 4)), "n": 4}
     assert statistics.mean_and_se([5]) == {"mean": 5, "se": None, "n": 1}

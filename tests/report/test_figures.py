@@ -21,9 +21,9 @@ from goodhart.analysis.curves import rival_at
 from goodhart.analysis.overoptimisation import reward_at
 from goodhart.analysis.runs import Scales, add_gaps
 from goodhart.errors import InputError
-from goodhart.report import figures
 from goodhart.report.figures import FIGURES, draw
-from goodhart.report.panels import Tables, save
+from goodhart.report.panels import colours, correlations, save
+from goodhart.report.results import Results
 from goodhart.store.files import write_json, write_table
 from goodhart.store.schemas.measurements import SAMPLES
 from goodhart.store.schemas.summaries import GAPS, OVEROPTIMISATION, RUNS
@@ -33,17 +33,17 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def one() -> Tables:
+def one() -> Results:
     return study(["p50"], 1, ["paper"])
 
 
 @pytest.fixture(scope="module")
-def many() -> Tables:
+def many() -> Results:
     return study(list(BETAS), 3, ["paper", "matched"])
 
 
 @pytest.fixture(scope="module")
-def drawn(one: Tables, many: Tables) -> dict[tuple[str, str], Figure]:
+def drawn(one: Results, many: Results) -> dict[tuple[str, str], Figure]:
     return {(name, size): draw(name, t) for name in FIGURES for size, t in (("one", one), ("many", many))}
 
 
@@ -74,28 +74,28 @@ def test_axes_are_labelled_and_nothing_is_cut_off(name: str, size: str, drawn: d
     assert box.y1 <= height
 
 
-def test_a_level_has_one_colour_everywhere(many: Tables, drawn: dict[tuple[str, str], Figure]) -> None:
-    assert list(many.colours) == ["p20", "p50", "p80"]  # by beta
-    assert len(set(many.colours.values())) == 3
+def test_a_level_has_one_colour_everywhere(many: Results, drawn: dict[tuple[str, str], Figure]) -> None:
+    assert list(colours(many)) == ["p20", "p50", "p80"]  # by beta
+    assert len(set(colours(many).values())) == 3
     for name in set(FIGURES) - {"calibration"}:
         legend = drawn[name, "many"].legends[0]
         shown = {t.get_text(): h for t, h in zip(legend.texts, legend.legend_handles, strict=True)}
-        for level, colour in many.colours.items():
+        for level, colour in colours(many).items():
             assert same_color(shown[f"{level} (β = {BETAS[level]:.3g})"].get_color(), colour)
         used = {to_hex(line.get_color()) for ax in drawn[name, "many"].axes for line in ax.lines}
         bands = [c.get_facecolor() for ax in drawn[name, "many"].axes for c in ax.collections]
         used |= {to_hex(face) for faces in bands for face in faces}
-        assert set(many.colours.values()) <= used
+        assert set(colours(many).values()) <= used
 
 
-def test_lines_are_means_and_bands_need_two_seeds(many: Tables, drawn: dict[tuple[str, str], Figure]) -> None:
+def test_lines_are_means_and_bands_need_two_seeds(many: Results, drawn: dict[tuple[str, str], Figure]) -> None:
     proxy, true = (drawn["rewards_by_step", "many"].axes[i] for i in (0, 2))
     paper = many.gaps[many.gaps["kl_level"] == many.gaps["level"]]
     for ax, y in ((proxy, (paper["proxy"] - 0.5) / 1.0), (true, paper["true"])):
         expected = y.groupby([paper["level"], paper["step"]]).mean()
         assert len(means(ax)) == 3
         for line in means(ax):
-            level = next(lv for lv, c in many.colours.items() if same_color(line.get_color(), c))
+            level = next(lv for lv, c in colours(many).items() if same_color(line.get_color(), c))
             assert line.get_ydata() == pytest.approx(expected[level].to_numpy())
         assert len(ax.collections) == 3
         band = ax.collections[0].get_paths()[0].vertices
@@ -109,14 +109,14 @@ def test_lines_are_means_and_bands_need_two_seeds(many: Tables, drawn: dict[tupl
     assert "n = 1 seed)" in alone.get_title()
 
 
-def test_kl_below_zero_is_drawn_at_zero(many: Tables, drawn: dict[tuple[str, str], Figure]) -> None:
+def test_kl_below_zero_is_drawn_at_zero(many: Results, drawn: dict[tuple[str, str], Figure]) -> None:
     assert (many.gaps["kl"] < 0).any()
     assert many.curves["distance"].min() == 0
     line = means(drawn["rewards_by_kl", "many"].axes[0])[0]
     assert line.get_xdata()[0] == 0
 
 
-def test_same_tables_same_bytes(many: Tables, tmp_path: Path) -> None:
+def test_same_tables_same_bytes(many: Results, tmp_path: Path) -> None:
     """Whichever format is written first."""
     contents: list[dict[str, bytes]] = []
     for kinds in (("svg", "pdf"), ("pdf", "svg")):
@@ -128,7 +128,7 @@ def test_same_tables_same_bytes(many: Tables, tmp_path: Path) -> None:
     assert not any(stamp in content for content in contents[0].values() for stamp in (b"dc:date", b"CreationDate"))
 
 
-def test_exploding_gaps_get_a_symmetric_log_axis(many: Tables) -> None:
+def test_exploding_gaps_get_a_symmetric_log_axis(many: Results) -> None:
     runs = [part for _, part in many.gaps.groupby(["level", "kl_level", "seed"])]
     huge = [run.assign(true=np.where(run["step"] == 0, 0, 0.4)).drop(columns=["gap", "gap_paper"]) for run in runs]
     gaps, scale = add_gaps(huge, Scales(1.0, 0.5, 25, 50))
@@ -139,7 +139,7 @@ def test_exploding_gaps_get_a_symmetric_log_axis(many: Tables) -> None:
     assert len(bottom.get_yticks()) < 12
 
 
-def test_onset_says_how_many_seeds_have_one(many: Tables) -> None:
+def test_onset_says_how_many_seeds_have_one(many: Results) -> None:
     runs = many.runs.copy()
     runs["onset"] = np.where((runs["level"] == "p20") & (runs["seed"] < 2), 20.0, np.nan)
     top = draw("gap_by_step", replace(many, runs=runs)).axes[0]
@@ -149,7 +149,7 @@ def test_onset_says_how_many_seeds_have_one(many: Tables) -> None:
     assert not draw("gap_by_step", nobody).axes[0].texts
 
 
-def test_beta_star_is_marked_only_where_it_exists(many: Tables) -> None:
+def test_beta_star_is_marked_only_where_it_exists(many: Results) -> None:
     published = fit([0.310, 1.0, 2.379], [31.1, 43.0, 145.8])
     falling = fit([0.310, 1.0, 2.379], [145.8, 43.0, 31.1])
     figure = draw("augc_by_beta", replace(many, fits={("dpo", "paper"): published, ("dpo", "matched"): falling}))
@@ -166,7 +166,7 @@ def test_beta_star_is_marked_only_where_it_exists(many: Tables) -> None:
     assert "zone" not in texts(draw("augc_by_beta", replace(many, fits=dict.fromkeys(many.fits, falling))))
 
 
-def test_rivals_are_thin_lines_between_the_betas(many: Tables, drawn: dict[tuple[str, str], Figure]) -> None:
+def test_rivals_are_thin_lines_between_the_betas(many: Results, drawn: dict[tuple[str, str], Figure]) -> None:
     ax = drawn["augc_by_beta", "many"].axes[0]
     thin = [line for line in ax.lines if line.get_linewidth() == 0.8]
     curves = {c["name"]: c["parameters"] for c in many.fits["dpo", "paper"]["rivals"]["curves"]}
@@ -179,11 +179,11 @@ def test_rivals_are_thin_lines_between_the_betas(many: Tables, drawn: dict[tuple
 
 @pytest.mark.parametrize(("panel", "arm", "reward"), [(0, "paper", "proxy"), (3, "matched", "true")])
 def test_the_fit_of_gao_runs_as_far_as_its_level(
-    many: Tables, drawn: dict[tuple[str, str], Figure], panel: int, arm: str, reward: str
+    many: Results, drawn: dict[tuple[str, str], Figure], panel: int, arm: str, reward: str
 ) -> None:
     ax = drawn["rewards_by_kl", "many"].axes[panel]
     rows = many.overoptimisation
-    for level, colour in many.colours.items():
+    for level, colour in colours(many).items():
         (line,) = [f for f in ax.lines if f.get_linestyle() == "--" and same_color(f.get_color(), colour)]
         (row,) = rows[(rows["arm"] == arm) & (rows["level"] == level) & (rows["reward"] == reward)].to_dict("records")
         part = many.curves[(many.curves["arm"] == arm) & (many.curves["level"] == level)]
@@ -194,7 +194,7 @@ def test_the_fit_of_gao_runs_as_far_as_its_level(
         assert y - y[0] == pytest.approx(unit * reward_at(x, row["alpha"], row["bend"]))
 
 
-def test_the_best_beta_steps_up_as_lambda_grows(many: Tables) -> None:
+def test_the_best_beta_steps_up_as_lambda_grows(many: Results) -> None:
     """AUGC 1, 2, 4 and win rates 0.5, 0.6, 0.7: p50 is best between lambda 10 and 20."""
     alone = fit([0.4, 1.0, 2.5], [1.0, 2.0, 4.0], win_rate=[0.5, 0.6, 0.7])
     blind = fit([0.4, 1.0, 2.5], [1.0, 2.0, 4.0])
@@ -207,10 +207,10 @@ def test_the_best_beta_steps_up_as_lambda_grows(many: Tables) -> None:
     assert [text.get_text() for text in right.texts] == ["no win rate"]
 
 
-def test_bands_over_lambda_add_up_to_all_resamples(many: Tables, drawn: dict[tuple[str, str], Figure]) -> None:
+def test_bands_over_lambda_add_up_to_all_resamples(many: Results, drawn: dict[tuple[str, str], Figure]) -> None:
     ax = drawn["beta_by_lambda", "many"].axes[0]
     support = many.fits["dpo", "paper"]["tradeoff"]["support"]
-    assert [to_hex(band.get_facecolor()[0]) for band in ax.collections] == list(many.colours.values())
+    assert [to_hex(band.get_facecolor()[0]) for band in ax.collections] == list(colours(many).values())
     top = np.cumsum(support["share"], axis=1)[:, 0] * 3 - 0.5
     lowest = ax.collections[0].get_paths()[0].vertices
     assert lowest[:, 1].min() == -0.5
@@ -219,21 +219,21 @@ def test_bands_over_lambda_add_up_to_all_resamples(many: Tables, drawn: dict[tup
     assert [t.get_text() for t in ax.get_yticklabels()] == ["p20 (0.4)", "p50 (1)", "p80 (2.5)"]
 
 
-def test_arms_are_paired_by_seed(many: Tables, drawn: dict[tuple[str, str], Figure]) -> None:
+def test_arms_are_paired_by_seed(many: Results, drawn: dict[tuple[str, str], Figure]) -> None:
     table = many.runs.pivot_table(index=["level", "seed"], columns="arm", values="augc")
     change = (table["matched"] - table["paper"]).groupby("level").mean()
     right = drawn["arms", "many"].axes[1]
     heights = [line.get_ydata()[0] for line in right.lines if line.get_marker() == "D"]
-    assert heights == pytest.approx(change[list(many.colours)].to_numpy())
+    assert heights == pytest.approx(change[list(colours(many))].to_numpy())
     assert heights[0] == 0  # the lowest level's run is in both arms
     assert "nothing to compare" in texts(drawn["arms", "one"])
 
 
 def test_p_values_are_never_zero() -> None:
     trend = {key: {"statistic": -1.0, "p_value": 5e-5} for key in ("level_means", "within_seeds")}
-    assert figures._trend(trend) == ["means ρ −1.00, p < 0.001", "seeds ρ −1.00, p < 0.001"]  # noqa: RUF001
+    assert correlations(trend) == ["means ρ −1.00, p < 0.001", "seeds ρ −1.00, p < 0.001"]  # noqa: RUF001
     trend["level_means"] = {"statistic": None, "p_value": None}
-    assert figures._trend(trend)[0] == "means ρ undefined"  # noqa: RUF001
+    assert correlations(trend)[0] == "means ρ undefined"  # noqa: RUF001
 
 
 def test_mechanism_reports_exact_p(drawn: dict[tuple[str, str], Figure]) -> None:
@@ -255,7 +255,7 @@ def test_methods_get_their_own_rows() -> None:
 
 
 @pytest.fixture
-def flags(many: Tables, tmp_path: Path) -> Callable[..., list[str]]:
+def flags(many: Results, tmp_path: Path) -> Callable[..., list[str]]:
     write_table(tmp_path / "gaps.parquet", many.gaps, GAPS)
     write_table(tmp_path / "runs.parquet", many.runs, RUNS)
     write_table(tmp_path / "overoptimisation.parquet", many.overoptimisation, OVEROPTIMISATION)
@@ -333,7 +333,7 @@ def test_show_samples(tmp_path: Path) -> None:
     assert page.index("Problem e-7") < page.index("Problem e-2") < page.index("At random:")
     assert "&amp;40-7\n  &lt;b&gt;" in page  # escaped, line break and spaces kept
     assert "the answer is a&lt;b" in page
-    assert page.count("cut at the token limit") == 4
+    assert page.count("truncated at the token limit") == 4
     assert "level p20 (β = 0.4), online penalty of\np50 (β = 1), seed 3" in page
 
 

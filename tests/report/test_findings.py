@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
+import html
 import importlib
 import math
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +16,25 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2 import UndefinedError
 
 from balanced import Balanced
-from goodhart.report import findings, numbers
+from goodhart.report import findings, numbers, verdicts
 from goodhart.report import tables as report_tables
-from goodhart.report.caveats import counted
-from goodhart.report.checklist import Item, checklist
+from goodhart.report.checklist import Item, checklist, checklist_page
 from goodhart.report.figures import FIGURES
-from goodhart.report.pages import checklist_page, findings_page
+from goodhart.report.findings import findings_page
+from goodhart.report.html import TEMPLATES, render
 from goodhart.report.results import Results
 from goodhart.store.files import read_json
-from made_up import BETAS, fit, results, study
+from made_up import BETAS, changed, fit, study
 from tiny_study import Study
 
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "workflow" / "scripts" / "goodhart"
+CONSERVATISM = "Does AUGC rise with beta?"
+SECOND_USE = "What is due to Eq. 10's second use of beta?"
+ENTROPY = "Entropy against beta: Proposition 5.1"
 SIGNS: dict[str, Callable[[float, int], float]] = {
     "rises": lambda beta, seed: beta + seed,
     "falls": lambda beta, seed: 3 - beta + seed,
@@ -40,7 +44,14 @@ SIGNS: dict[str, Callable[[float, int], float]] = {
 
 
 def made(sign: str = "stays", seeds: int = 3, arms: tuple[str, ...] = ("paper", "matched")) -> Results:
-    return results(study(list(BETAS), seeds, list(arms), entropy=SIGNS[sign]))
+    return study(list(BETAS), seeds, list(arms), entropy=SIGNS[sign])
+
+
+def stated(results: Results, heading: str) -> list[str]:
+    """The paragraphs under a heading of the page of findings."""
+    _, _, rest = findings_page(results).partition(f"<h2>{heading}")
+    section = rest.partition("</section>")[0]
+    return [" ".join(html.unescape(text).split()) for text in re.findall(r"<p>(.*?)</p>", section, flags=re.DOTALL)]
 
 
 @pytest.fixture(scope="module")
@@ -103,17 +114,17 @@ def test_uncertainty_is_shown_as_far_as_there_is_one() -> None:
 @pytest.mark.parametrize(
     ("sign", "said", "side", "verdict"),
     [
-        ("rises", "rises with beta", "as in the proof", "opposite"),
-        ("falls", "falls with beta", "as stated", "as it says"),
-        ("wobbles", "no order", "neither sign", "undecided"),
-        ("stays", "the same at every beta", "neither sign", "undecided"),
+        ("rises", "rises with beta", "as in the proof", "contradicts"),
+        ("falls", "falls with beta", "as stated", "agrees"),
+        ("wobbles", "no significant trend with beta across 3 seeds", "neither sign", "inconclusive"),
+        ("stays", "the same at every beta", "neither sign", "inconclusive"),
     ],
 )
 def test_the_sign_of_proposition_5_1(sign: str, said: str, side: str, verdict: str) -> None:
     """The statement has entropy fall with beta, its proof has it rise; elsewhere the paper says that it falls."""
     made_up = made(sign)
-    assert said in findings.direction(made_up.trend("dpo", "paper", "entropy_response_offline"))
-    _, *sentences = findings.entropy(made_up)
+    assert said in verdicts.direction(made_up.trend("dpo", "paper", "entropy_response_offline"))
+    _, *sentences = stated(made_up, ENTROPY)
     assert len(sentences) == 2  # responses and prompts
     for sentence in sentences:
         assert said in sentence
@@ -127,20 +138,20 @@ def test_two_seeds_of_three_levels_are_not_enough_for_a_verdict() -> None:
     """2 of 36 arrangements: p = 0.056."""
     trend = made("rises", seeds=2).trend("dpo", "paper", "entropy_response_offline")
     assert trend["within_seeds"]["p_value"] == pytest.approx(2 / 36)
-    assert "cannot be called" in findings.direction(trend)
-    assert "2 seeds" in findings.direction(trend)
-    assert "0.056" in findings.direction(trend)
+    assert "inconclusive" in verdicts.direction(trend)
+    assert "2 seeds" in verdicts.direction(trend)
+    assert "0.056" in verdicts.direction(trend)
 
 
 def test_a_quantity_without_two_betas_has_no_direction() -> None:
-    alone = results(study(["p50"], 3, ["paper"]))
-    assert "one beta only" in findings.direction(alone.trend("dpo", "paper", "augc"))
-    assert "no value" in findings.direction(alone.trend("dpo", "paper", "r_uq"))  # the uncertainty never moves
+    alone = study(["p50"], 3, ["paper"])
+    assert "one beta only" in verdicts.direction(alone.trend("dpo", "paper", "augc"))
+    assert "no value" in verdicts.direction(alone.trend("dpo", "paper", "r_uq"))  # the uncertainty never moves
 
 
 def test_the_question_of_the_paper_in_every_arm(many: Results) -> None:
     """AUGC rises with beta by construction, in both arms and both gaps; its mean is that of the runs."""
-    sentences = list(findings.conservatism(many))
+    sentences = stated(many, CONSERVATISM)
     assert len(sentences) == 4
     for arm, (ours, printed) in zip(("paper", "matched"), (sentences[:2], sentences[2:]), strict=True):
         assert arm in ours
@@ -154,30 +165,30 @@ def test_the_question_of_the_paper_in_every_arm(many: Results) -> None:
 
 def test_few_seeds_and_a_single_arm_are_said_first() -> None:
     alone = made(seeds=1, arms=("paper",))
-    first, *_ = findings.conservatism(alone)
+    first, *_ = stated(alone, CONSERVATISM)
     assert "1 seed" in first
     assert "illustration" in first
-    assert "illustration" not in "".join(findings.conservatism(made(arms=("paper",))))
+    assert "illustration" not in "".join(stated(made(arms=("paper",)), CONSERVATISM))
 
 
 def test_the_second_use_of_beta_compares_arms(many: Results) -> None:
     """The second arm's AUGC is half as large again but at p20, whose three runs are in both arms."""
-    _, paper, matched, change = findings.second_use(many)
+    _, paper, matched, change = stated(many, SECOND_USE)
     assert "each level" in paper
     assert "one online beta" in matched
     assert "rises with beta" in paper
     assert "rises with beta" in matched
     assert "0 ± 0 [0, 0] (n = 3) at p20" in change
-    assert "3 runs" in change.capitalize()
+    assert "share 3 runs" in change
     assert f"p = {2 / 216:.3f}" in change
-    assert len(list(findings.second_use(made(arms=("paper",))))) == 2
+    assert len(stated(made(arms=("paper",)), SECOND_USE)) == 2
 
 
 def test_methods_are_told_apart() -> None:
-    both = results(study(["p20", "p80"], 2, ["paper"], ("dpo", "ipo")))
+    both = study(["p20", "p80"], 2, ["paper"], ("dpo", "ipo"))
     assert {row["arm"] for row in report_tables.fit_rows(both)} == {"dpo, paper", "ipo, paper"}
-    assert len(list(findings.second_use(both))) == 1 + 2
-    assert len(list(findings.entropy(both))) == 1 + 2 * 2
+    assert len(stated(both, SECOND_USE)) == 1 + 2
+    assert len(stated(both, ENTROPY)) == 1 + 2 * 2
 
 
 # Tables.
@@ -205,7 +216,7 @@ def test_every_row_of_every_table_has_an_n(seeds: int) -> None:
 
 
 def test_every_paragraph_with_a_p_value_has_an_n(many: Results) -> None:
-    for text in re.findall(r"<p>(.*?)</p>", findings_page(many)):
+    for text in re.findall(r"<p>(.*?)</p>", findings_page(many), flags=re.DOTALL):
         assert COUNT.search(text) or not re.search(r"p [=<] 0\.\d{3}", text)
 
 
@@ -224,24 +235,24 @@ def test_levels_and_trends_hold_what_table_1_and_trends_hold(many: Results) -> N
 
 def test_a_level_that_an_arm_has_not_is_a_dash(many: Results) -> None:
     lacks = (many.table1["arm"] == "matched") & (many.table1["level"] == "p80")
-    rows = report_tables.level_rows(replace(many, table1=many.table1[~lacks]))
+    rows = report_tables.level_rows(changed(many, table1=many.table1[~lacks]))
     assert all((row["p80 (β = 2.5)"] == "-") == (row["arm"] == "matched") for row in rows)
 
 
 def test_lambda_is_tabled_step_by_step(many: Results) -> None:
     """AUGC 1, 2, 4 at win rates 0.5, 0.6, 0.7 in each of two seeds: every resample agrees."""
     law = fit([0.4, 1.0, 2.5] * 2, [1.0, 2.0, 4.0] * 2, [0, 0, 0, 1, 1, 1], [0.5, 0.6, 0.7] * 2)
-    rows = report_tables.tradeoff_rows(replace(many, fits={("dpo", "paper"): law}))
+    rows = report_tables.tradeoff_rows(changed(many, fits={("dpo", "paper"): law}))
     spans = ["from 0 to 10 [10, 10]", "from 10 to 20 [20, 20]", "from 20 to ∞"]
     assert [next(cell for name, cell in row.items() if "λ" in name) for row in rows] == spans
     assert [row["β*"] for row in rows] == ["0.4 (p20)", "1 (p50)", "2.5 (p80)"]
     blind = fit([0.4, 1.0, 2.5], [1.0, 2.0, 4.0])
-    assert report_tables.tradeoff_rows(replace(many, fits={("dpo", "paper"): blind})) == []
+    assert report_tables.tradeoff_rows(changed(many, fits={("dpo", "paper"): blind})) == []
 
 
 def test_what_an_arm_lacks_is_a_dash() -> None:
-    rows = report_tables.fit_rows(results(study(["p20", "p80"], 1, ["paper"])))
-    assert [rows[0][name] for name in ("a [95 %]", "R²", "AUGC at it")] == ["-"] * 3
+    rows = report_tables.fit_rows(study(["p20", "p80"], 1, ["paper"]))
+    assert [rows[0][name] for name in ("a [95 %]", "R²", "AUGC at β* (Eq. 15)")] == ["-"] * 3
     assert rows[0]["n"] == "2 runs"
 
 
@@ -260,9 +271,20 @@ def test_pages_are_well_formed_and_whole(seeds: int) -> None:
         assert not {"nan", "None", "inf"} & set(re.findall(r"\w+", page))
 
 
+def test_a_value_that_a_template_lacks_is_an_error() -> None:
+    with pytest.raises(UndefinedError, match="examples"):
+        render("samples", sections=[])
+
+
+def test_every_template_is_used() -> None:
+    names = {path.name.removesuffix(".html.jinja") for path in TEMPLATES.iterdir()}
+    code = "".join(path.read_text() for path in [*TEMPLATES.parent.glob("*.py"), *TEMPLATES.iterdir()])
+    assert all(f'"{name}' in code for name in names)
+
+
 def test_names_from_outside_are_escaped(many: Results) -> None:
-    named = results(study(["<b>", "p20"], 3, ["paper"]))
-    named = replace(named, coverage={**named.coverage, "responses_by_source_model": {"<i>&": 9}})
+    named = study(["<b>", "p20"], 3, ["paper"])
+    named = changed(named, coverage={**named.setup.coverage, "responses_by_source_model": {"<i>&": 9}})
     for page, name in ((findings_page(named), "&lt;b&gt;"), (checklist_page(checklist(named)), "&lt;i&gt;&amp;")):
         assert name in page
         assert not {"b", "i"} & set(Balanced(page).seen)
@@ -278,7 +300,7 @@ def items(made_up: Results) -> dict[str, Item]:
 @pytest.fixture(scope="module")
 def whole(many: Results) -> Results:
     """A study that lacks nothing: the made-up uncertainty is constant, so r_UQ has to be made up as well."""
-    return replace(many, runs=many.runs.assign(r_uq=0.5, r_uq_differences=0.5, r_uq_paper=0.5))
+    return changed(many, runs=many.runs.assign(r_uq=0.5, r_uq_differences=0.5, r_uq_paper=0.5))
 
 
 def test_all_items_in_the_order_of_the_appendix(whole: Results) -> None:
@@ -300,18 +322,18 @@ def undefined(trends: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("number", "change"),
     [
-        ("1", lambda whole: replace(whole, runs=whole.runs.assign(steps=201))),  # 5 are asked for, there are 4
-        ("2", lambda whole: replace(whole, table1=whole.table1.assign(augc_n=2))),
-        ("3", lambda whole: replace(whole, runs=whole.runs.assign(entropy_prompt_offline=math.nan))),
-        ("4", lambda whole: replace(whole, runs=whole.runs.assign(entropy_response_collapse=math.nan))),
-        ("5", lambda whole: replace(whole, runs=whole.runs.assign(ood_distance_offline=math.nan))),
-        ("6", lambda whole: replace(whole, runs=whole.runs.assign(diversity_offline=math.nan))),
-        ("a", lambda whole: replace(whole, betas=whole.betas[1:])),
-        ("c", lambda whole: replace(whole, runs=whole.runs.iloc[1:])),
-        ("7", lambda whole: replace(whole, trends=undefined(whole.trends))),
-        ("8", lambda whole: replace(whole, runs=whole.runs.assign(r_uq=[None, *[0.5] * (len(whole.runs) - 1)]))),
-        ("b", lambda whole: replace(whole, scales={**whole.scales, "threshold": None})),
-        ("d", lambda whole: replace(whole, coverage={**whole.coverage, "responses_by_source_model": {}})),
+        ("1", lambda whole: changed(whole, runs=whole.runs.assign(steps=201))),  # 5 are asked for, there are 4
+        ("2", lambda whole: changed(whole, table1=whole.table1.assign(augc_n=2))),
+        ("3", lambda whole: changed(whole, runs=whole.runs.assign(entropy_prompt_offline=math.nan))),
+        ("4", lambda whole: changed(whole, runs=whole.runs.assign(entropy_response_collapse=math.nan))),
+        ("5", lambda whole: changed(whole, runs=whole.runs.assign(ood_distance_offline=math.nan))),
+        ("6", lambda whole: changed(whole, runs=whole.runs.assign(diversity_offline=math.nan))),
+        ("a", lambda whole: changed(whole, grid=whole.setup.grid[1:])),
+        ("c", lambda whole: changed(whole, runs=whole.runs.iloc[1:])),
+        ("7", lambda whole: changed(whole, trends=undefined(whole.trends))),
+        ("8", lambda whole: changed(whole, runs=whole.runs.assign(r_uq=[None, *[0.5] * (len(whole.runs) - 1)]))),
+        ("b", lambda whole: changed(whole, scales={**whole.scales, "threshold": None})),
+        ("d", lambda whole: changed(whole, coverage={**whole.setup.coverage, "responses_by_source_model": {}})),
     ],
 )
 def test_what_is_missing_is_not_met(whole: Results, number: str, change: Callable[[Results], Results]) -> None:
@@ -321,7 +343,7 @@ def test_what_is_missing_is_not_met(whole: Results, number: str, change: Callabl
 
 def test_evaluations_enough_for_their_steps_are_met(whole: Results) -> None:
     """ceil(200 / 50) = 4, as many as there are."""
-    assert items(replace(whole, runs=whole.runs.assign(steps=200)))["1"].met
+    assert items(changed(whole, runs=whole.runs.assign(steps=200)))["1"].met
 
 
 def test_two_seeds_are_short_of_metric_2() -> None:
@@ -333,7 +355,7 @@ def test_two_seeds_are_short_of_metric_2() -> None:
 @pytest.mark.parametrize("augc", [[3.0, 2.0, 1.0], [0.0, 0.0, 0.0]])
 def test_a_power_law_that_is_none_is_not_met(whole: Results, augc: list[float]) -> None:
     laws = dict.fromkeys(whole.fits, fit([0.4, 1.0, 2.5], augc))
-    missing = [name for name, item in items(replace(whole, fits=laws)).items() if not item.met]
+    missing = [name for name, item in items(changed(whole, fits=laws)).items() if not item.met]
     assert missing == ["9", "10"]
 
 
@@ -354,7 +376,7 @@ def test_the_places_of_the_checklist_are_files_of_a_study(tiny: Study, whole: Re
                 if columns:
                     table = pd.read_csv(file) if file.suffix == ".csv" else pd.read_parquet(file)
                     assert set(columns.split(", ")) <= set(table.columns), part
-        for module, name in re.findall(r"\b([a-z_]+)\.([a-z_]\w*)", item.code):
+        for module, name in re.findall(r"\b([a-z_.]+)\.([a-z_]\w*)", item.code):
             if item.code.startswith("config"):
                 assert name in config[module]
             else:
@@ -376,37 +398,42 @@ def test_a_real_study_says_what_its_tables_say(tiny: Study, tmp_path: Path) -> N
 
 
 def test_problems_that_are_trained_on_and_judged_by_are_said(many: Results) -> None:
-    assert "none of the 30 problems of the online stage is among them" in findings_page(many)
-    page = findings_page(replace(many, shared_problems=30))
-    assert "30 of the 30 problems of the online stage are among them" in page
+    _, sizes = stated(many, "How to read the numbers")
+    assert "none of the 30 problems of the online stage is among them" in sizes
+    _, sizes = stated(changed(many, shared_problems=30), "How to read the numbers")
+    assert "30 of the 30 problems of the online stage are among them" in sizes
+
+
+USUAL = {
+    "truncated_end": 0.04,
+    "empty_end": 0.04,
+    "reward_truncated_end": 0.0,
+    "zero_variance_batches": 0,
+    "true_at_start_is_zero": False,
+}
 
 
 def test_what_makes_numbers_mean_less_is_said_where_there_is_any(many: Results) -> None:
-    said = (
-        "token limit cut",
-        "responses are empty",
-        "whose rewards did not differ",
-        "true reward is 0 at the start",
-    )
-    usual = {"truncated_end": 0.04, "empty_end": 0.04, "zero_variance_batches": 0, "true_at_start_is_zero": False}
-    assert list(counted(replace(many, runs=many.runs.assign(**usual)))) == []
-    odd = many.runs.assign(**usual, steps=80)
-    odd["truncated_end"], odd["empty_end"] = 0.4, 0.3
+    usual = changed(many, runs=many.runs.assign(**USUAL))
+    assert not any(value for name, value in findings.caveats(usual).items() if name != "worst")
+    headline = stated(usual, "In short")
+    assert len(headline) == 2  # one an arm
+    odd = usual.runs.assign(steps=80, truncated_end=0.4, empty_end=0.3)
     odd.loc[odd.index[:2], "zero_variance_batches"] = [3, 7]
     odd.loc[odd.index[:3], "true_at_start_is_zero"] = True
-    sentences = list(counted(replace(many, runs=odd)))
-    assert len(sentences) == 4
-    assert all(text in sentence for text, sentence in zip(said, sentences, strict=True))
+    *same, cut, empty, batches, zero = stated(changed(many, runs=odd), "In short")
+    assert same == headline
     n = f"{len(odd)} runs"
-    assert f"the token limit cut 40% of the responses (n = {n})" in sentences[0]
-    assert f"30% of the responses are empty (n = {n})" in sentences[1]
-    assert f"In 2 of {n} there are updates whose rewards did not differ, at most 7 of 80 in one" in sentences[2]
-    assert sentences[3].startswith(f"In 3 of {n} the true reward is 0 at the start")
-    page = findings_page(replace(many, runs=odd))
-    assert all(text in page for text in said)
+    assert f"the token limit cut 40% of the responses (n = {n})" in cut
+    assert f"30% of the responses are empty (n = {n})" in empty
+    assert batches.startswith(f"2 of {n} have zero-variance batches, at most 7 of 80 in one run")
+    assert zero.startswith(f"In 3 of {n} the true reward is 0 at the start")
 
 
-def test_rewards_that_read_only_a_part_of_the_responses_are_said_first(many: Results) -> None:
-    assert "read only a part" not in findings_page(replace(many, runs=many.runs.assign(reward_truncated_end=0.0)))
-    page = findings_page(replace(many, runs=many.runs.assign(reward_truncated_end=0.4)))
-    assert "the rewards read only a part of 40% of the responses" in page
+def test_reward_models_that_read_only_part_of_the_responses_are_said_first(many: Results) -> None:
+    assert "read only part" not in findings_page(changed(many, runs=many.runs.assign(**USUAL)))
+    runs = many.runs.assign(**USUAL | {"reward_truncated_end": 0.4, "empty_end": 0.3})
+    _, _, first, _ = stated(changed(many, runs=runs), "In short")
+    assert "the reward models read only part of 40% of the responses" in first
+    length = many.setup.derived["reward"]["values"]["max_length"]["value"]
+    assert f"longer than the {length} tokens of the pairs" in first

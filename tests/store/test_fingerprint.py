@@ -77,7 +77,7 @@ def test_a_module_behind_from_package_import_counts(tmp_path: Path) -> None:
         ("data/pairing", {"load_preferences"}),
         ("verifiers/mathematics", {"adapt_online", "probe_offline", "sample_preferences", "sample_reference"}),
         pytest.param(
-            "report/figures", {"draw_figures"}, marks=pytest.mark.skipif(not PLOTTING, reason="no figures yet")
+            "report/panels", {"draw_figures"}, marks=pytest.mark.skipif(not PLOTTING, reason="no figures yet")
         ),
     ],
 )

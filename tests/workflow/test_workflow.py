@@ -108,7 +108,7 @@ def test_edit_of_online_loop_reruns_online_runs_and_what_follows(
 
 
 def test_edit_of_plotting_reruns_figures_only(study: Path, house: Path, snakemake: Snakemake) -> None:
-    plotting = house / "workflow" / "scripts" / "goodhart" / "report" / "figures.py"
+    plotting = house / "workflow" / "scripts" / "goodhart" / "report" / "panels.py"
     with edited(plotting, lambda text: text + "\nEXTRA = 1\n"):
         assert jobs(snakemake("-n")) == {"draw_figures": 1}
 

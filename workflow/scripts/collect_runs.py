@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 
 from goodhart.cli import Output, flag, run
 from goodhart.errors import InputError
-from goodhart.store.files import publish, write_json, write_table
+from goodhart.store.files import write_json, write_table, write_text
 from goodhart.store.flags import Frame, Record, StepFlags, record, table
 from goodhart.store.schemas.inputs import RESPONSES
 from goodhart.store.schemas.measurements import PROBE, STEPS, TRAJECTORY
@@ -52,13 +52,11 @@ def main(argv: list[str] | None = None) -> None:
     runs = select_arms(run_rows(gaps, probes, updates, scale), arms)
     write_table(given.gaps, gaps, GAPS, made)
     write_table(given.runs, runs, RUNS, made)
-    with publish(given.csv) as temporary:
-        runs.to_csv(temporary, index=False)
+    write_text(given.csv, runs.to_csv(index=False))
     write_json(given.scales, asdict(scale), made)
     for path in given.augc:
-        part = runs[runs["method"] + "-" + runs["arm"] == path.stem]
-        with publish(path) as temporary:
-            part[["beta", "augc", "seed", "win_rate"]].sort_values(["beta", "seed"]).to_csv(temporary, index=False)
+        points = runs.loc[runs["method"] + "-" + runs["arm"] == path.stem, ["beta", "augc", "seed", "win_rate"]]
+        write_text(path, points.sort_values(["beta", "seed"]).to_csv(index=False))
 
 
 def arms_of(cells: Sequence[str]) -> dict[str, list[tuple[str, str, str, int]]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from goodhart.cli import Output, run
-from goodhart.store.files import publish, write_table
+from goodhart.store.files import write_table, write_text
 from goodhart.store.flags import Frame, Record, StepFlags, record, table
 from goodhart.store.schemas.summaries import GAPS, OVEROPTIMISATION, RUNS
 
@@ -30,8 +30,7 @@ def main(argv: list[str] | None = None) -> None:
 
     rows = overoptimisation_rows(given.gaps, given.runs, given.scales["proxy"], given.scales["true"])
     write_table(given.overoptimisation, rows, OVEROPTIMISATION, made)
-    with publish(given.csv) as temporary:
-        rows[OVEROPTIMISATION.schema.names].to_csv(temporary, index=False)
+    write_text(given.csv, rows[OVEROPTIMISATION.schema.names].to_csv(index=False))
 
 
 if __name__ == "__main__":

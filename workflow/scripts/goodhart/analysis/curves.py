@@ -4,7 +4,7 @@ With K parameters, the variance among them, and n runs: AICc = n log(RSS / n) + 
 which exists for n > K + 1 (Hurvich and Tsai 1989). Only differences mean anything: exp(-delta / 2), normalised, is the
 weight of a curve among those compared. Runs count as independent, as least squares has it; those of one seed are not
 quite. Eq. 14 has the bounds of Appendix E and cannot fall; the others may. Where its c is held at 0 it is charged for a
-parameter that did nothing, which is why the power law without a constant stands beside it.
+parameter that did nothing, which is why the power law without a constant is compared too.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,8 +25,8 @@ FORMULAS = {
 }
 WARNINGS = {
     "too_few_runs": "With so few runs AICc does not exist for every curve: those without one are not compared.",
-    "saturated": "With three betas an exponential, as any free curve of three parameters, passes through every mean:"
-    " its fit and its weight say nothing for its form.",
+    "saturated": "With three betas an exponential, like any free curve of three parameters, passes through every"
+    " mean: its fit and its weight are no evidence for its form.",
     "too_few_betas": "With one beta the constant is the only curve, with two the line is the only other one.",
     "nothing_varies": "AUGC is the same in every run: there is nothing for a curve to describe.",
     "left_out": "A curve has no finite parameters for these betas and is left out.",

@@ -2,7 +2,7 @@
 
 A series holds one value an evaluation of one run, the evaluation at step 0 first. Two gaps, always side by side:
 `gap_paper` is Eq. 2 as printed; `gap` measures both rewards in standard deviations, because Eq. 2 divides by rewards
-at step 0: a Bradley-Terry reward has no origin to divide by, and a true reward that starts at 0 makes Eq. 2 explode.
+at step 0: a Bradley-Terry reward has no origin, and where the true reward starts at 0 Eq. 2 diverges.
 """
 
 from collections.abc import Iterable

@@ -12,11 +12,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from goodhart.analysis.gap import FloatArray, finite_series
-from goodhart.analysis.runs import RUN, by_level
-from goodhart.analysis.statistics import seed_resamples
+from goodhart.analysis.levels import by_level
+from goodhart.analysis.runs import RUN
+from goodhart.analysis.statistics import over_resamples, resampled_interval
 from goodhart.errors import InputError
 
-_RESAMPLES = 1_000
 _ESTIMATES = ("alpha", "bend", "peak_kl")
 
 
@@ -44,24 +44,20 @@ def fit_distance(kl: npt.ArrayLike, reward: npt.ArrayLike, seeds: npt.ArrayLike 
     d, r, labels = d[moved], r[moved], labels[moved]
     found: dict[str, Any] = {f"{name}{end}": None for name in _ESTIMATES for end in ("", "_low", "_high")}
     found |= {"r_squared": None, "n": len(d), "seeds": len(np.unique(labels))}
-    best = _least_squares(d, r)
-    if best is None:
+    estimates = _estimates(d, r)
+    if estimates is None:
         return found
     total = float(np.sum((r - r.mean()) ** 2))
     if total > 0:
-        found["r_squared"] = 1 - float(np.sum((r - reward_at(d, *best)) ** 2)) / total
-    estimates = dict(zip(_ESTIMATES, (*map(float, best), _peak(best, d)), strict=True))
-    resampled: list[tuple[float | None, ...]] = []
-    if found["seeds"] > 1:
-        for rows, copies in seed_resamples(labels, _RESAMPLES):
-            fit = _least_squares(d[rows], r[rows])
-            resampled += [] if fit is None else [(*map(float, fit), _peak(fit, d[rows]))] * copies
-    for i, (name, value) in enumerate(estimates.items()):
-        values = [v for row in resampled if (v := row[i]) is not None]
-        ends = np.percentile(values, [2.5, 97.5]) if len(values) >= 0.95 * _RESAMPLES else (None, None)
-        if name != "peak_kl" or found["seeds"] < 2 or ends[0] is not None:
-            low, high = (None if end is None else float(end) for end in ends)
-            found |= {name: value} | ({f"{name}_low": low, f"{name}_high": high} if value is not None else {})
+        fitted = reward_at(d, estimates["alpha"], estimates["bend"])
+        found["r_squared"] = 1 - float(np.sum((r - fitted) ** 2)) / total
+    resampled = over_resamples(labels, lambda rows: _estimates(d[rows], r[rows]))
+    for name, value in estimates.items():
+        ends = resampled_interval([v for fit in resampled if fit and (v := fit[name]) is not None])
+        if name != "peak_kl" or found["seeds"] < 2 or ends is not None:
+            found[name] = value
+        if value is not None and ends is not None:
+            found[f"{name}_low"], found[f"{name}_high"] = ends
     return found
 
 
@@ -79,19 +75,19 @@ def overoptimisation_rows(
     return pd.DataFrame(rows)
 
 
-def _least_squares(d: FloatArray, r: FloatArray) -> FloatArray | None:
-    """(alpha, beta), or None where the distances are too few or too alike to tell one from the other."""
+def _estimates(d: FloatArray, r: FloatArray) -> dict[str, Any] | None:
+    """alpha, bend and peak_kl, or None where the distances are too few or too alike to determine both parameters."""
     features = np.column_stack([d, -d * np.log(np.where(d > 0, d, 1.0))])
     size = np.linalg.norm(features, axis=0)
     if len(np.unique(d)) < 2 or not size.all():
         return None
     solution, _, rank, _ = np.linalg.lstsq(features / size, r, rcond=1e-6)
-    return solution / size if rank == 2 else None
+    alpha, bend = solution / size
+    return {"alpha": float(alpha), "bend": float(bend), "peak_kl": _peak(alpha, bend, d)} if rank == 2 else None
 
 
-def _peak(fit: FloatArray, d: FloatArray) -> float | None:
+def _peak(alpha: float, bend: float, d: FloatArray) -> float | None:
     """The KL at which R is largest; None unless a tenth of the distances lies on either side of it."""
-    alpha, bend = fit
     if not bend > 0:
         return None
     at = float(np.exp(np.clip(alpha / bend - 1, -300, 300)))

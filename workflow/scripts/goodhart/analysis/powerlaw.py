@@ -6,7 +6,7 @@ next grid point; on the published points 1.1050 becomes 1.1051). `grid_minimum`:
 curve exceeds 1.5 times its minimum over the grid, which begins at a tenth of the smallest beta; on the published points
 1.0814, the paper's 1.082. AUGC, beta and a carry the units of their data; b has none.
 
-Data that do not determine a number give None and a named warning, never a number that tells where a search stopped.
+Where the data do not determine a number, it is None with a named warning, never the value where a search stopped.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from goodhart.analysis.gap import FloatArray, finite_series
-from goodhart.analysis.statistics import seed_resamples
+from goodhart.analysis.statistics import over_resamples, resampled_interval
 from goodhart.errors import InputError
 
 Fit = dict[str, float | None]  # a, b, c and r_squared
@@ -29,18 +29,16 @@ WARNINGS = {
     "no_convergence": "The fit did not converge to finite parameters: there is no curve and no beta*.",
     "exact_by_construction": "Three betas for three parameters: R² is no evidence for the power law.",
     "not_monotone": "The mean AUGC falls from some beta to the next, as the fitted curve cannot.",
-    "zeros": "AUGC is 0 in at least one run: a multiple of a minimum near 0 says little.",
-    "one_point_dominates": "One AUGC is over 1,000 times the next largest: the fit rests on that run alone.",
-    "zero_baseline": "the fitted curve starts at 0, and 1.5 times 0 is no threshold: there is none.",
-    "beyond_range": "the fitted curve stays under the threshold up to twice the largest beta: there is none.",
+    "zeros": "AUGC is 0 in at least one run: a multiple of a minimum near 0 is not informative.",
+    "one_point_dominates": "One AUGC is over 1,000 times the next largest: the fit depends on that run alone.",
+    "zero_baseline": "the fitted curve starts at 0, so that 1.5 times its start is no threshold: undefined.",
+    "beyond_range": "the fitted curve stays below the threshold up to twice the largest beta: undefined.",
     "extrapolated": "it lies outside the betas that were run.",
-    "interval_refused": "more resamples than an interval would leave out have none: it has no interval.",
+    "interval_refused": "more than 5 % of the resamples have none: no interval.",
 }
 READINGS = {"eq15": "beta* of Eq. 15", "grid_minimum": "beta* by the grid's minimum"}
 _PARAMETERS = 3
 _FACTOR = 1.5
-_LEVEL = 0.95
-_RESAMPLES = 1_000
 _ROUNDING = 1e-12
 _NEGLIGIBLE = 1e-6  # a part of R², or of the largest AUGC, that only rounding and the search's tolerance make
 
@@ -55,8 +53,8 @@ def fit_power_law(beta: npt.ArrayLike, augc: npt.ArrayLike, seeds: npt.ArrayLike
     Data without an increase give a = 0, b = None, c = the mean. InputError for what no run can produce.
     """
     x, y = finite_series("beta", beta), finite_series("augc", augc)
-    labels = None if seeds is None else np.asarray(seeds)
-    if not len(x) == len(y) == len(x if labels is None else labels):
+    labels = np.zeros(len(x)) if seeds is None else np.asarray(seeds)
+    if not len(x) == len(y) == len(labels):
         raise InputError("beta, augc and seeds differ in length.")
     if not len(x):
         raise InputError("there is no (beta, AUGC) point to fit.")
@@ -67,28 +65,24 @@ def fit_power_law(beta: npt.ArrayLike, augc: npt.ArrayLike, seeds: npt.ArrayLike
     exact = refusal is None and len(np.unique(x)) <= _PARAMETERS and _through_means(fit, x, y)
     names: list[str | None] = [refusal, *_remarks(x, y), "exact_by_construction" if exact else None]
     warnings = [{"name": name, "message": WARNINGS[name]} for name in names if name is not None]
-    seeded = refusal is None and labels is not None and len(np.unique(labels)) > 1
-    resampled = _resampled(x, y, np.asarray(labels)) if seeded else []
-    star: Fit = {"eq15": None, "grid_minimum": None}
-    intervals: dict[str, list[float] | None] = {"eq15": None, "grid_minimum": None}
-    for reading, solve in (("eq15", _eq15), ("grid_minimum", _grid_minimum)) if refusal is None else ():
+    resampled = over_resamples(labels, lambda rows: _solved(x[rows], y[rows])) if refusal is None else []
+    names_of = ("a", "b", "c", *READINGS)
+    ends = {k: resampled_interval([f[k] for f in resampled if f and f[k] is not None]) for k in names_of}
+    star: Fit = dict.fromkeys(READINGS)
+    for reading, solve in _SOLVERS.items() if refusal is None else ():
         star[reading], warning = solve(fit, x, y)
-        if star[reading] is not None and seeded:
-            found = [(solve(f, x[rows], y[rows])[0], copies) for f, rows, copies in resampled]
-            intervals[reading] = _ends([value for value, copies in found if value is not None for _ in range(copies)])
-        refused = "interval_refused" if seeded and star[reading] and not intervals[reading] else None
+        refused = "interval_refused" if resampled and star[reading] and not ends[reading] else None
         remarks = [name for name in (warning, refused) if name is not None]
         warnings += [{"name": name, "message": f"{READINGS[reading]}: {WARNINGS[name]}"} for name in remarks]
-    ends = {name: _ends([f[name] for f, _, copies in resampled for _ in range(copies)]) for name in "abc"}
     return {
         **fit,
         "n": len(x),
         "exact_by_construction": exact,
-        "parameter_intervals": ends,
+        "parameter_intervals": {k: ends[k] for k in "abc"},
         "beta_star": star,
-        "beta_star_interval": intervals,
+        "beta_star_interval": {k: None if star[k] is None else ends[k] for k in READINGS},
         "augc_at_beta_star": {name: None if b is None else float(curve(fit, b)) for name, b in star.items()},
-        "resamples": _RESAMPLES if seeded else 0,
+        "resamples": len(resampled),
         "warnings": warnings,
     }
 
@@ -182,17 +176,13 @@ def _judged(beta: float, threshold: float, x: FloatArray, y: FloatArray) -> tupl
     return beta, None if x.min() <= beta <= x.max() else "extrapolated"
 
 
-def _resampled(x: FloatArray, y: FloatArray, labels: npt.NDArray[Any]) -> list[tuple[Fit, npt.NDArray[np.intp], int]]:
-    """The fit, the rows and the copies of each bootstrap resample of whole seeds that determines a curve."""
-    found = [(_least_squares(x[rows], y[rows]), rows, copies) for rows, copies in seed_resamples(labels, _RESAMPLES)]
-    return [(fit, rows, copies) for (fit, refusal), rows, copies in found if refusal is None]
+_SOLVERS = {"eq15": _eq15, "grid_minimum": _grid_minimum}
 
 
-def _ends(values: list[Any]) -> list[float] | None:
-    """95 % percentile interval of resampled values; None where too many resamples have none."""
-    if len(values) < _LEVEL * _RESAMPLES:
-        return None
-    return [float(end) for end in np.percentile(values, [50 * (1 - _LEVEL), 50 * (1 + _LEVEL)])]
+def _solved(x: FloatArray, y: FloatArray) -> Fit | None:
+    """The fit to some runs with both readings of beta*; None where they determine no curve."""
+    fit, refusal = _least_squares(x, y)
+    return None if refusal else {**fit, **{reading: solve(fit, x, y)[0] for reading, solve in _SOLVERS.items()}}
 
 
 def _through_means(fit: Fit, x: FloatArray, y: FloatArray) -> bool:

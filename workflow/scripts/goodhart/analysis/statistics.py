@@ -1,14 +1,14 @@
 """Trends and uncertainty for a handful of seeds: rank correlations with permutation p-values, SEs, bootstrap.
 
 With three betas a perfect order has a two-sided p of 1/3: two of the six orders are perfect. Asymptotic p-values
-print 0.0 there, so every p here counts arrangements: all of them when few, else 10,000 drawn with a fixed seed.
+print 0.0 there, so every p here is that of a permutation test: exact where the arrangements are few, else Monte-Carlo
+with 10,000 arrangements and a fixed seed.
 """
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, reduce
-from itertools import combinations
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,9 @@ from goodhart.analysis.gap import FloatArray, finite_series
 from goodhart.errors import InputError
 
 IntArray = npt.NDArray[np.intp]
+T = TypeVar("T")
 
+RESAMPLES = 1_000  # of whole seeds
 _MOST_ARRANGEMENTS = 50_000  # 8 values without ties have 40,320
 _DRAWS = 10_000
 _NOTHING = {"statistic": None, "p_value": None, "smallest_p": None, "method": "undefined"}
@@ -34,14 +36,9 @@ def rank_correlation(x: npt.ArrayLike, y: npt.ArrayLike, kind: str = "spearman")
         raise InputError(f"x and y differ in length: {len(x)} and {len(y)}.")
     if kind not in ("spearman", "kendall"):
         raise InputError(f"unknown rank correlation {kind!r}: choose spearman or kendall.")
-    n = len(x)
     if _constant(x) or _constant(y):
-        return {**_NOTHING, "n": n}
-    x, y = _by_level(x, y)
-    exact = _arrangements(x) <= _MOST_ARRANGEMENTS
-    orders = _all_orders(_runs(x)) if exact else _random_orders(n, np.random.default_rng(0))
-    observed = float(_coefficients(x, y, np.arange(n)[None], kind)[0])
-    return {**_test(observed, _coefficients(x, y, orders, kind), exact), "n": n}
+        return {**_NOTHING, "n": len(x)}
+    return {**_test(*_permuted(x, y, kind)), "n": len(x)}
 
 
 def seed_stratified_trend(
@@ -51,23 +48,19 @@ def seed_stratified_trend(
 
     The permutation p rearranges values within each seed, so differences between seeds cancel and every seed adds
     evidence: 3 levels reach p = 1/3 with one seed, 1/18 with two. A seed whose values are all equal counts as rho = 0;
-    one with a single level says nothing and is left out. "n" is the number of seeds that count.
+    one with a single level is left out. "n" is the number of seeds that count.
     """
-    x, y, labels = finite_series("levels", levels), finite_series("values", values), np.asarray(seeds)
-    if not len(x) == len(y) == len(labels):
-        raise InputError(f"levels, values and seeds differ in length: {len(x)}, {len(y)} and {len(labels)}.")
-    groups = [(x[labels == s], y[labels == s]) for s in np.unique(labels)]
-    groups = [_by_level(a, b) for a, b in groups if not _constant(a)]
+    groups = _by_seed(levels, values, seeds)
     if all(_constant(b) for _, b in groups):
         return {**_NOTHING, "n": len(groups)}
-    observed = sum(float(_coefficients(a, b, np.arange(len(a))[None])[0]) for a, b in groups)
-    exact = math.prod(_arrangements(a) for a, _ in groups) <= _MOST_ARRANGEMENTS
-    if exact:
-        null = reduce(np.add.outer, [_coefficients(a, b, _all_orders(_runs(a))) for a, b in groups]).ravel()
+    observed, nulls, exact = zip(*(_permuted(a, b) for a, b in groups), strict=True)
+    if whole := all(exact) and math.prod(map(len, nulls)) <= _MOST_ARRANGEMENTS:
+        null = reduce(np.add.outer, nulls).ravel()
     else:
         rng = np.random.default_rng(0)
-        null = np.sum([_coefficients(a, b, _random_orders(len(a), rng)) for a, b in groups], axis=0)
-    return {**_test(observed / len(groups), null / len(groups), exact), "n": len(groups)}
+        null = np.sum([rng.choice(of_seed, _DRAWS) for of_seed in nulls], axis=0)
+    k = len(groups)
+    return {**_test(sum(observed) / k, null / k, whole), "n": k}
 
 
 def seed_slopes(
@@ -78,13 +71,14 @@ def seed_slopes(
     Returns {"slopes", "mean", "se", "n", "interval"}, the interval that of `bootstrap_interval`. Take logarithms of
     the levels to have the rise a factor of e. A seed with a single level has no slope and is left out.
     """
-    x, y, labels = finite_series("levels", levels), finite_series("values", values), np.asarray(seeds)
-    if not len(x) == len(y) == len(labels):
-        raise InputError(f"levels, values and seeds differ in length: {len(x)}, {len(y)} and {len(labels)}.")
-    groups = [(x[labels == s], y[labels == s]) for s in np.unique(labels)]
-    slopes = [float(np.polyfit(a - a.mean(), b, 1)[0]) for a, b in groups if not _constant(a)]
-    interval = bootstrap_interval(slopes)
-    return {"slopes": slopes, **mean_and_se(slopes), "interval": None if interval is None else list(interval)}
+    slopes = [float(np.polyfit(a - a.mean(), b, 1)[0]) for a, b in _by_seed(levels, values, seeds)]
+    return {"slopes": slopes, **estimate(slopes)}
+
+
+def estimate(values: npt.ArrayLike) -> dict[str, Any]:
+    """`mean_and_se` of values over seeds, with their `bootstrap_interval` under "interval"."""
+    interval = bootstrap_interval(values)
+    return {**mean_and_se(values), "interval": None if interval is None else list(interval)}
 
 
 def mean_and_se(values: npt.ArrayLike) -> dict[str, Any]:
@@ -119,7 +113,7 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def seed_resamples(seeds: npt.ArrayLike, resamples: int = 1_000) -> Iterator[tuple[IntArray, int]]:
+def seed_resamples(seeds: npt.ArrayLike, resamples: int = RESAMPLES) -> Iterator[tuple[IntArray, int]]:
     """Bootstrap resamples of whole seeds: the rows of each distinct one, and how often it was drawn (a fixed stream).
 
     A few seeds have few distinct resamples, so what is slow to compute is computed once for each.
@@ -132,54 +126,68 @@ def seed_resamples(seeds: npt.ArrayLike, resamples: int = 1_000) -> Iterator[tup
         yield np.concatenate([np.tile(m, t) for m, t in zip(members, times, strict=True)]), int(copies)
 
 
+def over_resamples(seeds: npt.ArrayLike, statistic: Callable[[IntArray], T], resamples: int = RESAMPLES) -> list[T]:
+    """A statistic of the rows of each of `seed_resamples`; none below two seeds, where nothing can be resampled."""
+    if len(np.unique(np.asarray(seeds))) < 2:
+        return []
+    found = [(statistic(rows), copies) for rows, copies in seed_resamples(seeds, resamples)]
+    return [value for value, copies in found for _ in range(copies)]
+
+
+def resampled_interval(values: Sequence[Any], resamples: int = RESAMPLES, level: float = 0.95) -> list[float] | None:
+    """Percentile interval of the values that resamples have; None where more than 1 - `level` of them have none."""
+    if len(values) < level * resamples:
+        return None
+    return [float(end) for end in np.percentile(values, [50 * (1 - level), 50 * (1 + level)])]
+
+
 def _constant(x: FloatArray) -> bool:
     return len(x) < 2 or bool((x == x[0]).all())
 
 
-def _by_level(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Both series in the order of x."""
-    order = np.argsort(x, kind="stable")
-    return x[order], y[order]
+def _by_seed(levels: npt.ArrayLike, values: npt.ArrayLike, seeds: Any) -> list[tuple[FloatArray, FloatArray]]:
+    """(levels, values) of each seed that has at least two different levels."""
+    x, y, labels = finite_series("levels", levels), finite_series("values", values), np.asarray(seeds)
+    if not len(x) == len(y) == len(labels):
+        raise InputError(f"levels, values and seeds differ in length: {len(x)}, {len(y)} and {len(labels)}.")
+    groups = [(x[labels == s], y[labels == s]) for s in np.unique(labels)]
+    return [(a, b) for a, b in groups if not _constant(a)]
 
 
-def _runs(x: FloatArray) -> tuple[int, ...]:
-    """How often each value occurs in a sorted series."""
-    return tuple(map(int, np.unique(x, return_counts=True)[1]))
+def _permuted(x: FloatArray, y: FloatArray, kind: str = "spearman") -> tuple[float, FloatArray, bool]:
+    """The coefficient of x and y, its permutation distribution, and whether that is exact."""
+    from scipy.stats import rankdata
+
+    u, v = rankdata(x), rankdata(y)
+    return (float(_coefficients(u, v, kind)), *_null(tuple(np.sort(u)), tuple(np.sort(v)), kind))
 
 
-def _arrangements(x: FloatArray) -> int:
-    """In how many ways values can be dealt to the levels x; values that swap places at one level are one way."""
-    return math.factorial(len(x)) // math.prod(map(math.factorial, _runs(x)))
+@lru_cache(maxsize=64)
+def _null(x: tuple[float, ...], y: tuple[float, ...], kind: str) -> tuple[FloatArray, bool]:
+    """The coefficient of sorted ranks x with permutations of the ranks y: all of them if few, else `_DRAWS`.
+
+    Where every x occurs at least twice, values that swap places at one x are one arrangement. Runs of a study mostly
+    differ in order only, not in ties, and then share this distribution.
+    """
+    from scipy.stats import permutation_test
+
+    n, counts = len(x), np.unique(x, return_counts=True)[1]
+    grouped = bool(counts.min() > 1)
+    ways = math.factorial(n) // (math.prod(math.factorial(int(c)) for c in counts) if grouped else 1)
+    found = permutation_test(
+        np.split(np.array(y), np.cumsum(counts)[:-1]) if grouped else [np.array(y)],
+        lambda *parts, axis: _coefficients(np.array(x), np.concatenate(parts, axis=axis), kind),
+        permutation_type="independent" if grouped else "pairings",
+        vectorized=True,
+        n_resamples=ways if ways <= _MOST_ARRANGEMENTS else _DRAWS,
+        batch=max(1, 10**6 // n**2),  # bounds the memory of tau-b's pairs
+        rng=np.random.default_rng(0),
+    )
+    return found.null_distribution, ways <= _MOST_ARRANGEMENTS
 
 
-@lru_cache(maxsize=16)
-def _all_orders(runs: tuple[int, ...]) -> IntArray:
-    """Every way to deal n things to levels that take so many each, (ways, n), the things of the first level first."""
-
-    def deal(things: tuple[int, ...], takes: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-        if not takes:
-            yield ()
-            return
-        for hand in combinations(things, takes[0]):
-            rest = tuple(t for t in things if t not in hand)
-            yield from (hand + others for others in deal(rest, takes[1:]))
-
-    return np.array(list(deal(tuple(range(sum(runs))), runs)), dtype=np.intp)
-
-
-def _random_orders(n: int, rng: np.random.Generator) -> IntArray:
-    """Random orders of n things, (draws, n)."""
-    return rng.permuted(np.tile(np.arange(n), (_DRAWS, 1)), axis=1)
-
-
-def _ranks(x: FloatArray) -> FloatArray:
-    """Ranks from 1, ties sharing their average."""
-    _, inverse, counts = np.unique(x, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-
-
-def _coefficients(x: FloatArray, y: FloatArray, orders: IntArray, kind: str = "spearman") -> FloatArray:
-    """The coefficient of x with y in each of the orders, (orders,); 0 for constant y.
+def _coefficients(x: FloatArray, y: FloatArray, kind: str) -> FloatArray:
+    """The coefficient of the ranks x, (n,), with each row of the ranks y, (..., n); 0 for constant y.
 
     Both are correlations of features of the ranks: the centred ranks themselves for rho, the signs of all pairwise
     differences for tau-b (Daniels 1944).
@@ -191,12 +199,9 @@ def _coefficients(x: FloatArray, y: FloatArray, orders: IntArray, kind: str = "s
         i, j = np.triu_indices(ranks.shape[-1], k=1)
         return np.sign(ranks[..., i] - ranks[..., j])
 
-    ranks = _ranks(y)
-    u, v = features(_ranks(x)), features(ranks)
-    norm = math.sqrt(float((u @ u) * (v @ v)))
-    blocks = np.array_split(orders, math.ceil(len(orders) * len(u) / 10**6))  # bounds the memory of tau-b's pairs
-    products = np.concatenate([features(ranks[block]) @ u for block in blocks])
-    return np.clip(products / norm, -1, 1) if norm else products
+    u, v = features(x), features(y)
+    norm = np.sqrt((u @ u) * np.sum(v * v, axis=-1))
+    return np.clip((v @ u) / np.where(norm > 0, norm, 1), -1, 1)
 
 
 def _test(observed: float, null: FloatArray, exact: bool) -> dict[str, Any]:

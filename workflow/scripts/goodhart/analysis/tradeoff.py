@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from goodhart.analysis.gap import FloatArray, finite_series
-from goodhart.analysis.statistics import seed_resamples
+from goodhart.analysis.statistics import over_resamples
 from goodhart.errors import InputError
 
-_RESAMPLES = 1_000
+Path = list[tuple[int, float]]  # steps over lambda: the index of a beta, and the lambda from which on it is best
+
 _POINTS = 81
 _EQUAL = 1e-12  # win rates and, relatively, lambdas closer than this differ by rounding
 
@@ -39,11 +40,8 @@ def optimal_conservatism(
     betas = np.unique(x)
     damage, quality = _means(x, u, a, betas)
     path = lower_envelope(damage, quality)
-    resampled = []  # damage and quality of each resample with a run at every beta, and its copies
-    if len(np.unique(labels)) > 1:
-        for rows, copies in seed_resamples(labels, _RESAMPLES):
-            if len(np.unique(x[rows])) == len(betas):
-                resampled.append((*_means(x[rows], u[rows], a[rows], betas), copies))
+    paths = over_resamples(labels, lambda rows: _path(x[rows], u[rows], a[rows], betas))
+    resampled = [path for path in paths if path]
     ends = [path[k + 1][1] if k + 1 < len(path) else None for k in range(len(path))]
     return {
         "levels": [
@@ -63,7 +61,7 @@ def optimal_conservatism(
     }
 
 
-def lower_envelope(damage: FloatArray, quality: FloatArray) -> list[tuple[int, float]]:
+def lower_envelope(damage: FloatArray, quality: FloatArray) -> Path:
     """The lines damage - lambda quality from below: (index, the lambda from which on it is lowest), lambda from 0 on.
 
     Of equal lines the first in the arrays, which is the smaller beta.
@@ -85,13 +83,15 @@ def _means(x: FloatArray, u: FloatArray, a: FloatArray, betas: FloatArray) -> tu
     return np.array([u[x == b].mean() for b in betas]), np.array([a[x == b].mean() for b in betas])
 
 
-def _turning(steps: list[tuple[int, float]], resampled: list[tuple[FloatArray, FloatArray, int]]) -> list[float] | None:
+def _path(x: FloatArray, u: FloatArray, a: FloatArray, betas: FloatArray) -> Path | None:
+    """`lower_envelope` of some runs; None where a beta has no run among them."""
+    return lower_envelope(*_means(x, u, a, betas)) if len(np.unique(x)) == len(betas) else None
+
+
+def _turning(steps: Path, resampled: list[Path]) -> list[float] | None:
     """Interval of the lambda at which a resample first chooses a beta that is not among these steps."""
     early = {index for index, _ in steps}
-    turns: list[float] = []
-    for damage, quality, copies in resampled:
-        leaves = [since for index, since in lower_envelope(damage, quality) if index not in early]
-        turns += [min(leaves, default=np.inf)] * copies
+    turns = [min((since for index, since in path if index not in early), default=np.inf) for path in resampled]
     if not turns:
         return None
     low, high = np.quantile(turns, [0.025, 0.975], method="inverted_cdf")
@@ -103,7 +103,7 @@ def _support(
     damage: FloatArray,
     quality: FloatArray,
     ends: list[float | None],
-    resampled: list[tuple[FloatArray, FloatArray, int]],
+    resampled: list[Path],
     labels: npt.NDArray[Any],
 ) -> dict[str, Any]:
     turns = [end for end in ends if end]
@@ -111,11 +111,10 @@ def _support(
     scale = (float(np.ptp(damage)) or abs(float(damage[0])) or 1.0) / (spread if spread > _EQUAL else 1.0)
     low, high = min([scale / 100, *(t / 3 for t in turns)]), max([scale * 100, *(3 * t for t in turns)])
     grid = np.geomspace(low, high, _POINTS)
-    share, total = np.zeros((_POINTS, len(betas))), sum(copies for *_, copies in resampled)
-    for harm, good, copies in resampled:
-        starts = lower_envelope(harm, good)
-        at = np.searchsorted([since for _, since in starts], grid, side="right") - 1
-        share[np.arange(_POINTS), np.array([index for index, _ in starts])[at]] += copies / total
+    share, total = np.zeros((_POINTS, len(betas))), len(resampled)
+    for path in resampled:
+        index, since = map(np.array, zip(*path, strict=True))
+        share[np.arange(_POINTS), index[np.searchsorted(since, grid, side="right") - 1]] += 1 / total
     return {
         "lambda": grid.tolist(),
         "betas": betas.tolist(),

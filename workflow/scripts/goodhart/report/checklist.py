@@ -5,14 +5,16 @@ An item is met when the study has what the appendix asks for, not when the numbe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 
 from goodhart.analysis.gap import NO_GAP
-from goodhart.analysis.statistics import mean_and_se
+from goodhart.analysis.statistics import estimate
+from goodhart.report import verdicts
 from goodhart.report.findings import FEWEST_SEEDS
-from goodhart.report.numbers import cell, coefficient, measured, number, plural, probability
+from goodhart.report.html import render
+from goodhart.report.numbers import coefficient, measured, number, plural, probability
 from goodhart.report.results import Results
 
 _POINT_EVERY = 50  # metric 1: ceil(T / 50) evaluation points
@@ -30,55 +32,69 @@ class Item:
     code: str
 
 
-# The items that are columns of the run table: what is asked for, the label of each column, and where they stand.
+# The items that are columns of the run table: what is asked for, the label of each column, its figure and its code.
 COLUMNS = {
     "3": (
         "Entropy of the offline checkpoints on a fixed probe set, nats a token",
         {"prompt tokens": "entropy_prompt_offline", "response tokens": "entropy_response_offline"},
         "; figure entropy (a)",
-        "Eq. 11, probes.examine",
+        "Eq. 11, evaluation.probes.examine",
     ),
     "4": (
         "Entropy collapse, nats a token",
         {"prompt tokens": "entropy_prompt_collapse", "response tokens": "entropy_response_collapse"},
         "; figure entropy (b)",
-        "section 5.1, runs.run_rows",
+        "section 5.1, analysis.runs.run_rows",
     ),
     "5": (
-        "OOD cosine distance from the rewards' training distribution",
+        "OOD cosine distance from the training distribution of the reward models",
         {"mean over responses": "ood_distance_offline"},
         "; figure mechanism",
-        "Eq. 12, probes.examine",
+        "Eq. 12, evaluation.probes.examine",
     ),
     "6": (
         "Response diversity, mean pairwise cosine distance",
         {"mean over pairs": "diversity_offline"},
         "",
-        "section 5.2, probes.diversity",
+        "section 5.2, evaluation.probes.diversity",
     ),
     "8": (
         "Correlation of uncertainty and gap, r_UQ",
         {"gap in SD": "r_uq", "first differences": "r_uq_differences", "Eq. 2 as printed": "r_uq_paper"},
         "",
-        "section 5.3, gap.uq_correlation",
+        "section 5.3, analysis.gap.uq_correlation",
     ),
 }
 
 
 def checklist(results: Results) -> list[Item]:
     """The ten metrics, then the four reproducibility items (a) to (d)."""
-    columns = {number: _columns(results, number) for number in COLUMNS}
-    series, augc = _gap(results)
-    law, star = _power_law(results)
-    metrics = [series, augc, *(columns[k] for k in "3456"), _correlation(results), columns["8"], law, star]
-    return [*metrics, *_reproducibility(results)]
+    metrics = [*_columns(results), *_gap(results), _correlation(results), *_power_law(results)]
+    return [*sorted(metrics, key=lambda item: int(item.number)), *_reproducibility(results)]
 
 
-def _columns(results: Results, item: str) -> Item:
-    asks, columns, figure, code = COLUMNS[item]
-    values = ". ".join(f"{label}: {_by_level(results, column)}" for label, column in columns.items())
-    place = f"tables/runs.csv: {', '.join(columns.values())}{figure}"
-    return Item(item, asks, bool(results.runs[list(columns.values())].notna().all(axis=None)), values, place, code)
+def checklist_page(items: Sequence[Item]) -> str:
+    """The checklist as a page."""
+    rows = [
+        {
+            "item": item.number,
+            "": "✓" if item.met else "✗ not met",
+            "Appendix F asks for": item.asks,
+            "this study": item.value,
+            "where": item.place,
+            "equation and code": item.code,
+        }
+        for item in items
+    ]
+    return render("checklist", items=items, rows=rows, verdicts=verdicts)
+
+
+def _columns(results: Results) -> Iterator[Item]:
+    for item, (asks, columns, figure, code) in COLUMNS.items():
+        values = ". ".join(f"{label}: {_by_level(results, column)}" for label, column in columns.items())
+        place = f"tables/runs.csv: {', '.join(columns.values())}{figure}"
+        met = bool(results.runs[list(columns.values())].notna().all(axis=None))
+        yield Item(item, asks, met, values, place, code)
 
 
 def _gap(results: Results) -> Iterator[Item]:
@@ -90,7 +106,7 @@ def _gap(results: Results) -> Iterator[Item]:
         points >= needed,
         f"{points} evaluations a run, T = {steps}: at least {needed} are asked for; {len(results.gaps)} rows",
         "tables/gaps.parquet: gap, gap_paper; figure gap_by_step",
-        "Eq. 2, gap.gap and gap.gap_paper",
+        "Eq. 2, analysis.gap.gap and analysis.gap.gap_paper",
     )
     fewest = int(results.table1["augc_n"].min())
     yield Item(
@@ -99,7 +115,7 @@ def _gap(results: Results) -> Iterator[Item]:
         fewest >= FEWEST_SEEDS,
         f"gap in SD: {_by_level(results, 'augc')}. Eq. 2 as printed: {_by_level(results, 'augc_paper')}",
         "tables/table1.csv: augc, augc_paper; figure augc_by_beta",
-        "Eq. 3, gap.augc",
+        "Eq. 3, analysis.gap.augc",
     )
 
 
@@ -121,7 +137,7 @@ def _correlation(results: Results) -> Item:
         defined,
         ". ".join(correlations),
         "tables/trends.json; figures mechanism and arms",
-        "statistics.rank_correlation, statistics.seed_stratified_trend",
+        "analysis.statistics.rank_correlation, analysis.statistics.seed_stratified_trend",
     )
 
 
@@ -145,7 +161,7 @@ def _power_law(results: Results) -> Iterator[Item]:
         all(fit["b"] is not None for fit in results.fits.values()),
         ". ".join(laws),
         "fit/<method>-<arm>.json; figure augc_by_beta",
-        "Eq. 14, powerlaw.fit_power_law",
+        "Eq. 14, analysis.powerlaw.fit_power_law",
     )
     yield Item(
         "10",
@@ -153,20 +169,20 @@ def _power_law(results: Results) -> Iterator[Item]:
         all(any(star is not None for star in fit["beta_star"].values()) for fit in results.fits.values()),
         ". ".join(stars),
         "fit/<method>-<arm>.json; figure augc_by_beta",
-        "Eq. 15, powerlaw.fit_power_law",
+        "Eq. 15, analysis.powerlaw.fit_power_law",
     )
 
 
 def _reproducibility(results: Results) -> Iterator[Item]:
-    first = results.betas[0]
-    grid = "; ".join(f"{row['level']}: β = {number(row['beta'], 6)}, {row['rule']}" for row in results.betas)
+    levels, first = results.setup.grid, results.setup.grid[0]
+    grid = "; ".join(f"{row['level']}: β = {number(row['beta'], 6)}, {row['rule']}" for row in levels)
     yield Item(
         "a",
         "How the betas were derived",
-        set(results.runs["level"]) <= {row["level"] for row in results.betas if row["rule"]},
+        set(results.runs["level"]) <= {row["level"] for row in levels if row["rule"]},
         f"{grid}. Median δ = {number(first['median_delta'], 6)} nats over n = {first['n']} training pairs",
         "beta_grid.json, reference/logprobs.parquet",
-        "Eq. 6-7, betas.beta_at",
+        "Eq. 6-7, hyperparameters.betas.beta_at",
     )
     scales = results.scales
     positive = int((results.gaps["gap"] > NO_GAP).sum())
@@ -177,7 +193,7 @@ def _reproducibility(results: Results) -> Iterator[Item]:
         f"75th percentile of the positive gaps of all runs, all arms: {number(scales['threshold'])} SD ({positive} of "
         f"{len(results.gaps)} gaps are positive); of Eq. 2 as printed {number(scales['threshold_paper'])}",
         "tables/scales.json",
-        "section 7.1, gap.hacking_threshold",
+        "section 7.1, analysis.gap.hacking_threshold",
     )
     seeds = set(results.runs["seed"])
     names = ", ".join(map(str, sorted(seeds)))
@@ -186,12 +202,12 @@ def _reproducibility(results: Results) -> Iterator[Item]:
         "Seed protocol, every level with every seed",
         all(set(part) == seeds for _, part in results.runs.groupby(["arm", "method", "level"])["seed"]),
         f"seeds {names}: each replicates the offline and the online stage; data, policy and the "
-        f"{len(results.quality['member_accuracy'])} rewards are shared by all. Evaluation responses are drawn with "
-        f"seed {results.evaluation_seed}, the same for every policy",
+        f"{len(results.quality['member_accuracy'])} reward models are shared by all. Evaluation responses are drawn "
+        f"with seed {results.setup.evaluation_seed}, the same for every policy",
         "tables/runs.csv: seed",
         "config: seeds, evaluation.seed",
     )
-    coverage = results.coverage
+    coverage = results.setup.coverage
     sources, ties = coverage["responses_by_source_model"], coverage["pairs_with_tied_scores"]
     lengths = coverage["tokens"]["chosen"], coverage["tokens"]["rejected"]
     policy = ", ".join(f"{name} ({count})" for name, count in sorted(sources.items())) if sources else None
@@ -205,7 +221,7 @@ def _reproducibility(results: Results) -> Iterator[Item]:
         f"{'scores to tie' if ties is None else 'tied scores'}); "
         f"median length {number(lengths[0]['median'])} tokens chosen, {number(lengths[1]['median'])} rejected",
         "data/coverage.json",
-        "preferences.coverage",
+        "data.preferences.coverage",
     )
 
 
@@ -215,14 +231,9 @@ def _by_level(results: Results, column: str) -> str:
     offline = column.endswith("_offline")
     panels = results.first_panels if offline else results.panels
     for method, arm in panels:
-        if column not in results.table1:
-            values = results.runs[(results.runs["method"] == method) & (results.runs["arm"] == arm)]
-            ordered = values.sort_values("beta")
-            of = [(level, mean_and_se(v.dropna())) for level, v in ordered.groupby("level", sort=False)[column]]
-            text = "; ".join(f"{level} {measured(v['mean'], v['se'])} (n = {v['n']})" for level, v in of)
-        else:
-            rows = results.levels(method, arm).iterrows()
-            text = "; ".join(f"{row['level']} {cell(row, column)}" for _, row in rows)
+        runs = results.of(results.runs, method, arm).sort_values(["beta", "seed"])
+        by = [(level, estimate(values.dropna())) for level, values in runs.groupby("level", sort=False)[column]]
+        text = "; ".join(f"{level} {verdicts.estimate(found)} (n = {found['n']})" for level, found in by)
         name = method if offline else results.name(method, arm)
         parts.append(text if len(panels) == 1 else f"{name}: {text}")
     return ". ".join(parts)

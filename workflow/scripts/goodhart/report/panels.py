@@ -1,15 +1,14 @@
-"""What every figure is made of: the tables, the style, the colour of each level, panels and legends.
+"""What every figure is made of: the style, the colour of each level, panels and legends.
 
 Thick lines and large markers are means over seeds, bands and bars one standard error each way (none for one seed),
 thin lines and dashes single seeds. A figure is saved without a date: the same tables give the same bytes.
 """
+# ruff: noqa: RUF001 - figures speak Greek
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,8 +24,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from goodhart.analysis.runs import RUN
 from goodhart.analysis.statistics import mean_and_se
+from goodhart.report.results import Record, Results
 
 INK = "0.25"
 MARKERS = "oDs^vP"  # one an arm
@@ -45,47 +44,6 @@ STYLE: Any = {
 _COLUMN, _PAGE = 3.3, 6.75  # inches, one and two columns of print: a font size here is the size on paper
 
 
-@dataclass(frozen=True)
-class Tables:
-    """What figures are drawn from: GAPS, RUNS, scales.json, fits by (method, arm), OVEROPTIMISATION, quality.json."""
-
-    gaps: pd.DataFrame
-    runs: pd.DataFrame
-    scales: Mapping[str, Any]
-    fits: Mapping[tuple[str, str], Mapping[str, Any]]
-    overoptimisation: pd.DataFrame
-    quality: Mapping[str, Any]
-
-    @cached_property
-    def methods(self) -> list[str]:
-        return list(self.runs["method"].unique())
-
-    @cached_property
-    def arms(self) -> list[str]:
-        return list(self.runs["arm"].unique())
-
-    @cached_property
-    def betas(self) -> dict[str, float]:
-        """The beta of every offline level, the smallest first."""
-        table = self.runs[["level", "beta"]].drop_duplicates("level").sort_values(["beta", "level"])
-        return dict(zip(table["level"], table["beta"], strict=True))
-
-    @cached_property
-    def colours(self) -> dict[str, str]:
-        """The colour of every offline level: dark to light as beta grows, so that it is read without hue too."""
-        shades = mpl.colormaps["plasma"](np.linspace(0.03, 0.8, max(len(self.betas), 2)))
-        return {level: mpl.colors.to_hex(shade) for level, shade in zip(self.betas, shades, strict=False)}
-
-    @cached_property
-    def curves(self) -> pd.DataFrame:
-        """The evaluations of every arm, with the proxy in SDs of held-out responses, and the root of the KL."""
-        merged = self.runs[["arm", *RUN]].merge(self.gaps, on=RUN)
-        return merged.assign(
-            standardised=(merged["proxy"] - self.quality["proxy_mean"]) / self.scales["proxy"],
-            distance=np.sqrt(merged["kl"].clip(lower=0)),  # an estimate of a KL near 0 can fall below it
-        )
-
-
 class Panel(NamedTuple):
     """One method and arm: its axes from top to bottom, its runs and their evaluations."""
 
@@ -94,6 +52,12 @@ class Panel(NamedTuple):
     axes: list[Axes]
     runs: pd.DataFrame
     curves: pd.DataFrame
+
+
+def colours(results: Results) -> dict[str, str]:
+    """The colour of every offline level: dark to light as beta grows, so that it is read without hue too."""
+    shades = mpl.colormaps["plasma"](np.linspace(0.03, 0.8, max(len(results.betas), 2)))
+    return {level: mpl.colors.to_hex(shade) for level, shade in zip(results.betas, shades, strict=False)}
 
 
 def subplots(rows: int, columns: int, height: float, **share: Any) -> tuple[Figure, npt.NDArray[Any]]:
@@ -107,16 +71,16 @@ def subplots(rows: int, columns: int, height: float, **share: Any) -> tuple[Figu
     return figure, axes
 
 
-def panels(tables: Tables, quantities: Mapping[str, str], x: str, height: float) -> tuple[Figure, list[Panel]]:
+def panels(results: Results, quantities: Mapping[str, str], x: str, height: float) -> tuple[Figure, list[Panel]]:
     """A column of panels an arm and a block of rows a method; a row a quantity, given with the label of its axis."""
     rows = len(quantities)
-    figure, axes = subplots(rows * len(tables.methods), len(tables.arms), height, sharex=True, sharey="row")
+    figure, axes = subplots(rows * len(results.methods), len(results.arms), height, sharex=True, sharey="row")
     found = []
-    for i, method in enumerate(tables.methods):
-        for j, arm in enumerate(tables.arms):
-            mine = [part[(part["method"] == method) & (part["arm"] == arm)] for part in (tables.runs, tables.curves)]
+    for i, method in enumerate(results.methods):
+        for j, arm in enumerate(results.arms):
+            mine = [results.of(table, method, arm) for table in (results.runs, results.curves)]
             block = list(axes[rows * i : rows * (i + 1), j])
-            block[0].set_title(heading(tables, method, arm))
+            block[0].set_title(heading(results, method, arm))
             found.append(Panel(method, arm, block, *mine))
             for ax, label in zip(block, quantities.values(), strict=True):
                 ax.set_ylabel(label if j == 0 else "")
@@ -125,26 +89,25 @@ def panels(tables: Tables, quantities: Mapping[str, str], x: str, height: float)
     return figure, found
 
 
-def save(figure: Figure, path: Path, kind: str, origin: Mapping[str, Any] | None = None) -> None:
+def save(figure: Figure, path: Path, kind: str, origin: Record | None = None) -> None:
     """Write a figure as "svg" or "pdf", with its origin where the format has room for remarks, and no date."""
     date, remark = {"svg": ("Date", "Description"), "pdf": ("CreationDate", "Keywords")}[kind]
     with mpl.rc_context(STYLE):
         figure.savefig(path, format=kind, metadata={date: None, remark: json.dumps(origin)})
 
 
-def heading(tables: Tables, method: str, arm: str) -> str:
+def heading(results: Results, method: str, arm: str) -> str:
     """'Arm: paper (n = 3 seeds)', with the method where there are several."""
-    runs = tables.runs[(tables.runs["method"] == method) & (tables.runs["arm"] == arm)]
-    n = sorted(set(runs.groupby("level")["seed"].nunique()))
+    n = sorted(set(results.of(results.runs, method, arm).groupby("level")["seed"].nunique()))
     seeds = f"{n[0]}" if len(n) == 1 else f"{n[0]}-{n[-1]}"
-    name = f"{method}, arm: {arm}" if len(tables.methods) > 1 else f"Arm: {arm}"
+    name = f"{method}, arm: {arm}" if len(results.methods) > 1 else f"Arm: {arm}"
     return f"{name} (n = {seeds} {'seed' if seeds == '1' else 'seeds'})"
 
 
-def draw_lines(ax: Axes, curves: pd.DataFrame, y: str, colours: Mapping[str, str]) -> None:
+def draw_lines(ax: Axes, results: Results, curves: pd.DataFrame, y: str) -> None:
     """A quantity over steps: seeds, mean and standard error of each level."""
-    common: dict[str, Any] = {"data": curves, "x": "step", "y": y, "hue": "level", "hue_order": list(colours)}
-    common |= {"palette": dict(colours), "legend": False, "ax": ax}
+    common: dict[str, Any] = {"data": curves, "x": "step", "y": y, "hue": "level", "hue_order": list(results.betas)}
+    common |= {"palette": colours(results), "legend": False, "ax": ax}
     labels = {"xlabel": ax.get_xlabel(), "ylabel": ax.get_ylabel()}
     sns.lineplot(**common, units="seed", estimator=None, linewidth=0.5, alpha=0.45)
     sns.lineplot(**common, errorbar="se", linewidth=1.6, err_kws={"alpha": 0.2, "linewidth": 0})
@@ -160,12 +123,10 @@ def draw_path(ax: Axes, curves: pd.DataFrame, x: str, y: str, colour: str) -> No
     ax.errorbar(at[x, "mean"], at[y, "mean"], **bars, color=colour, lw=1.6, zorder=3)
 
 
-def draw_means(
-    ax: Axes, runs: pd.DataFrame, y: str, at: Mapping[str, float], colours: Mapping[str, str], arm: int = 0
-) -> None:
+def draw_means(ax: Axes, results: Results, runs: pd.DataFrame, y: str, at: Mapping[str, float], arm: int = 0) -> None:
     """A quantity of each level at its place `at` on the x axis: a dash a seed, mean and standard error."""
     for level, values in runs.dropna(subset=[y]).groupby("level")[y]:
-        colour, x, found = colours[str(level)], at[str(level)], mean_and_se(values.to_numpy(dtype=float))
+        colour, x, found = colours(results)[str(level)], at[str(level)], mean_and_se(values.to_numpy(dtype=float))
         ax.plot([x] * len(values), values, "_", ms=9, color=colour, alpha=0.6, mew=0.8)
         look: dict[str, Any] = {"fmt": MARKERS[arm % len(MARKERS)], "mfc": "white" if arm else colour}
         ax.errorbar(x, found["mean"], found["se"], **look, color=colour, elinewidth=1.2, zorder=3)
@@ -186,29 +147,29 @@ def beta_axis(ax: Axes, low: float, high: float) -> None:
     ax.xaxis.set_minor_formatter(NullFormatter())
 
 
-def level_axis(ax: Axes, tables: Tables) -> None:
+def level_axis(ax: Axes, results: Results) -> None:
     """The levels as categories on the x axis, each over its beta."""
-    ax.set_xticks(range(len(tables.betas)), [f"{level}\n{beta:.3g}" for level, beta in tables.betas.items()])
-    ax.set_xlim(-0.6, len(tables.betas) - 0.4)
+    ax.set_xticks(range(len(results.betas)), [f"{level}\n{beta:.3g}" for level, beta in results.betas.items()])
+    ax.set_xlim(-0.6, len(results.betas) - 0.4)
     ax.set_xlabel("Offline level and its β")
 
 
-def places(tables: Tables, arm: int) -> dict[str, float]:
+def places(results: Results, arm: int) -> dict[str, float]:
     """Where an arm's marker of each level stands on a level axis."""
-    n = len(tables.arms)
-    return {level: i + 0.5 * (arm - (n - 1) / 2) / n for i, level in enumerate(tables.betas)}
+    n = len(results.arms)
+    return {level: i + 0.5 * (arm - (n - 1) / 2) / n for i, level in enumerate(results.betas)}
 
 
-def legend(figure: Figure, tables: Tables, extra: Mapping[str, Artist] | None = None, arms: bool = False) -> None:
-    """The colours of the levels, the markers of the arms where asked for, and anything else, under the figure."""
+def legend(figure: Figure, results: Results, extra: Mapping[str, Artist] | None = None, arms: bool = False) -> Figure:
+    """The figure with a legend under it: the colours of the levels, the markers of the arms if asked for, and more."""
     levels: dict[str, Artist] = {
-        f"{level} (β = {tables.betas[level]:.3g})": Line2D([], [], color=colour, lw=2.5)
-        for level, colour in tables.colours.items()
+        f"{level} (β = {results.betas[level]:.3g})": Line2D([], [], color=colour, lw=2.5)
+        for level, colour in colours(results).items()
     }
-    others: dict[str, Artist] = {}
-    for k, arm in enumerate(tables.arms if arms else []):
-        face = "white" if k else INK
-        others[f"arm {arm}"] = Line2D([], [], color=INK, ls="", marker=MARKERS[k % len(MARKERS)], mfc=face)
+    others: dict[str, Artist] = {
+        f"arm {arm}": Line2D([], [], color=INK, ls="", marker=MARKERS[k % len(MARKERS)], mfc="white" if k else INK)
+        for k, arm in enumerate(results.arms if arms else [])
+    }
     others |= extra or {}
     widest = 0.6 + 0.055 * max(len(name) for name in (*levels, *others))  # inches, about
     columns = max(1, min(max(len(levels), len(others)), int(figure.get_figwidth() / widest)))
@@ -219,3 +180,14 @@ def legend(figure: Figure, tables: Tables, extra: Mapping[str, Artist] | None = 
     names, handles = zip(*(row[c] for c in range(columns) for row in rows), strict=True)
     figure.set_figheight(figure.get_figheight() + 0.17 * len(rows))
     figure.legend(handles, names, loc="outside lower center", ncols=columns)
+    return figure
+
+
+def correlations(trend: Record) -> list[str]:
+    """Rank correlation with beta and its p, of the level means and within seeds."""
+    parts = []
+    for name, key in (("means", "level_means"), ("seeds", "within_seeds")):
+        rho, value = trend[key]["statistic"], trend[key]["p_value"]
+        chance = "" if rho is None else "p < 0.001" if value < 0.0005 else f"p {value:.3f}"
+        parts.append(f"{name} ρ undefined" if rho is None else f"{name} ρ {rho:+.2f}, {chance}".replace("-", "−"))
+    return parts

@@ -2,37 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from goodhart.analysis.levels import arm_differences, table1, trends
+from goodhart.analysis.runs import RUN
 from goodhart.errors import InputError
+from goodhart.report.flags import FindingsFlags, ResultFlags
 from goodhart.store.files import read_json
+
+Record = Mapping[str, Any]
+
+# The keys of a fit, as fit_power_law.py writes it.
+FIT = [
+    *("a", "b", "c", "r_squared", "n", "exact_by_construction", "parameter_intervals", "beta_star"),
+    *("beta_star_interval", "augc_at_beta_star", "resamples", "warnings", "rivals", "tradeoff"),
+]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a study was given and derived before its runs, which the pages state and no figure shows."""
+
+    grid: Sequence[Record] = ()  # the levels of the beta grid (Eq. 6-7)
+    derived: Mapping[str, Record] = field(default_factory=dict)  # Appendix C, by stage
+    coverage: Record = field(default_factory=dict)  # of the preference data
+    online_problems: int = 0
+    shared_problems: int = 0  # online problems that are evaluation problems too
+    evaluation_seed: int | None = None
 
 
 @dataclass(frozen=True)
 class Results:
-    """The tables and records of a finished study, as `measurement` and the scripts make them; fits by (method, arm)."""
+    """The tables and records of a finished study, as the scripts write them; fits by (method, arm)."""
 
     runs: pd.DataFrame
     gaps: pd.DataFrame
-    table1: pd.DataFrame
-    trends: Sequence[Mapping[str, Any]]
-    differences: Sequence[Mapping[str, Any]]
-    fits: Mapping[tuple[str, str], Mapping[str, Any]]
+    fits: Mapping[tuple[str, str], Record]
     overoptimisation: pd.DataFrame
-    scales: Mapping[str, Any]
-    quality: Mapping[str, Any]
-    betas: Sequence[Mapping[str, Any]]
-    derived: Mapping[str, Any]
-    coverage: Mapping[str, Any]
-    online_problems: int
-    shared_problems: int  # online problems that are evaluation problems too
-    evaluation_seed: int
+    scales: Record
+    quality: Record
+    setup: Setup = Setup()
+
+    @cached_property
+    def table1(self) -> pd.DataFrame:
+        return table1(self.runs)
+
+    @cached_property
+    def trends(self) -> list[dict[str, Any]]:
+        return trends(self.runs)
+
+    @cached_property
+    def differences(self) -> list[dict[str, Any]]:
+        return arm_differences(self.runs)
+
+    @cached_property
+    def methods(self) -> list[str]:
+        return list(self.runs["method"].unique())
+
+    @cached_property
+    def arms(self) -> list[str]:
+        return list(self.runs["arm"].unique())
 
     @cached_property
     def panels(self) -> list[tuple[str, str]]:
@@ -44,31 +79,66 @@ class Results:
         """Every method with its first arm, for what belongs to the offline checkpoint and is the same in all arms."""
         return [(m, next(arm for method, arm in self.panels if method == m)) for m in dict(self.panels)]
 
+    @cached_property
+    def betas(self) -> dict[str, float]:
+        """The beta of every offline level, the smallest first."""
+        table = self.runs[["level", "beta"]].drop_duplicates("level").sort_values(["beta", "level"])
+        return dict(zip(table["level"], table["beta"], strict=True))
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """The evaluations of every arm, with the proxy in SDs of held-out responses, and the root of the KL."""
+        merged = self.runs[["arm", *RUN]].merge(self.gaps, on=RUN)
+        return merged.assign(
+            standardised=(merged["proxy"] - self.quality["proxy_mean"]) / self.scales["proxy"],
+            distance=np.sqrt(merged["kl"].clip(lower=0)),  # an estimate of a KL near 0 can fall below it
+        )
+
     def name(self, method: str, arm: str) -> str:
         """'paper', or 'dpo, paper' where there are several methods."""
-        return arm if len(self.runs["method"].unique()) == 1 else f"{method}, {arm}"
+        return arm if len(self.methods) == 1 else f"{method}, {arm}"
 
-    def levels(self, method: str, arm: str) -> pd.DataFrame:
+    def of(self, table: pd.DataFrame, method: str, arm: str) -> pd.DataFrame:
+        """The rows of one method and arm of `runs`, `curves` or `table1`."""
+        return table[(table["method"] == method) & (table["arm"] == arm)]
+
+    def levels(self, method: str, arm: str) -> list[dict[Hashable, Any]]:
         """The rows of Table 1 of one method and arm, the smallest beta first."""
-        return self.table1[(self.table1["method"] == method) & (self.table1["arm"] == arm)]
+        return self.of(self.table1, method, arm).to_dict("records")
 
-    def trend(self, method: str, arm: str, column: str) -> Mapping[str, Any]:
+    def trend(self, method: str, arm: str, column: str) -> Record:
         """The trend of one quantity with beta."""
         return next(t for t in self.trends if (t["method"], t["arm"], t["column"]) == (method, arm, column))
 
 
-# The keys of a fit, as fit_power_law.py writes it.
-FIT = ["a", "b", "c", "r_squared", "n", "exact_by_construction", "parameter_intervals", "beta_star"]
-
-
-FIT += ["beta_star_interval", "augc_at_beta_star", "resamples", "warnings", "rivals", "tradeoff"]
-
-
-def read_fits(paths: Sequence[Path], runs: pd.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
-    """The fit of every (method, arm) of the runs, in their order, from files named <method>-<arm>.json."""
-    files, fits = {path.stem: path for path in paths}, {}
-    for method, arm in dict.fromkeys(zip(runs["method"], runs["arm"], strict=True)):
-        if f"{method}-{arm}" not in files:
+def read_results(given: ResultFlags) -> Results:
+    """The results that a step was given; the setup and the statistics of Table 1 where its flags name them."""
+    laws = {path.stem: path for path in given.fits}
+    panels = list(dict.fromkeys(zip(given.runs["method"], given.runs["arm"], strict=True)))
+    for method, arm in panels:
+        if f"{method}-{arm}" not in laws:
             raise InputError(f"--fits: there is no {method}-{arm}.json, yet there are such runs.")
-        fits[method, arm] = read_json(files[f"{method}-{arm}"], FIT)
-    return fits
+    results = Results(
+        runs=given.runs,
+        gaps=given.gaps,
+        fits={(method, arm): read_json(laws[f"{method}-{arm}"], FIT) for method, arm in panels},
+        overoptimisation=given.overoptimisation,
+        scales=given.scales,
+        quality=given.quality,
+        setup=_setup(given) if isinstance(given, FindingsFlags) else Setup(),
+    )
+    if isinstance(given, FindingsFlags):  # else they are computed when asked for
+        vars(results).update(trends=given.trends["trends"], differences=given.trends["arm_differences"])
+    return results
+
+
+def _setup(given: FindingsFlags) -> Setup:
+    online, evaluation = (part["prompt"] for part in given.problems)
+    return Setup(
+        grid=given.beta_grid["levels"],
+        derived=given.derived,
+        coverage=given.coverage,
+        online_problems=len(online),
+        shared_problems=int(online.isin(evaluation).sum()),
+        evaluation_seed=given.evaluation_seed,
+    )

@@ -1,33 +1,32 @@
-"""The tables of a study's report: rows of text, made from its results."""
+"""The tables of the page of findings: rows of text by column, made from the results of a study."""
 # ruff: noqa: RUF001 - reports speak Greek
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from goodhart.analysis.runs import FLAGS, TABLE1
-from goodhart.report.findings import decided, direction, evidence
+from goodhart.analysis.levels import FLAGS, TABLE1
 from goodhart.report.numbers import cell, coefficient, measured, number, plural, probability
-from goodhart.report.results import Results
+from goodhart.report.results import Record, Results
+from goodhart.report.verdicts import decided, direction, estimate, evidence
+
+Row = dict[str, str]
 
 # What the paper says goes with beta: the column of `TABLE1`, its name, the sign, and where it is measured or claimed.
 CLAIMS = [
     ("entropy_prompt_offline", "Entropy of the offline policy (Eq. 11)", -1, "measured, Figure 6"),
     ("entropy_response_offline", "Entropy of its responses", -1, "claimed, section 1"),
     ("diversity_offline", "Diversity of its responses", -1, "claimed, Figure 2"),
-    ("ood_distance_offline", "Their distance from the rewards' data", -1, "measured, Figure 6"),
-    ("ood_distance_offline", "Their distance from the rewards' data", 1, "claimed, Figure 2 and section 9"),
+    ("ood_distance_offline", "OOD distance of its responses (Eq. 12)", -1, "measured, Figure 6"),
+    ("ood_distance_offline", "OOD distance of its responses (Eq. 12)", 1, "claimed, Figure 2 and section 9"),
     ("uncertainty_mean", "Ensemble uncertainty during the run", 1, "measured, Figure 6"),
     ("r_uq_paper", "Correlation of uncertainty and gap (Eq. 2)", 1, "in words, Table 1"),
     ("onset_paper", "Onset of hacking (Eq. 2)", -1, "in words, Table 1"),
     ("augc_paper", "Hacking damage, AUGC (Eq. 2)", 1, "measured, Figure 6"),
-    ("augc", "The same in standard deviations, AUGC", 1, "measured from Eq. 2"),
+    ("augc", "Hacking damage, AUGC (SD)", 1, "measured from Eq. 2"),
 ]
 
 
-def claim_rows(results: Results) -> list[dict[str, str]]:
-    """What the paper says goes with beta, and what is measured; once a method where it is the offline checkpoint's."""
+def claim_rows(results: Results) -> list[Row]:
+    """What the paper says of each quantity and beta, and what is measured; offline quantities once a method."""
     rows = []
     for method, arm in results.panels:
         for column, name, sign, source in CLAIMS:
@@ -35,27 +34,28 @@ def claim_rows(results: Results) -> list[dict[str, str]]:
             if offline and (method, arm) not in results.first_panels:
                 continue
             trend = results.trend(method, arm, column)
-            agrees = trend["within_seeds"]["statistic"] is not None and trend["within_seeds"]["statistic"] * sign > 0
+            agrees = (trend["within_seeds"]["statistic"] or 0) * sign > 0
+            verdict = "agrees" if agrees else "contradicts"
             rows.append(
                 {
                     "arm": "all" if offline else results.name(method, arm),
                     "quantity": name,
                     "the paper": f"{'rises' if sign > 0 else 'falls'} ({source})",
                     "here": direction(trend),
-                    "verdict": ("as it says" if agrees else "opposite")
-                    if decided(trend["within_seeds"])
-                    else "undecided",
+                    "verdict": verdict if decided(trend["within_seeds"]) else "inconclusive",
                     "evidence": evidence(trend),
                 }
             )
     return rows
 
 
-def trend_rows(results: Results) -> list[dict[str, str]]:
+def trend_rows(results: Results) -> list[Row]:
     """Every quantity of Table 1 against beta: the test within seeds, the level means, each seed, and the size."""
     rows = []
     for t in results.trends:
         within, slope = t["within_seeds"], t["slope"]
+        known = [s for s in t["per_seed"] if s["statistic"] is not None]
+        seeds = [f"seed {s['seed']}: {_test(s, plural(s['n'], 'level'))}" for s in known]
         rows.append(
             {
                 "arm": results.name(t["method"], t["arm"]),
@@ -64,29 +64,22 @@ def trend_rows(results: Results) -> list[dict[str, str]]:
                 "Spearman, level means": _test(t["level_means"], plural(t["level_means"]["n"], "level")),
                 "Spearman, all runs": _test(t["pooled"], plural(t["pooled"]["n"], "run")),
                 "Kendall, all runs": _test(t["kendall"]["pooled"], plural(t["kendall"]["pooled"]["n"], "run")),
-                "Spearman, seed by seed": "; ".join(
-                    f"seed {s['seed']}: {_test(s, plural(s['n'], 'level'))}"
-                    for s in t["per_seed"]
-                    if s["statistic"] is not None
-                )
-                or "-",
-                "change per factor e in beta": "-"
-                if slope is None
-                else f"{measured(slope['mean'], slope['se'], slope['interval'])} (n = {slope['n']})",
+                "Spearman, seed by seed": "; ".join(seeds) or "-",
+                "change per factor e in beta": "-" if slope is None else f"{estimate(slope)} (n = {slope['n']})",
             }
         )
     return rows
 
 
-def level_rows(results: Results) -> list[dict[str, str]]:
+def level_rows(results: Results) -> list[Row]:
     """Table 1, a quantity a row and a level a column, with intervals; '-' for a level that an arm has not."""
     names = {row["level"]: f"{row['level']} (β = {row['beta']:.3g})" for _, row in results.table1.iterrows()}
     rows = []
     for method, arm in results.panels:
-        of = {row["level"]: row for _, row in results.levels(method, arm).iterrows()}
+        of = {row["level"]: row for row in results.levels(method, arm)}
         cells = {title: {level: cell(row, column) for level, row in of.items()} for title, column in TABLE1.items()}
         for flag, title in FLAGS.items():
-            cells[f"{title} (Eq. 2 means little)"] = {
+            cells[f"{title} (Eq. 2 unreliable)"] = {
                 level: f"{row[flag]} of {plural(row['n'], 'run')}" for level, row in of.items()
             }
         for title, known in cells.items():
@@ -95,11 +88,12 @@ def level_rows(results: Results) -> list[dict[str, str]]:
     return rows
 
 
-def fit_rows(results: Results) -> list[dict[str, str]]:
+def fit_rows(results: Results) -> list[Row]:
     """The power law of every arm and its beta*."""
     rows = []
     for (method, arm), fit in results.fits.items():
         star, height, interval = fit["beta_star"], fit["augc_at_beta_star"], fit["beta_star_interval"]
+        refused = star["grid_minimum"] and fit["resamples"] and not interval["grid_minimum"]
         rows.append(
             {
                 "arm": results.name(method, arm),
@@ -108,20 +102,16 @@ def fit_rows(results: Results) -> list[dict[str, str]]:
                 "n": plural(fit["n"], "run"),
                 "exact by construction": "yes" if fit["exact_by_construction"] else "no",
                 "β* (Eq. 15) [95 %]": measured(star["eq15"], None, interval["eq15"]),
-                "AUGC at it": number(height["eq15"]),
+                "AUGC at β* (Eq. 15)": number(height["eq15"]),
                 "β* (grid minimum) [95 %]": measured(star["grid_minimum"], None, interval["grid_minimum"])
-                + (
-                    " (no interval)"
-                    if star["grid_minimum"] and fit["resamples"] and not interval["grid_minimum"]
-                    else ""
-                ),
-                "AUGC at that": number(height["grid_minimum"]),
+                + (" (no interval)" if refused else ""),
+                "AUGC at β* (grid minimum)": number(height["grid_minimum"]),
             }
         )
     return rows
 
 
-def rival_rows(results: Results) -> list[dict[str, str]]:
+def rival_rows(results: Results) -> list[Row]:
     """The curves of every arm, the best AICc first."""
     return [
         {
@@ -139,13 +129,13 @@ def rival_rows(results: Results) -> list[dict[str, str]]:
     ]
 
 
-def tradeoff_rows(results: Results) -> list[dict[str, str]]:
+def tradeoff_rows(results: Results) -> list[Row]:
     """Definition 6.1: which of the betas that were run is best for which lambda, and how many resamples agree."""
     rows = []
     for (method, arm), fit in results.fits.items():
         for step in (fit["tradeoff"] or {"path": []})["path"]:
             low, high = step["lambda_from"], step["lambda_to"]
-            row = next(r for _, r in results.levels(method, arm).iterrows() if r["beta"] == step["beta"])
+            row = next(r for r in results.levels(method, arm) if r["beta"] == step["beta"])
             rows.append(
                 {
                     "arm": results.name(method, arm),
@@ -159,7 +149,7 @@ def tradeoff_rows(results: Results) -> list[dict[str, str]]:
     return rows
 
 
-def distance_rows(results: Results) -> list[dict[str, str]]:
+def distance_rows(results: Results) -> list[Row]:
     """The fits of Gao et al. by arm and level, for proxy and true reward."""
     return [
         {
@@ -176,7 +166,7 @@ def distance_rows(results: Results) -> list[dict[str, str]]:
     ]
 
 
-def beta_rows(results: Results) -> list[dict[str, str]]:
+def beta_rows(results: Results) -> list[Row]:
     """The beta grid (Eq. 6-7)."""
     return [
         {
@@ -187,11 +177,11 @@ def beta_rows(results: Results) -> list[dict[str, str]]:
             "n": f"{row['n']} pairs",
             "one by construction": "yes" if row["one_by_construction"] else "no",
         }
-        for row in results.betas
+        for row in results.setup.grid
     ]
 
 
-def derived_rows(results: Results) -> list[dict[str, str]]:
+def derived_rows(results: Results) -> list[Row]:
     """Appendix C: every value in use, what was derived, and the formula."""
     return [
         {
@@ -202,16 +192,16 @@ def derived_rows(results: Results) -> list[dict[str, str]]:
             "overridden": "yes" if value["overridden"] else "",
             "formula": value["formula"],
         }
-        for stage, entry in results.derived.items()
+        for stage, entry in results.setup.derived.items()
         for name, value in entry["values"].items()
         if (stage, name) != ("online", "lora_dropout")  # the policy that is updated is the one that was sampled
     ]
 
 
-def input_rows(results: Results) -> list[dict[str, str]]:
+def input_rows(results: Results) -> list[Row]:
     """What the formulas of Appendix C were given, stage by stage."""
     rows = []
-    for stage, entry in results.derived.items():
+    for stage, entry in results.setup.derived.items():
         given, counts = entry["inputs"], entry["inputs"]["token_counts"]
         shapes = "; ".join(f"{p['matrices']} of {p['in']} × {p['out']}" for p in given["projections"])
         rows.append(
@@ -230,7 +220,6 @@ def input_rows(results: Results) -> list[dict[str, str]]:
     return rows
 
 
-def _test(found: Mapping[str, Any], n: str) -> str:
-    if found["statistic"] is None:
-        return f"- ({n})"
-    return f"{coefficient(found['statistic'])}, {probability(found['p_value'])} ({n})"
+def _test(found: Record, n: str) -> str:
+    p = "" if found["statistic"] is None else f", {probability(found['p_value'])}"
+    return f"{coefficient(found['statistic'])}{p} ({n})"

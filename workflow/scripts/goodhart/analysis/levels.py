@@ -1,0 +1,143 @@
+"""From runs to levels of beta: Table 1, how each of its quantities goes with beta, and AUGC from arm to arm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from goodhart.analysis.statistics import estimate, rank_correlation, seed_slopes, seed_stratified_trend
+
+CENSORED = ("onset", "onset_paper")  # a run without a value is later than every other, not unknown
+
+# The columns of Table 1: what it is called, and the column of the run table that it averages.
+TABLE1 = {
+    "AUGC": "augc",
+    "AUGC (Eq. 2)": "augc_paper",
+    "Mean UQ": "uncertainty_mean",
+    "Onset step": "onset",
+    "Onset step (Eq. 2)": "onset_paper",
+    "r_UQ": "r_uq",
+    "r_UQ (Eq. 2)": "r_uq_paper",
+    "True start": "true_start",
+    "True end": "true_end",
+    "KL end": "kl_end",
+    "Truncated end": "truncated_end",
+    "Empty end": "empty_end",
+    "Truncated by reward models, end": "reward_truncated_end",
+    "Zero-variance batches": "zero_variance_batches",
+    "Entropy (Eq. 11)": "entropy_prompt_offline",
+    "Entropy, responses": "entropy_response_offline",
+    "Entropy collapse (Eq. 11)": "entropy_prompt_collapse",
+    "Entropy collapse, responses": "entropy_response_collapse",
+    "OOD distance": "ood_distance_offline",
+    "Diversity": "diversity_offline",
+    "Win rate": "win_rate",
+}
+
+# What makes Eq. 2 mean little (`gap.flags_at_start`); every table counts the runs that have it.
+FLAGS = {
+    "true_at_start_is_zero": "True start 0",
+    "proxy_at_start_near_zero": "Proxy start near 0",
+    "proxy_at_start_is_negative": "Proxy start below 0",
+}
+
+
+def by_level(runs: pd.DataFrame) -> Iterator[tuple[str, str, str, float, pd.DataFrame]]:
+    """(arm, method, level, beta, its runs): arms and methods in the order of the runs, the smallest beta first."""
+    for (arm, method), part in runs.groupby(["arm", "method"], sort=False):
+        for (beta, level), rows in part.groupby(["beta", "level"]):
+            yield str(arm), str(method), str(level), float(str(beta)), rows
+
+
+def table1(runs: pd.DataFrame) -> pd.DataFrame:
+    """Table 1: arm, method, level, beta, n, then of each column of `TABLE1` its mean over seeds and how sure it is.
+
+    `<column>_se` is the standard error, `<column>_low` and `_high` the 95 % bootstrap interval over seeds (a handful of
+    seeds makes it too narrow). An average leaves out the runs without a value; `<column>_n` counts those that have one.
+    The columns of `FLAGS` count the runs in which Eq. 2 means little.
+    """
+    rows = []
+    for arm, method, level, beta, part in by_level(runs):
+        row: dict[str, Any] = {"arm": arm, "method": method, "level": level, "beta": beta, "n": len(part)}
+        for column in TABLE1.values():
+            values = part.sort_values("seed")[column].dropna().to_numpy(dtype=float)
+            found = estimate(values)
+            low, high = found["interval"] or (None, None)
+            row |= {column: found["mean"], f"{column}_se": found["se"]}
+            row |= {f"{column}_low": low, f"{column}_high": high, f"{column}_n": found["n"]}
+        row |= {flag: int(part[flag].sum()) for flag in FLAGS}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def trends(runs: pd.DataFrame) -> list[dict[str, Any]]:
+    """For each arm, method and column of Table 1: how the quantity goes with beta, in the ways a reader may ask for.
+
+    `level_means`, `pooled` and `per_seed` are Spearman's rho of the means over seeds, of all runs, and of each seed's
+    runs, each with its permutation p; `kendall` holds Kendall's tau of the same three. `within_seeds` is the test that
+    uses the seeds; `slope` the change per factor e in beta, seed by seed. Every p is two-sided, every n its own. A run
+    without an onset ranks after all that have one, and the onset then has no slope.
+    """
+    found = []
+    for (arm, method), part in runs.groupby(["arm", "method"], sort=False):
+        for title, column in TABLE1.items():
+            known = part.sort_values(["seed", "beta"])
+            never = column in CENSORED and known[column].isna().any() and not known[column].isna().all()
+            known = known.fillna({column: known[column].max() + 1}) if never else known.dropna(subset=[column])
+            beta, seed = known["beta"].to_numpy(), known["seed"].to_numpy()
+            values = known[column].to_numpy(dtype=float)
+            spearman, kendall = (_rank_correlations(beta, values, seed, kind) for kind in ("spearman", "kendall"))
+            found.append(
+                {"arm": arm, "method": method, "quantity": title, "column": column}
+                | spearman
+                | {"kendall": kendall}
+                | {"within_seeds": seed_stratified_trend(beta, values, seed)}
+                | {"slope": None if never else seed_slopes(np.log(beta), values, seed)}
+            )
+    return found
+
+
+def arm_differences(runs: pd.DataFrame) -> list[dict[str, Any]]:
+    """AUGC of every other arm minus that of the first, run by run with the same method, level and seed.
+
+    A row a method and other arm: `levels` with mean, standard error, interval and n of the difference at each level,
+    `slope` its change per factor e in beta, `within_seeds` the test of its trend, `shared` how many runs are in both.
+    """
+    found = []
+    key = ["method", "level", "beta", "seed"]
+    for method, part in runs.groupby("method", sort=False):
+        first, *others = part["arm"].unique()
+        for arm in others:
+            pair = part[part["arm"] == first].merge(part[part["arm"] == arm], on=key, suffixes=("_first", ""))
+            pair = pair.assign(change=pair["augc"] - pair["augc_first"]).sort_values(["seed", "beta"])
+            beta, change, seed = (pair[name].to_numpy() for name in ("beta", "change", "seed"))
+            by = pair.groupby(["beta", "level"])["change"]
+            found.append(
+                {
+                    "method": method,
+                    "arm": arm,
+                    "first": first,
+                    "levels": [{"level": level, **estimate(values)} for (_, level), values in by],
+                    "slope": seed_slopes(np.log(beta), change, seed),
+                    "within_seeds": seed_stratified_trend(beta, change, seed),
+                    "shared": int((pair["kl_level"] == pair["kl_level_first"]).sum()),
+                }
+            )
+    return found
+
+
+def _rank_correlations(
+    beta: npt.NDArray[Any], values: npt.NDArray[Any], seed: npt.NDArray[Any], kind: str
+) -> dict[str, Any]:
+    betas = np.unique(beta)
+    means = [values[beta == b].mean() for b in betas]
+    of = {int(s): seed == s for s in np.unique(seed)}
+    return {
+        "level_means": rank_correlation(betas, means, kind),
+        "pooled": rank_correlation(beta, values, kind),
+        "per_seed": [{"seed": s, **rank_correlation(beta[mine], values[mine], kind)} for s, mine in of.items()],
+    }

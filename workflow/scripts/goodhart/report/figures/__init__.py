@@ -1,0 +1,37 @@
+"""The figures of a study: a function of `FIGURES` takes its results and returns one figure.
+
+They are grouped as in the report. A figure has a column of panels an arm and a block of rows a method;
+`report.panels` defines how means, seeds and standard errors are drawn, and `draw` applies its style.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from goodhart.report.figures.conservatism import arms, augc_by_beta, beta_by_lambda
+from goodhart.report.figures.mechanism import entropy, mechanism
+from goodhart.report.figures.reward_ensemble import calibration
+from goodhart.report.figures.reward_hacking import gap_by_step, rewards_by_kl, rewards_by_step
+from goodhart.report.panels import STYLE
+from goodhart.report.results import Results
+
+FIGURES: dict[str, Callable[[Results], Figure]] = {
+    function.__name__: function
+    for function in (
+        *(rewards_by_step, rewards_by_kl, gap_by_step, augc_by_beta, beta_by_lambda),
+        *(entropy, mechanism, arms, calibration),
+    )
+}
+
+
+def draw(name: str, results: Results) -> Figure:
+    """The figure of that name in `FIGURES`."""
+    with mpl.rc_context(STYLE):
+        figure = FIGURES[name](results)
+        for _ in range(2):  # the second pass makes room for the legend of the first
+            figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # so that a file is the same whichever is saved first
+    return figure

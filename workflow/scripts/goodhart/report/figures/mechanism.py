@@ -1,0 +1,57 @@
+"""The proposed mechanism: entropy, and the other links of the chain from beta to AUGC."""
+# ruff: noqa: RUF001 - figures speak Greek
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+
+from goodhart.report import panels as p
+from goodhart.report.panels import INK
+from goodhart.report.results import Results
+
+
+def entropy(results: Results) -> Figure:
+    """Entropy of the offline checkpoints, and what the online run takes from it (Figure 4)."""
+    figure, axes = p.subplots(2 * len(results.methods), 2, 1.75, sharex=True)
+    for i, method in enumerate(results.methods):
+        runs = results.runs[results.runs["method"] == method]
+        name = f"{method}: " if len(results.methods) > 1 else ""
+        for j, (kind, tokens) in enumerate({"prompt": "prompt tokens", "response": "response tokens"}.items()):
+            top, bottom = axes[2 * i : 2 * i + 2, j]
+            centre = {level: float(k) for k, level in enumerate(results.betas)}
+            p.draw_means(top, results, runs.drop_duplicates(["level", "seed"]), f"entropy_{kind}_offline", centre)
+            for k, arm in enumerate(results.arms):
+                mine = runs[runs["arm"] == arm]
+                p.draw_means(bottom, results, mine, f"entropy_{kind}_collapse", p.places(results, k), arm=k)
+            bottom.axhline(0, color=INK, lw=0.5)
+            labels = ("", "") if j else ("Entropy (nats a token)", "ΔH = offline − online\n(nats a token)")
+            top.set(title=f"{name}(a) checkpoint, {tokens}", ylabel=labels[0])
+            bottom.set(title=f"{name}(b) collapse, {tokens}", ylabel=labels[1])
+    for ax in axes[-1]:
+        p.level_axis(ax, results)
+    return p.legend(figure, results, arms=True)
+
+
+def mechanism(results: Results) -> Figure:
+    """AUGC and the links of the proposed chain against beta, with rank correlations and exact p (Figure 6)."""
+    quantities = {
+        "augc": "AUGC\n(SD × updates)",
+        "entropy_response_offline": "Checkpoint entropy\n(nats a token)",
+        "ood_distance_offline": "OOD distance\n(cosine)",
+        "uncertainty_mean": "Uncertainty\n(reward units)",
+    }
+    low, high = min(results.betas.values()) / 1.5, max(results.betas.values()) * 1.5
+    keys = [(method, arm) for method in results.methods for arm in results.arms]
+    figure, axes = p.subplots(len(keys), 4, 1.75, sharex=True)
+    for i, (row, (method, arm)) in enumerate(zip(axes, keys, strict=True)):
+        runs = results.of(results.runs, method, arm)
+        for ax, (column, name) in zip(row, quantities.items(), strict=True):
+            p.beta_axis(ax, low, high)
+            p.draw_seeds(ax, runs, column)
+            p.draw_means(ax, results, runs, column, results.betas)
+            top = [] if i else [name]
+            ax.set_title("\n".join([*top, *p.correlations(results.trend(method, arm, column))]), fontsize=7)
+        row[0].set_ylabel(p.heading(results, method, arm).replace(" (", "\n("))
+    for ax in axes[-1]:
+        ax.set_xlabel("Offline β")
+    return p.legend(figure, results)

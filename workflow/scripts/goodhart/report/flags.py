@@ -1,0 +1,41 @@
+"""The flags of steps that read the results of a study: tables and records of pages and figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from goodhart.cli import flag
+from goodhart.store.flags import Frame, Record, StepFlags, record, table
+from goodhart.store.schemas.inputs import PROBLEMS
+from goodhart.store.schemas.summaries import GAPS, OVEROPTIMISATION, RUNS
+
+# The keys of coverage.json that pages state.
+COVERAGE = [
+    *("rows_in_source", "pairs", "prompts", "tokens", "responses_by_source_model"),
+    *("identical_pairs_dropped", "pairs_with_tied_scores"),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultFlags(StepFlags):
+    """The results that figures show."""
+
+    runs: Frame = table(RUNS)
+    gaps: Frame = table(GAPS)
+    fits: list[Path] = flag(help="<method>-<arm>.json")
+    overoptimisation: Frame = table(OVEROPTIMISATION)
+    scales: Record = record("proxy", "true", "successes", "problems", "threshold", "threshold_paper")
+    quality: Record = record("pairs", "member_accuracy", "ensemble_accuracy", "calibration", "proxy_mean")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindingsFlags(ResultFlags):
+    """The statistics of Table 1 beside them, and what the study was given and derived before its runs."""
+
+    trends: Record = record("trends", "arm_differences")
+    beta_grid: Record = record("levels")
+    derived: Record = record("offline", "reward", "online")
+    coverage: Record = record(*COVERAGE)
+    problems: tuple[Frame, Frame] = table(PROBLEMS, "online", "evaluation")
+    evaluation_seed: int = flag(help="of the evaluation responses, to be stated")

@@ -1,0 +1,56 @@
+"""The page of sample responses, before and after the online stage: totals of each run, and examples by two rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from goodhart.report.html import render
+
+
+def samples_page(runs: Sequence[pd.DataFrame], examples: int, seed: int) -> str:
+    """The page of runs with the columns of `SAMPLES`; `seed` draws the random examples."""
+    sections = []
+    for samples in runs:
+        pairs = paired(samples)
+        chosen = {title: part.to_dict("records") for title, part in choose(pairs, examples, seed).items()}
+        sections.append({"run": samples.iloc[0].to_dict(), "totals": totals(pairs), "chosen": chosen})
+    return render("samples", sections=sections, examples=examples, seed=seed)
+
+
+def paired(samples: pd.DataFrame) -> pd.DataFrame:
+    """One row a problem: columns of the first response end in `_first`, of the last in `_last`; `rise` of the proxy."""
+    first, last = (samples[samples["step"] == step] for step in (samples["step"].min(), samples["step"].max()))
+    columns = ["problem_id", "step", "response", "proxy", "uncertainty", "correct", "finished", "tokens"]
+    pairs = first[["prompt", "answer", *columns]].merge(last[columns], on="problem_id", suffixes=("_first", "_last"))
+    return pairs.assign(rise=pairs["proxy_last"] - pairs["proxy_first"]).sort_values("problem_id", ignore_index=True)
+
+
+def choose(pairs: pd.DataFrame, examples: int, seed: int) -> dict[str, pd.DataFrame]:
+    """At most `examples` rows that went from right to wrong, the largest rise first, and as many random others."""
+    hacked = pairs[pairs["correct_first"] & ~pairs["correct_last"] & (pairs["rise"] > 0)]
+    worst = hacked.sort_values(["rise", "problem_id"], ascending=[False, True]).head(examples)
+    others = pairs.drop(index=worst.index)
+    drawn = others.sample(min(examples, len(others)), random_state=seed)
+    return {
+        f"From right to wrong with the largest rise of the proxy: {len(worst)} of {len(hacked)}": worst,
+        f"At random: {len(drawn)} of the other {len(others)}": drawn,
+    }
+
+
+def totals(pairs: pd.DataFrame) -> dict[str, Any]:
+    """What became of all problems of a run, as text by name."""
+    first, last = pairs["correct_first"], pairs["correct_last"]
+    return {
+        "problems": len(pairs),
+        "right, first and last": (first & last).sum(),
+        "right, then wrong": (first & ~last).sum(),
+        "wrong, then right": (~first & last).sum(),
+        "wrong, first and last": (~first & ~last).sum(),
+        "mean change of the proxy": f"{pairs['rise'].mean():+.3f}",
+        "problems whose proxy rose": (pairs["rise"] > 0).sum(),
+        "mean change of the uncertainty": f"{(pairs['uncertainty_last'] - pairs['uncertainty_first']).mean():+.3f}",
+        "mean change of the length": f"{(pairs['tokens_last'] - pairs['tokens_first']).mean():+.1f} tokens",
+    }
