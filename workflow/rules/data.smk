@@ -12,11 +12,7 @@ if config["task"]["source"] == "arithmetic":
         benchmark:
             f"{BENCHMARKS}/generate_problems.tsv"
         params:
-            **flags_of(
-                "generate_problems",
-                config["task"]["arithmetic"],
-                study.problems(config),
-            ),
+            **flags_of("generate_problems", study.task(config)),
 
 else:
 
@@ -33,11 +29,7 @@ else:
         benchmark:
             f"{BENCHMARKS}/load_problems.tsv"
         params:
-            **flags_of(
-                "load_problems",
-                config["task"]["dataset"],
-                study.problems(config),
-            ),
+            **flags_of("load_problems", study.task(config)),
 
 
 if config["policy"]["model"] is None:
@@ -59,12 +51,7 @@ if config["policy"]["model"] is None:
             mem_mb=host_memory,
             runtime=time_limit,
         params:
-            **flags_of(
-                "pretrain_policy",
-                study.pretraining(config),
-                threads=config["threads"],
-                autosave=True,
-            ),
+            **flags_of("pretrain_policy", study.pretraining(config), autosave=True),
         shell:
             "exec $PYTHON workflow/scripts/{params.script}.py {params.files} {params.settings} &> {log}"
 
@@ -81,7 +68,7 @@ else:
         benchmark:
             f"{BENCHMARKS}/resolve_policy.tsv"
         params:
-            **flags_of("resolve_model", config["policy"], role="policy"),
+            **flags_of("resolve_model", study.model(config, "policy"), role="policy"),
 
 
 if config["preferences"]["source"] == "sampled":
@@ -99,12 +86,7 @@ if config["preferences"]["source"] == "sampled":
         benchmark:
             f"{BENCHMARKS}/sample_preferences.tsv"
         params:
-            **flags_of(
-                "sample_preferences",
-                config["preferences"]["sampled"],
-                MODELS | SAMPLING | VERIFIER,
-                seed=config["preferences"]["seed"],
-            ),
+            **flags_of("sample_preferences", SAMPLED, study.preferences(config)),
 
 else:
 
@@ -121,8 +103,4 @@ else:
         benchmark:
             f"{BENCHMARKS}/load_preferences.tsv"
         params:
-            **flags_of(
-                "load_preferences",
-                config["preferences"]["dataset"],
-                seed=config["preferences"]["seed"],
-            ),
+            **flags_of("load_preferences", study.preferences(config)),

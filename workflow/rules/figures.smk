@@ -68,7 +68,7 @@ use rule step as show_samples with:
     benchmark:
         f"{BENCHMARKS}/show_samples.tsv"
     params:
-        **flags_of("show_samples", examples=6, seed=config["evaluation"]["seed"]),
+        **flags_of("show_samples", config["evaluation"], examples=6),
 
 
 use rule step as write_findings with:

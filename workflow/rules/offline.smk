@@ -22,7 +22,7 @@ use rule model_step as train_offline with:
             "method",
             "seed",
             MODELS,
-            epochs=config["offline"]["epochs"],
+            study.training(config, "offline"),
             autosave=True,
         ),
 
@@ -42,4 +42,4 @@ use rule model_step as probe_offline with:
     benchmark:
         f"{BENCHMARKS}/probe_offline/{{method}}-{{level}}-seed-{{seed}}.tsv"
     params:
-        **flags_of("probe_offline", EVALUATION),
+        **flags_of("probe_offline", EVAL),

@@ -17,4 +17,4 @@ use rule model_step as adapt_online with:
     benchmark:
         f"{BENCHMARKS}/adapt_online/{{method}}-{{level}}-kl-{{kl_level}}-seed-{{seed}}.tsv"
     params:
-        **flags_of("adapt_online", "seed", config["online"], EVALUATION, autosave=True),
+        **flags_of("adapt_online", "seed", config["online"], EVAL, autosave=True),

@@ -16,8 +16,6 @@ use rule step as derive_hyperparameters with:
         **flags_of(
             "derive_hyperparameters",
             lambda wildcards: study.derivation(config, wildcards.stage),
-            memory_gb=config["memory_gb"],
-            seed=config["preferences"]["seed"],
         ),
 
 
@@ -51,16 +49,7 @@ use rule step as plan_memory with:
     benchmark:
         f"{BENCHMARKS}/plan_memory.tsv"
     params:
-        **flags_of(
-            "plan_memory",
-            SAMPLING,
-            precision=config["precision"],
-            device="cuda" if config["gpus"] else "cpu",
-            memory_gb=config["memory_gb"],
-            members=config["reward"]["members"],
-            prompt_tokens=config["sampling"]["prompt_tokens"],
-            prompts_per_step=config["online"]["prompts_per_step"],
-        ),
+        **flags_of("plan_memory", study.memory(config)),
 
 
 use rule model_step as score_reference with:
@@ -91,11 +80,7 @@ use rule model_step as sample_reference with:
     benchmark:
         f"{BENCHMARKS}/sample_reference.tsv"
     params:
-        **flags_of(
-            "sample_reference",
-            MODELS | SAMPLING | VERIFIER,
-            seed=config["evaluation"]["seed"],
-        ),
+        **flags_of("sample_reference", SAMPLED, config["evaluation"]),
 
 
 use rule step as derive_beta with:

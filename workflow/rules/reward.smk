@@ -13,14 +13,7 @@ if config["reward"]["model"]:
         benchmark:
             f"{BENCHMARKS}/resolve_backbone.tsv"
         params:
-            **flags_of(
-                "resolve_model",
-                role="reward",
-                **{
-                    key: config["reward"][key]
-                    for key in ("model", "revision", "prompts")
-                },
-            ),
+            **flags_of("resolve_model", study.model(config, "reward"), role="reward"),
 
 
 use rule model_step as train_reward with:
@@ -41,8 +34,7 @@ use rule model_step as train_reward with:
             "train_reward",
             "member",
             MODELS,
-            epochs=config["reward"]["epochs"],
-            seed=config["reward"]["seed"],
+            study.training(config, "reward"),
             autosave=True,
         ),
 
@@ -64,4 +56,4 @@ use rule model_step as evaluate_rewards with:
     benchmark:
         f"{BENCHMARKS}/evaluate_rewards.tsv"
     params:
-        **flags_of("evaluate_rewards", MODELS, seed=config["evaluation"]["seed"]),
+        **flags_of("evaluate_rewards", MODELS, config["evaluation"]),

@@ -12,8 +12,7 @@ ENVIRONMENT = "../../envs/goodhart.yaml"
 
 # Settings that several steps share, and the inputs of those that evaluate a policy.
 MODELS = {name: config[name] for name in ("precision", "threads")}
-SAMPLING = study.sampling(config)
-VERIFIER = {"verifier": config["task"]["verifier"]}
+SAMPLED = MODELS | study.sampling(config) | {"verifier": config["task"]["verifier"]}
 EVALUATION_SEED = {"evaluation_seed": config["evaluation"]["seed"]}
 EVALUATED = {
     "adapter": f"{OFFLINE_RUN}/adapter",
@@ -25,7 +24,7 @@ EVALUATED = {
     "problems": PROBLEMS,
     "derived_reward": DERIVED.format(stage="reward"),
 }
-EVALUATION = MODELS | SAMPLING | VERIFIER | EVALUATION_SEED
+EVAL = SAMPLED | EVALUATION_SEED
 
 
 def flags_of(script, *settings, autosave=False, **more):

@@ -73,21 +73,55 @@ def sampling(config: Mapping[str, Any]) -> dict[str, Any]:
     return chosen
 
 
-def problems(config: Mapping[str, Any]) -> dict[str, Any]:
-    """How many problems each split has, and the seed that draws them."""
-    return {name: config["task"][name] for name in ("online_problems", "evaluation_problems", "seed")}
+def task(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What the problems are, how many of them each split has, and the seed that draws them."""
+    return _flat(config["task"], config["task"]["source"], ("online_problems", "evaluation_problems", "seed"))
+
+
+def preferences(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Where the preference pairs come from, and the seed that draws and splits them."""
+    return _flat(config["preferences"], config["preferences"]["source"], ("seed",))
+
+
+def model(config: Mapping[str, Any], role: str) -> dict[str, Any]:
+    """A model that is given, for the policy or the reward models."""
+    return {name: config[role][name] for name in ("model", "revision", "prompts")}
 
 
 def pretraining(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of the embedded policy's pretraining."""
-    return {k: v for k, v in config["policy"]["pretraining"].items() if k not in ("sampling_batch_size", "override")}
+    return {**config["policy"]["pretraining"], "sampling_batch_size": None, "threads": config["threads"]}
+
+
+def training(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
+    """The length of an offline stage, and its seed if that is no wildcard."""
+    return {name: config[stage][name] for name in ("epochs", "seed") if name in config[stage]}
 
 
 def derivation(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
-    """The length of a stage, in updates or epochs, and what replaces Appendix C in it."""
-    length = "steps" if stage == "online" else "epochs"
-    replaced = [f"{name}={value}" for name, value in overrides(config, stage).items()]
-    return {length: config[stage][length], "override": replaced}
+    """What Appendix C is applied to in a stage, and what replaces its values."""
+    return {
+        "memory_gb": config["memory_gb"],
+        **{name: config[stage].get(name) for name in ("epochs", "steps")},
+        "override": [f"{name}={value}" for name, value in overrides(config, stage).items()],
+        "seed": config["preferences"]["seed"],
+    }
+
+
+def memory(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the memory of every stage beside its models and derived values."""
+    return {
+        **sampling(config),
+        **{name: config[name] for name in ("precision", "memory_gb")},
+        "device": "cuda" if config["gpus"] else "cpu",
+        "members": config["reward"]["members"],
+        "prompt_tokens": config["sampling"]["prompt_tokens"],
+        "prompts_per_step": config["online"]["prompts_per_step"],
+    }
+
+
+def _flat(section: Mapping[str, Any], inner: str, names: tuple[str, ...]) -> dict[str, Any]:
+    return {**section[inner], **{name: section[name] for name in names}}
 
 
 def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
