@@ -5,8 +5,6 @@ thin lines and dashes single seeds. A figure is saved without a date: the same t
 """
 # ruff: noqa: RUF001 - figures speak Greek
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path

@@ -1,8 +1,6 @@
 """Hacking damage against offline conservatism: AUGC by beta, arm by arm, and the best beta by lambda."""
 # ruff: noqa: RUF001 - figures speak Greek
 
-from __future__ import annotations
-
 from textwrap import fill
 from typing import Any
 

@@ -1,8 +1,6 @@
 """The proposed mechanism: entropy, and the other links of the chain from beta to AUGC."""
 # ruff: noqa: RUF001 - figures speak Greek
 
-from __future__ import annotations
-
 from matplotlib.figure import Figure
 
 from goodhart.report import panels as p
