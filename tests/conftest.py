@@ -16,6 +16,16 @@ from tiny_study import CHAIN, Study, write_sources
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may need the network
 
 
+TRAINED = {"tiny", "gentle", "study"}  # fixtures behind which a study is trained
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what rests on a trained study: it is run again on an imitated processor."""
+    for item in items:
+        if TRAINED & set(getattr(item, "fixturenames", ())):
+            item.add_marker("trains")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden-update", action="store_true", help="write the pinned values of tests/golden anew")
 

@@ -40,7 +40,10 @@ def without_dropout(tiny: Study, folder: Path, stage: str) -> dict[str, Path]:
 
 @pytest.mark.parametrize(
     ("name", "stage", "output"),
-    [("train_offline/p80/seed-0", "offline", "offline/p80/seed-0"), ("train_reward/0", "reward", "reward/member-0")],
+    [
+        ("train_offline/p80/seed-0", "offline", "offline/p80/seed-0"),
+        pytest.param("train_reward/0", "reward", "reward/member-0", marks=pytest.mark.long),
+    ],
 )
 def test_two_processes_have_the_loss_curve_of_one(
     tiny: Study, tmp_path: Path, name: str, stage: str, output: str
