@@ -11,10 +11,10 @@ ensemble's rewards of the reference policy's responses, the baseline of every wi
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from goodhart.cli import Output, flag, run
 from goodhart.models.admission import PRECISIONS
-from goodhart.models.ensemble import Scores
 from goodhart.models.manifest import check_adapters
 from goodhart.runtime.finite import Watched, dump_on_nan
 from goodhart.runtime.threads import use_threads
@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
         used["max_length"],
     )
 
-    def score(rows: Frame, side: str) -> Scores:
+    def score(rows: Frame, side: str) -> Any:
         finished = rows["finished"].tolist() if side == "response" else None
         scores = ensemble.score(rows["prompt"].tolist(), rows[side].tolist(), finished)
         watched = Watched("ensemble scoring", prompt=rows["prompt"].tolist(), response=rows[side].tolist())
