@@ -12,6 +12,7 @@ import pytest
 
 import fit_power_law
 from goodhart.analysis.curves import FORMULAS
+from goodhart.errors import InputError
 from goodhart.store.files import read_json
 
 SCRIPT = Path(fit_power_law.__file__)
@@ -147,14 +148,22 @@ def test_what_holds_no_points_is_refused_in_one_line(tmp_path: Path, rows: str |
     points, output = tmp_path / name, tmp_path / "out" / "fit.json"
     if rows is not None:
         written(tmp_path, rows, name)
-    command = [sys.executable, str(SCRIPT), "--augc", str(points), "--fit", str(output)]
+    with pytest.raises(InputError) as caught:
+        fit_power_law.main(["--augc", str(points), "--fit", str(output)])
+    assert len(str(caught.value).splitlines()) == 1
+    assert str(points) in str(caught.value)
+    assert said in str(caught.value)
+    assert not output.parent.exists()
+
+
+def test_a_user_reads_that_line_and_gets_exit_code_1(tmp_path: Path) -> None:
+    points = written(tmp_path, "beta,augc")
+    command = [sys.executable, str(SCRIPT), "--augc", str(points), "--fit", str(tmp_path / "fit.json")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("fit_power_law.py: error: ")
-    assert str(points) in done.stderr
-    assert said in done.stderr
-    assert not output.parent.exists()
+    assert f"{points} has no rows" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_good_points_leave_nothing_on_stderr(tmp_path: Path) -> None:
