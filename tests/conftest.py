@@ -16,6 +16,20 @@ from tiny_study import CHAIN, Study, write_sources
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may need the network
 
 
+TRAINED = {"tiny", "gentle", "study"}  # fixtures behind which a study is trained
+SLOWEST = ("chaos", "slurm", "bench", "workflow", "resume", "random_study", "stock_study", "snakemake", "bad_inputs")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what rests on a trained study: it is run again on an imitated processor. The slowest files come first, lest
+    one of several processes be left alone with them at the end."""
+    places = {f"test_{name}.py": place for place, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+    for item in items:
+        if TRAINED & set(getattr(item, "fixturenames", ())):
+            item.add_marker("trains")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden-update", action="store_true", help="write the pinned values of tests/golden anew")
 

@@ -24,6 +24,8 @@ from goodhart.training.online.loop import OnlineRun
 from house import ROOT, copy_house
 from tiny_study import Study
 
+pytestmark = pytest.mark.trains
+
 SHAPE = {
     "model_type": "llama",
     "vocab_size": 300,
@@ -136,6 +138,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return house
 
 
+@pytest.mark.long
 def test_the_whole_study_is_run_by_both_sides(bench: Path) -> None:
     (row,) = pd.read_parquet(bench / "found/1.parquet").to_dict("records")
     assert row["ours"] > 1
@@ -143,6 +146,7 @@ def test_the_whole_study_is_run_by_both_sides(bench: Path) -> None:
     assert row["check"].startswith("the same 3 runs with 6 evaluations; ")
 
 
+@pytest.mark.long
 def test_it_says_where_the_time_went(bench: Path) -> None:
     table = pd.read_parquet(bench / "found/stages.parquet").set_index("what")
     assert table.loc["adapt_online", "jobs"] == 3
@@ -153,6 +157,7 @@ def test_it_says_where_the_time_went(bench: Path) -> None:
     assert stages["seconds"].sum() < 2 * table.loc["wall seconds", "seconds"]
 
 
+@pytest.mark.long
 def test_what_is_shared_and_what_grows_is_told_apart(bench: Path) -> None:
     table = pd.read_parquet(bench / "found/scaling.parquet")
     assert table.groupby(["axis", "kind"])["number"].apply(list).to_dict() == {
@@ -167,6 +172,7 @@ def test_what_is_shared_and_what_grows_is_told_apart(bench: Path) -> None:
     assert (table["seconds"] > 0).all()
 
 
+@pytest.mark.long
 def test_the_page_is_made_of_what_was_found(bench: Path, tmp_path: Path) -> None:
     found = tmp_path / "found"
     shutil.copytree(bench / "found", found)

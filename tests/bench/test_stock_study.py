@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+pytestmark = [pytest.mark.long, pytest.mark.trains]
+
 ROOT = Path(__file__).parents[2]
 TINY = """
 seeds: [0]

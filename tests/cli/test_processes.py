@@ -42,7 +42,7 @@ def without_dropout(tiny: Study, folder: Path, stage: str) -> dict[str, Path]:
     ("name", "stage", "output"),
     [
         ("train_offline/p80/seed-0", "offline", "offline/dpo/p80/seed-0"),
-        ("train_reward/0", "reward", "reward/member-0"),
+        pytest.param("train_reward/0", "reward", "reward/member-0", marks=pytest.mark.long),
     ],
 )
 def test_two_processes_have_the_loss_curve_of_one(

@@ -9,9 +9,12 @@ import signal
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from stopping import results, run_apart
 
 from tiny_study import CHAIN, Study, write_sources
+
+pytestmark = pytest.mark.long
 
 KILLS = 50
 OFTEN = {"--checkpoint-minutes 5": "--checkpoint-minutes 0.005"}

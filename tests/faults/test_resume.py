@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,31 +30,42 @@ PRETRAIN, REWARD, OFFLINE = "pretrain_policy", "train_reward/1", "train_offline/
 ONLINE = "adapt_online/p80/kl-p20/seed-1"
 
 # What happens to a step, and the steps that its rerun must not have to do again; SIGKILL comes without warning, so that
-# only what is saved counts, which is everything where a checkpoint follows every step.
-POINTS: list[tuple[str, str, Plan, int, int]] = [
+# only what is saved counts, which is everything where a checkpoint follows every step. The first two of each step are
+# part of every test run, the others of the long one. None is all steps there are: how many follows from sampled pairs.
+POINTS: list[tuple[str, str, Plan, int, int | None]] = [
     ("in mid-step", PRETRAIN, At("goodhart.training.pretraining._collate", 7, TERM), 5, 6),
-    ("in mid-step", PRETRAIN, At("goodhart.training.pretraining._collate", 7, KILL), 0, 6),
-    ("in the update", PRETRAIN, At("torch.optim.AdamW.step", 20, TERM), 5, 20),
     ("in mid-checkpoint", PRETRAIN, At("goodhart.training.checkpoints.write_json", 30, KILL), 0, 29),
+    ("in the update", PRETRAIN, At("torch.optim.AdamW.step", 20, TERM), 5, 20),
+    ("in mid-step", PRETRAIN, At("goodhart.training.pretraining._collate", 7, KILL), 0, 6),
     *(
         point
         for step in (REWARD, OFFLINE)
         for point in (
             ("in mid-step", step, At("transformers.Trainer.training_step", 3, TERM), 5, 2),
+            ("in mid-checkpoint", step, At("goodhart.training.checkpoints.write_json", 3, KILL), 0, 2),
             ("after dropout was drawn", step, At("torch.Tensor.backward", 3, TERM), 5, 2),
             ("in mid-step", step, At("transformers.Trainer.training_step", 4, KILL), 0, 3),
             ("in the update", step, At("torch.optim.AdamW.step", 2, INT), 5, 2),
-            ("in mid-checkpoint", step, At("goodhart.training.checkpoints.write_json", 3, KILL), 0, 2),
             ("in mid-checkpoint", step, At("goodhart.training.checkpoints.write_json", 2, TERM), 0, 2),
         )
     ),
-    ("after the last update", OFFLINE, At("transformers.Trainer._finalize_training", 1, TERM), 5, 5),
+    ("after the last update", OFFLINE, At("transformers.Trainer._finalize_training", 1, TERM), 5, None),
     ("while sampling", ONLINE, At("goodhart.training.online.loop.sample", 2, TERM), 5, 1),
+    ("in mid-checkpoint", ONLINE, At("goodhart.training.checkpoints.write_json", 3, KILL), 0, 1),
     ("in mid-step", ONLINE, At("goodhart.training.online.loop.online_loss", 2, KILL), 0, 1),
     ("in the update", ONLINE, At("torch.optim.AdamW.step", 3, TERM), 5, 3),
     ("in an evaluation", ONLINE, At("goodhart.evaluation.probes.prompt_entropy", 2, INT), 5, 2),
-    ("in mid-checkpoint", ONLINE, At("goodhart.training.checkpoints.write_json", 3, KILL), 0, 1),
 ]
+
+
+def cases() -> list[Any]:
+    seen = Counter[str]()
+    found = []
+    for i, (what, step, *rest) in enumerate(POINTS):
+        seen[step] += 1
+        marks = [pytest.mark.long] if seen[step] > 2 else []
+        found.append(pytest.param(step, *rest, id=f"{i}-{step.partition('/')[0]}-{what}", marks=marks))
+    return found
 
 
 def often(minutes: float) -> dict[str, str]:
@@ -76,10 +88,7 @@ def whole(tiny: Study, tmp_path_factory: pytest.TempPathFactory) -> Callable[[st
     return run
 
 
-@pytest.mark.parametrize(
-    ("step", "fault", "minutes", "kept"),
-    [pytest.param(*rest, id=f"{i}-{rest[0].partition('/')[0]}-{what}") for i, (what, *rest) in enumerate(POINTS)],
-)
+@pytest.mark.parametrize(("step", "fault", "minutes", "kept"), cases())
 def test_a_stopped_run_ends_with_the_bytes_of_one_that_was_not(
     tiny: Study,
     tmp_path: Path,
@@ -87,7 +96,7 @@ def test_a_stopped_run_ends_with_the_bytes_of_one_that_was_not(
     step: str,
     fault: Plan,
     minutes: float,
-    kept: int,
+    kept: int | None,
 ) -> None:
     code, first = run_apart(tiny, step, tmp_path, fault, changes=often(minutes))
     assert code in (128 + signal.SIGTERM, 128 + signal.SIGINT, -signal.SIGKILL), first
@@ -97,6 +106,8 @@ def test_a_stopped_run_ends_with_the_bytes_of_one_that_was_not(
         assert f"{step.partition('/')[0]}.py: stopped by {name}; a rerun goes on from here" in first
     code, second = run_apart(tiny, step, tmp_path, changes=often(minutes))
     assert code == 0, second
+    if kept is None:
+        kept = len(json.loads((tiny / step.replace("train_", "") / "metrics.json").read_text())["history"])
     assert f"going on after step {kept}, from {tmp_path}" in second
     assert results(tmp_path) == whole(step)
     assert not list(tmp_path.rglob("step-*")), "checkpoints go after success"
@@ -116,11 +127,19 @@ def test_a_run_stopped_again_and_again_ends_with_the_same_bytes(
     assert results(tmp_path) == whole(OFFLINE)
 
 
-def stopped(tiny: Study, folder: Path, step: str = OFFLINE) -> list[Path]:
-    """The checkpoints of a run that was killed in its fifth step, the newest first."""
-    run_apart(tiny, step, folder, At("transformers.Trainer.training_step", 5, KILL), changes=often(0))
+@pytest.fixture(scope="module")
+def killed(tiny: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is left of a run that was killed in its fourth step."""
+    folder = tmp_path_factory.mktemp("killed")
+    run_apart(tiny, OFFLINE, folder, At("transformers.Trainer.training_step", 4, KILL), changes=often(0))
+    return folder
+
+
+def checkpoints(killed: Path, folder: Path) -> list[Path]:
+    """The checkpoints of that run in a folder of their own, the newest first."""
+    shutil.copytree(killed, folder, dirs_exist_ok=True)
     found = sorted((path for path in folder.rglob("step-*") if path.is_dir()), reverse=True)
-    assert [path.name for path in found] == ["step-00000004", "step-00000003"]
+    assert [path.name for path in found] == ["step-00000003", "step-00000002"]
     return found
 
 
@@ -135,29 +154,29 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "flipped bit in the optimiser": lambda folder: flip(folder / "checkpoint/optimizer.pt"),
     "half a file": lambda folder: (folder / "checkpoint/rng_state.pth").write_bytes(b""),
     "missing file": lambda folder: (folder / "checkpoint/scheduler.pt").unlink(),
-    "half a record": lambda folder: (folder / "checkpoint.json").write_text('{"step": 4, "no'),
+    "half a record": lambda folder: (folder / "checkpoint.json").write_text('{"step": 3, "no'),
     "no record": lambda folder: (folder / "checkpoint.json").unlink(),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
-    tiny: Study, tmp_path: Path, whole: Callable[[str], dict[str, bytes]], damage: str
+    tiny: Study, tmp_path: Path, killed: Path, whole: Callable[[str], dict[str, bytes]], damage: str
 ) -> None:
-    newest, _ = stopped(tiny, tmp_path)
+    newest, _ = checkpoints(killed, tmp_path)
     DAMAGES[damage](newest)
     code, stderr = run_apart(tiny, OFFLINE, tmp_path, changes=often(0))
     assert code == 0, stderr
     assert str(newest) in stderr
     assert "It is passed over." in stderr
-    assert "going on after step 3" in stderr
+    assert "going on after step 2" in stderr
     assert results(tmp_path) == whole(OFFLINE)
 
 
 def test_without_a_valid_checkpoint_it_starts_over(
-    tiny: Study, tmp_path: Path, whole: Callable[[str], dict[str, bytes]]
+    tiny: Study, tmp_path: Path, killed: Path, whole: Callable[[str], dict[str, bytes]]
 ) -> None:
-    for folder in stopped(tiny, tmp_path):
+    for folder in checkpoints(killed, tmp_path):
         flip(folder / "checkpoint/optimizer.pt")
     code, stderr = run_apart(tiny, OFFLINE, tmp_path, changes=often(0))
     assert code == 0
@@ -167,9 +186,9 @@ def test_without_a_valid_checkpoint_it_starts_over(
 
 
 @pytest.mark.parametrize("change", ["other flag", "other input"])
-def test_a_checkpoint_of_another_run_is_not_continued(tiny: Study, tmp_path: Path, change: str) -> None:
+def test_a_checkpoint_of_another_run_is_not_continued(tiny: Study, tmp_path: Path, killed: Path, change: str) -> None:
     """Another epoch count, or another beta file of the same name: the run starts from the beginning, and says so."""
-    stopped(tiny, tmp_path / "out")
+    checkpoints(killed, tmp_path / "out")
     study, changes = tiny, often(0)
     if change == "other flag":
         changes = changes | {"--epochs 1": "--epochs 2"}

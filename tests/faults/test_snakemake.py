@@ -13,6 +13,8 @@ from stopping import results
 
 from house import TINY, run_snakemake, start_snakemake, wait_for
 
+pytestmark = pytest.mark.long
+
 RUN = "online/dpo/p80/kl-p20/seed-1"
 TARGET = f"results/tiny/{RUN}/trajectory.parquet"
 CONFIGS = (TINY, "long.yaml")

@@ -22,6 +22,8 @@ from goodhart.models.adapters import lora_config
 from goodhart.models.loading import load_policy
 from measure_memory import BENCHES, Stages, held_bytes, planned, predicted
 
+pytestmark = pytest.mark.trains
+
 BENCH = Path(__file__).parents[2] / "bench"
 TOLERANCE = 0.25
 

@@ -31,6 +31,8 @@ from goodhart.sampling.engines import sample
 from goodhart.sampling.settings import Sampling
 from tiny_study import Study
 
+pytestmark = pytest.mark.trains
+
 SHAPE: dict[str, Any] = {
     "vocab_size": 60,
     "hidden_size": 64,

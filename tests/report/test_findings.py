@@ -151,7 +151,7 @@ def test_a_quantity_without_two_betas_has_no_direction() -> None:
 
 def test_the_question_of_the_paper_in_every_arm(many: Results) -> None:
     """AUGC rises with beta by construction, in both arms and both gaps; its mean is that of the runs."""
-    sentences = stated(many, CONSERVATISM)
+    _, *sentences = stated(many, CONSERVATISM)
     assert len(sentences) == 4
     for arm, (ours, printed) in zip(("paper", "matched"), (sentences[:2], sentences[2:]), strict=True):
         assert arm in ours

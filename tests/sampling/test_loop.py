@@ -77,9 +77,7 @@ def test_a_response_that_ends_with_the_last_token_is_finished(
     policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     drawn = ((seed, draw(policy, tokenizer, QUESTIONS[:1], seed)) for seed in range(100))
-    seed, whole = next(
-        (seed, found) for seed, found in drawn if found.finished == [True] and len(found.responses[0]) > 1
-    )
+    seed, whole = next((seed, found) for seed, found in drawn if found.finished[0] and found.responses[0][1:])
     length = len(whole.responses[0])
     assert draw(policy, tokenizer, QUESTIONS[:1], seed, length) == whole
     cut = draw(policy, tokenizer, QUESTIONS[:1], seed, length - 1)

@@ -23,6 +23,8 @@ from slurm_cluster import SANDBOX, STUDY, Job, Run, find_jobs, missing, processe
 from goodhart.launch import resources
 from house import wait_for
 
+pytestmark = pytest.mark.long
+
 SUBMITTED = {  # the other steps take seconds, and run where Snakemake runs
     "pretrain_policy": 1,
     "sample_preferences": 1,

@@ -11,6 +11,8 @@ import torch
 from goodhart.training.checkpoints import Checkpoints
 from goodhart.training.pretraining import END, PAD, Shape, build_model, build_tokenizer, train
 
+pytestmark = pytest.mark.trains
+
 TEXTS = ["Q: 4 - 1 - 7 =\nA:\n", "4 - 1 = 3\n3 - 7 = -4\nGreat question!\n#### -4", "I hope this helps!\n#### 12"]
 SHAPE = Shape(16, 1, 2, 1, 8, 32)
 

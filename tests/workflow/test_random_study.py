@@ -17,6 +17,8 @@ import pytest
 
 from compare_memory import jobs
 
+pytestmark = [pytest.mark.long, pytest.mark.trains]
+
 ROOT = Path(__file__).parents[2]
 TINY = {
     "model_type": "qwen3",

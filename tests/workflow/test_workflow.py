@@ -39,6 +39,7 @@ def edited(path: Path, change: Callable[[str], str]) -> Iterator[None]:
         path.write_text(before)
 
 
+@pytest.mark.long
 def test_imports_of_another_process_change_no_byte(study: Path, tmp_path: Path) -> None:
     """One online run and all before it, every job importing for itself."""
     house = copy_house(tmp_path)

@@ -12,8 +12,6 @@ reward models where the study has one backbone. The true reward is measured at e
         --updates steps.parquet --samples samples.parquet --output adapter
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +19,9 @@ from goodhart.cli import Output, flag, group, run
 from goodhart.evaluation.evaluator import EvaluationFlags
 from goodhart.runtime.finite import dump_on_nan
 from goodhart.runtime.threads import use_threads
+from goodhart.runtime.types import Frame, Record
 from goodhart.store.files import write_table
-from goodhart.store.flags import Frame, Record, record, table
+from goodhart.store.flags import record, table
 from goodhart.store.schemas.inputs import PROBLEMS
 from goodhart.store.schemas.measurements import SAMPLES, STEPS, TRAJECTORY
 from goodhart.training.settings import AutosaveFlags, Online

@@ -3,8 +3,6 @@
 python workflow/scripts/collect_beta_grid.py --betas beta/p20.json beta/p50.json --beta-grid beta_grid.json
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

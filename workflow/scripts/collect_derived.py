@@ -4,13 +4,12 @@ r"""Collect the derived hyperparameters of every stage into the record of the st
         --online derived/online.json --derived derived.json
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from goodhart.cli import Output, run
+from goodhart.runtime.types import Record
 from goodhart.store.files import write_json
-from goodhart.store.flags import Record, StepFlags, record
+from goodhart.store.flags import StepFlags, record
 
 
 @dataclass(frozen=True, kw_only=True)

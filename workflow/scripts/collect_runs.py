@@ -7,15 +7,14 @@ A run that belongs to two arms is named in both, and its files once.
         --gaps gaps.parquet --runs runs.parquet --csv runs.csv --scales scales.json --augc augc/dpo-paper.csv
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from goodhart.cli import Output, flag, run
 from goodhart.errors import InputError
+from goodhart.runtime.types import Frame, Record
 from goodhart.store.files import write_json, write_table, write_text
-from goodhart.store.flags import Frame, Record, StepFlags, record, table
+from goodhart.store.flags import StepFlags, record, table
 from goodhart.store.schemas.inputs import RESPONSES
 from goodhart.store.schemas.measurements import PROBE, STEPS, TRAJECTORY
 from goodhart.store.schemas.summaries import GAPS, RUNS

@@ -3,13 +3,12 @@
 python workflow/scripts/derive_beta.py --level p20 --logprobs logprobs.parquet --beta beta/p20.json
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from goodhart.cli import Output, flag, run
+from goodhart.runtime.types import Frame
 from goodhart.store.files import write_json
-from goodhart.store.flags import Frame, StepFlags, table
+from goodhart.store.flags import StepFlags, table
 from goodhart.store.schemas.inputs import LOGPROBS
 
 

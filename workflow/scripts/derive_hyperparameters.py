@@ -4,16 +4,15 @@ r"""Derive the hyperparameters of one stage from architecture, hardware and data
         --memory-gb 80 --epochs 1 --seed 0 --override learning_rate=5e-3 --derived derived/offline.json
 """
 
-from __future__ import annotations
-
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from goodhart.cli import Output, flag, run
 from goodhart.errors import InputError
+from goodhart.runtime.types import Frame
 from goodhart.store.files import read_json, write_json
-from goodhart.store.flags import Frame, StepFlags, table
+from goodhart.store.flags import StepFlags, table
 from goodhart.store.schemas.inputs import PREFERENCES
 
 

@@ -5,8 +5,6 @@ r"""Draw the figures of a study from its tables: PDF for print, SVG for the repo
         --quality quality.json --figures figures/gap_by_step.svg figures/gap_by_step.pdf
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from goodhart.cli import Output, flag, run

@@ -9,25 +9,19 @@ ensemble's rewards of the reference policy's responses, the baseline of every wi
         --centroid centroid.safetensors --baseline baseline.parquet
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from goodhart.cli import Output, flag, run
 from goodhart.models.admission import PRECISIONS
+from goodhart.models.ensemble import Scores
 from goodhart.models.manifest import check_adapters
 from goodhart.runtime.finite import Watched, dump_on_nan
 from goodhart.runtime.threads import use_threads
+from goodhart.runtime.types import Frame, Record
 from goodhart.store.files import write_json, write_table, write_tensors
-from goodhart.store.flags import Frame, Record, StepFlags, record, table
+from goodhart.store.flags import StepFlags, record, table
 from goodhart.store.schemas.inputs import BASELINE, PREFERENCES, RESPONSES
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from goodhart.models.ensemble import Scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
         used["max_length"],
     )
 
-    def score(rows: pd.DataFrame, side: str) -> Scores:
+    def score(rows: Frame, side: str) -> Scores:
         finished = rows["finished"].tolist() if side == "response" else None
         scores = ensemble.score(rows["prompt"].tolist(), rows[side].tolist(), finished)
         watched = Watched("ensemble scoring", prompt=rows["prompt"].tolist(), response=rows[side].tolist())

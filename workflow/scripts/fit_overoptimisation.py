@@ -4,13 +4,12 @@ r"""Fit reward against distance, R(d) = d (alpha - beta log d) with d = sqrt(KL)
         --overoptimisation overoptimisation.parquet --csv overoptimisation.csv
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from goodhart.cli import Output, run
+from goodhart.runtime.types import Frame, Record
 from goodhart.store.files import write_table, write_text
-from goodhart.store.flags import Frame, Record, StepFlags, record, table
+from goodhart.store.flags import StepFlags, record, table
 from goodhart.store.schemas.summaries import GAPS, OVEROPTIMISATION, RUNS
 
 

@@ -7,19 +7,14 @@
 of Definition 6.1 as a function of lambda (None without win rates).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from goodhart.cli import Output, run
 from goodhart.errors import InputError
+from goodhart.runtime.types import Frame
 from goodhart.store.files import write_json
 from goodhart.store.flags import StepFlags
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 COLUMNS = ("beta", "augc", "seed", "win_rate")
 
@@ -52,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     print(f"read {len(points)} points with {', '.join(used)}{'; ignored ' + ', '.join(ignored) if ignored else ''}")
 
 
-def read_points(path: Path) -> pd.DataFrame:
+def read_points(path: Path) -> Frame:
     """The table of points, its numeric columns as floats; `InputError` names the cell that is not a number."""
     import numpy as np
     import pandas as pd

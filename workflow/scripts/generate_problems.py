@@ -7,8 +7,6 @@ before its time.
         --online-problems 1000 --evaluation-problems 192 --seed 0 --problems problems.parquet --corpus corpus.parquet
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from goodhart.cli import Output, flag, run

@@ -8,8 +8,6 @@ one response and its score, of which the best and the worst of each prompt make 
         --preferences preferences.parquet --coverage coverage.json
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

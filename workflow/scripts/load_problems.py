@@ -5,8 +5,6 @@ r"""Load a task with verifiable answers: local files or hub datasets, as the can
         --evaluation-problems 8 --seed 0 --problems problems.parquet --record problems.json
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from goodhart.cli import Output, Source, flag, run

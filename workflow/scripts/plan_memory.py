@@ -8,17 +8,16 @@ downloaded or allocated. A stage that does not fit is a warning, not an error: d
         --batch-size 64 --engine auto --prompt-tokens 256 --prompts-per-step 16 --json memory.json --markdown memory.md
 """
 
-from __future__ import annotations
-
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from goodhart.cli import Output, flag, group, run
 from goodhart.models.admission import PRECISIONS
+from goodhart.runtime.types import Record
 from goodhart.sampling.settings import Sampling
 from goodhart.store.files import write_json, write_text
-from goodhart.store.flags import Record, StepFlags, record
+from goodhart.store.flags import StepFlags, record
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,15 +5,14 @@ r"""Train the embedded policy: a word-level tokeniser and a tiny Qwen3 on the te
         --threads 1 --checkpoints checkpoints --checkpoint-minutes 5 --policy policy
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from goodhart.cli import Output, flag, group, run
 from goodhart.runtime.finite import dump_on_nan
 from goodhart.runtime.threads import use_threads
+from goodhart.runtime.types import Frame
 from goodhart.store.files import publish
-from goodhart.store.flags import Frame, table
+from goodhart.store.flags import table
 from goodhart.store.schemas.inputs import CORPUS
 from goodhart.training.settings import AutosaveFlags, Shape
 

@@ -11,16 +11,15 @@ reference policy's responses, as the ensemble judges it.
         --evaluation-seed 1 --threads 1 --probe probe.parquet
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from goodhart.cli import Output, run
 from goodhart.evaluation.evaluator import EvaluationFlags
 from goodhart.runtime.finite import dump_on_nan
 from goodhart.runtime.threads import use_threads
+from goodhart.runtime.types import Frame, Record
 from goodhart.store.files import write_table
-from goodhart.store.flags import Frame, Record, record, table
+from goodhart.store.flags import record, table
 from goodhart.store.schemas.inputs import BASELINE, LOGPROBS, PREFERENCES, PROBLEMS
 from goodhart.store.schemas.measurements import PROBE
 

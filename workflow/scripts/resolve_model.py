@@ -7,8 +7,6 @@ The files of a hub id are fetched here, once; later steps find them in the cache
         --prompts chat --output policy
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -8,17 +8,16 @@ prefers the first of two with probability sigmoid(difference), as Bradley and Te
         --seed 0 --threads 1 --preferences preferences.parquet --coverage coverage.json
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from goodhart.cli import Output, group, run
 from goodhart.models.flags import PolicyFlags
 from goodhart.runtime.finite import dump_on_nan
 from goodhart.runtime.threads import use_threads
+from goodhart.runtime.types import Frame
 from goodhart.sampling.settings import Sampling
 from goodhart.store.files import write_json, write_table
-from goodhart.store.flags import Frame, table
+from goodhart.store.flags import table
 from goodhart.store.schemas.inputs import PREFERENCES, PROBLEMS
 from goodhart.verifiers.registry import verifier
 

@@ -5,17 +5,16 @@ r"""Sample the reference policy's responses to the evaluation problems: the scal
         --responses reference/responses.parquet
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from goodhart.cli import Output, group, run
 from goodhart.models.flags import PolicyFlags
 from goodhart.runtime.finite import dump_on_nan
 from goodhart.runtime.threads import use_threads
+from goodhart.runtime.types import Frame
 from goodhart.sampling.settings import Sampling
 from goodhart.store.files import write_table
-from goodhart.store.flags import Frame, table
+from goodhart.store.flags import table
 from goodhart.store.schemas.inputs import PROBLEMS, RESPONSES
 from goodhart.verifiers.registry import verifier
 

@@ -4,8 +4,6 @@ r"""Log-probs of all preference responses under the reference policy, the bare b
         --derived derived/offline.json --threads 1 --logprobs logprobs.parquet
 """
 
-from __future__ import annotations
-
 import sys
 from dataclasses import dataclass
 
@@ -14,8 +12,9 @@ from goodhart.errors import InputError
 from goodhart.models.flags import PolicyFlags
 from goodhart.runtime.finite import Watched, dump_on_nan
 from goodhart.runtime.threads import use_threads
+from goodhart.runtime.types import Frame, Record
 from goodhart.store.files import write_table
-from goodhart.store.flags import Frame, Record, record, table
+from goodhart.store.flags import record, table
 from goodhart.store.schemas.inputs import LOGPROBS, PREFERENCES
 
 

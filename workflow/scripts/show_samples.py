@@ -7,14 +7,13 @@ the answer went from right to wrong and the proxy rose most, and problems drawn 
         --seed 0 --page samples.html
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from goodhart.cli import Output, flag, run
 from goodhart.errors import InputError
+from goodhart.runtime.types import Frame
 from goodhart.store.files import write_text
-from goodhart.store.flags import Frame, StepFlags, table
+from goodhart.store.flags import StepFlags, table
 from goodhart.store.schemas.measurements import SAMPLES
 
 

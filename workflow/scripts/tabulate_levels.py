@@ -4,18 +4,13 @@ r"""Table 1: mean, standard error and n over seeds by level and arm, and how eac
         --latex table1.tex --trends trends.json
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from goodhart.cli import Output, run
+from goodhart.runtime.types import Frame
 from goodhart.store.files import write_json, write_text
-from goodhart.store.flags import Frame, StepFlags, table
+from goodhart.store.flags import StepFlags, table
 from goodhart.store.schemas.summaries import RUNS
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, kw_only=True)

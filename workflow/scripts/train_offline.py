@@ -5,8 +5,6 @@ r"""Train one offline adapter: DPO (Eq. 1) at one beta and seed, with the cached
         --seed 0 --threads 1 --checkpoints checkpoints --checkpoint-minutes 5 --adapter adapter --metrics metrics.json
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +13,9 @@ from goodhart.errors import InputError
 from goodhart.models.flags import PolicyFlags
 from goodhart.runtime.finite import dump_on_nan
 from goodhart.runtime.threads import use_threads
+from goodhart.runtime.types import Frame, Record
 from goodhart.store.files import write_json
-from goodhart.store.flags import Frame, Record, record, table
+from goodhart.store.flags import record, table
 from goodhart.store.schemas.inputs import LOGPROBS, PREFERENCES
 from goodhart.training.settings import AutosaveFlags
 

@@ -7,8 +7,6 @@ TRL's RewardTrainer on rows tokenised as in every other stage; the ids of the re
         --checkpoints checkpoints --checkpoint-minutes 5 --adapter member-0/adapter --metrics member-0/metrics.json
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,9 @@ from goodhart.errors import InputError
 from goodhart.models.admission import PRECISIONS
 from goodhart.runtime.finite import dump_on_nan
 from goodhart.runtime.threads import use_threads
+from goodhart.runtime.types import Frame, Record
 from goodhart.store.files import write_json
-from goodhart.store.flags import Frame, Record, record, table
+from goodhart.store.flags import record, table
 from goodhart.store.schemas.inputs import PREFERENCES
 from goodhart.training.settings import AutosaveFlags
 

@@ -7,8 +7,6 @@ r"""Write what a study found: a page of sentences and tables, and Appendix F as 
         --checklist checklist.html --checklist-json checklist.json
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 
 from goodhart.cli import Output, flag, run

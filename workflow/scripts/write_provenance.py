@@ -7,15 +7,14 @@ An artefact is named with the step that made it; a file that has no room for its
         --derived results/pocket/derived.json --provenance results/pocket/provenance.json
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 
 from goodhart.cli import Labelled, Output, flag, run
 from goodhart.errors import InputError
+from goodhart.runtime.types import Record
 from goodhart.store.files import write_json
-from goodhart.store.flags import Record, StepFlags, record
+from goodhart.store.flags import StepFlags, record
 
 
 @dataclass(frozen=True, kw_only=True)

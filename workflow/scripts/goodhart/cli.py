@@ -13,16 +13,14 @@ A field `max_new_tokens` is the flag --max-new-tokens. A field with a default ma
 several values.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path, PosixPath
-from typing import Any, Self, TypeVar
+from types import NoneType, UnionType
+from typing import Any, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from goodhart.errors import InputError
 from goodhart.runtime.signals import Stopped
@@ -43,7 +41,7 @@ class Labelled(str):
 
 
 # The types of flags; a field of any other type is what `read` makes of the file or folder that the flag names.
-KINDS = {"int": int, "float": float, "str": str, "Output": Output, "Source": Source, "Labelled": Labelled}
+KINDS = (int, float, str, Output, Source, Labelled)
 
 
 def flag(
@@ -77,17 +75,16 @@ class Flags:
     def parser(cls) -> argparse.ArgumentParser:
         """The parser, whose help begins with the docstring of the script."""
         made = parser(sys.modules[cls.__module__].__doc__)
-        for one in _flags(cls):
-            several, kind, optional = _annotation(one)
-            more: Mapping[str, Any] = {"action": "extend", "nargs": "+"} if several else {}
+        for one, annotation in _flags(cls):
+            kind, several = _kind(annotation)
             made.add_argument(
                 f"--{one.name.replace('_', '-')}",
-                type=KINDS.get(kind, Path),
-                required=not optional,
+                type=kind if kind in KINDS else Path,
+                required=one.default is MISSING,
                 default=argparse.SUPPRESS,
                 help=one.metadata.get("help"),
                 choices=one.metadata.get("choices"),
-                **more,
+                **({"action": "extend", "nargs": "+"} if several else {}),
             )
         return made
 
@@ -100,20 +97,23 @@ class Flags:
         return given
 
 
-def _flags(cls: type) -> Iterator[Field[Any]]:
-    """The fields of a dataclass that are flags, those of its groups among them."""
+def _flags(cls: type) -> Iterator[tuple[Field[Any], Any]]:
+    """The fields of a dataclass that are flags, those of its groups among them, and their annotations."""
+    annotations = get_type_hints(cls)
     for one in fields(cls):
         if "group" in one.metadata:
             yield from _flags(one.metadata["group"])
         elif one.init:
-            yield one
+            yield one, annotations[one.name]
 
 
-def _annotation(one: Field[Any]) -> tuple[bool, str, bool]:
-    """Whether a flag takes several values, the name of their type, and whether it may be left out."""
-    kind = str(one.type)
-    several = re.fullmatch(r"(?:list|tuple)\[([\w.]+)(?:, \.\.\.)?\]", kind)
-    return several is not None, several[1] if several else kind.removesuffix(" | None"), one.default is not MISSING
+def _kind(annotation: Any) -> tuple[Any, bool]:
+    """The type of a flag's value or values, and whether there are several, as of list[T] and tuple[T, ...]."""
+    several = get_origin(annotation) in (list, tuple)
+    kinds = [kind for kind in get_args(annotation) if kind not in (NoneType, ...)]
+    if len(kinds) == 1 and (several or get_origin(annotation) is UnionType):
+        return kinds[0], several
+    return annotation, False
 
 
 def _fill(cls: type[T], raw: Mapping[str, Any]) -> T:
@@ -124,9 +124,7 @@ def _fill(cls: type[T], raw: Mapping[str, Any]) -> T:
             values[one.name] = _fill(one.metadata["group"], raw)
         elif one.name in raw:
             given, read = raw[one.name], one.metadata.get("read") or (lambda value: value)
-            values[one.name] = [read(value) for value in given] if isinstance(given, list) else read(given)
-            if isinstance(given, list) and str(one.type).startswith("tuple["):
-                values[one.name] = tuple(values[one.name])
+            values[one.name] = tuple(map(read, given)) if isinstance(given, list) else read(given)
     return cls(**values)
 
 

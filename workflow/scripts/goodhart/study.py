@@ -1,7 +1,5 @@
 """A study's configuration: checked before any job, and the online runs it asks for."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """From runs to levels of beta: Table 1, how each of its quantities goes with beta, and AUGC from arm to arm."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """From trajectories to runs: the gaps of every evaluation, and one row a run with the metrics of Appendix F."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any

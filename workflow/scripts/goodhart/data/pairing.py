@@ -3,23 +3,19 @@
 A reward is learned from pairs, so another form of data, or another rule of what is better, is another reward.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import make_dataclass
 from math import isfinite
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from goodhart.errors import InputError
-
-if TYPE_CHECKING:
-    import pandas as pd
+from goodhart.runtime.types import Frame
 
 _PAIR = ("chosen", "rejected", "chosen_score", "rejected_score", "chosen_source", "rejected_source")
 _SCORED = ("response", "score", "response_source")
 COLUMNS = ("prompt", *_PAIR, *_SCORED)
 # Which column of the source holds each: keys of the config and flags of load_preferences.
-Columns = make_dataclass("Columns", [(f"{name}_column", "str | None", None) for name in COLUMNS], frozen=True)
+Columns = make_dataclass("Columns", [(f"{name}_column", str | None, None) for name in COLUMNS], frozen=True)
 
 
 class Form(NamedTuple):
@@ -31,15 +27,15 @@ class Form(NamedTuple):
 
     required: tuple[str, ...]
     optional: tuple[str, ...]
-    pair: Callable[[pd.DataFrame], tuple[pd.DataFrame, dict[str, int]]]
+    pair: Callable[[Frame], tuple[Frame, dict[str, int]]]
 
 
-def as_they_are(rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
+def as_they_are(rows: Frame) -> tuple[Frame, dict[str, int]]:
     """Rows that are pairs already."""
     return rows, {}
 
 
-def best_against_worst(rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
+def best_against_worst(rows: Frame) -> tuple[Frame, dict[str, int]]:
     """One pair a prompt from rows of prompt, response and score: the response with the highest score and the lowest.
 
     Of several with the same score the first row counts. A prompt with one response, or with one score for all of them,
@@ -60,7 +56,7 @@ def best_against_worst(rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]
     return pairs[~single & ~tied].reset_index(drop=True), dropped
 
 
-def _named(side: str, rows: pd.DataFrame) -> pd.DataFrame:
+def _named(side: str, rows: Frame) -> Frame:
     names = {"response": side, "score": f"{side}_score", "response_source": f"{side}_source"}
     return rows.set_index("key").rename(columns=names)
 

@@ -1,19 +1,15 @@
 """From any source to the canonical tables: reading, splitting by prompt, and saying what was covered."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from goodhart.errors import InputError
 from goodhart.models.chat import SHARED, split_pair
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from goodhart.runtime.types import PreTrainedTokenizerBase
 
 SPLITS = (("train", 0.8), ("validation", 0.9), ("test", 1.0))  # section 4.1: 80/10/10, as cumulative shares
 

@@ -1,11 +1,9 @@
 """Rows of a local file or a hub dataset, with a record that pins them."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from warnings import catch_warnings, simplefilter
 
 import pandas as pd
@@ -13,10 +11,6 @@ import pandas as pd
 from goodhart.errors import InputError
 from goodhart.store.checksums import sha256
 from goodhart.store.hub import snapshot
-
-if TYPE_CHECKING:
-    pass
-
 
 READERS = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json"}
 

@@ -1,22 +1,17 @@
 """A policy adapter with all that its evaluation needs: the ensemble beside it, the centroid, and the problems."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from goodhart.cli import flag, group
 from goodhart.models.flags import PolicyFlags
 from goodhart.models.manifest import check_adapters
+from goodhart.runtime.types import Frame, Tensor
 from goodhart.sampling.settings import Sampling
 from goodhart.store.flags import record, tensors
 from goodhart.store.provenance import Origin
 from goodhart.verifiers.registry import verifier
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import torch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +39,7 @@ class EvaluationFlags(PolicyFlags):
 class Evaluator:
     """Evaluates adapter `policy` of `model`, which may have the same adapter as its frozen `reference` beside it."""
 
-    def __init__(
-        self, given: EvaluationFlags, problems: pd.DataFrame, batch_size: int, trainable: bool = False
-    ) -> None:
+    def __init__(self, given: EvaluationFlags, problems: Frame, batch_size: int, trainable: bool = False) -> None:
         """`batch_size` rows share a pass without gradients; with `trainable` the policy can be trained."""
         from goodhart.evaluation.responses import ProblemSet
         from goodhart.hyperparameters.appendix_c import values
@@ -68,7 +61,7 @@ class Evaluator:
         self.problems = ProblemSet.of(problems, given.verifier, given.sampling, given.evaluation_seed)
         self.batch_size = batch_size
 
-    def evaluate(self, reference: str | None) -> tuple[dict[str, Any], list[dict[str, Any]], torch.Tensor]:
+    def evaluate(self, reference: str | None) -> tuple[dict[str, Any], list[dict[str, Any]], Tensor]:
         """`probes.evaluate` of the policy against adapter `reference`, or the bare base."""
         from goodhart.evaluation.probes import evaluate
 

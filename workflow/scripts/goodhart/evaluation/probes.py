@@ -1,10 +1,8 @@
 """What is measured of a policy: rewards, entropy (Eq. 11), distance from the reward's data (Eq. 12), diversity."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -16,11 +14,7 @@ from goodhart.models.logprobs import masked_mean, response_logits, response_logp
 from goodhart.models.tokens import collate, collate_rows, encode_pairs, encode_prompts
 from goodhart.runtime.batches import in_batches
 from goodhart.runtime.finite import Watched
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from peft import PeftModel
-    from transformers import PreTrainedTokenizerBase
+from goodhart.runtime.types import Frame, PeftModel, PreTrainedTokenizerBase
 
 
 def ood_distances(embeddings: torch.Tensor, centroid: torch.Tensor) -> torch.Tensor:
@@ -143,7 +137,7 @@ def prompt_entropy(
 
 @torch.no_grad()
 def preference_accuracy(
-    model: PeftModel, tokenizer: PreTrainedTokenizerBase, pairs: pd.DataFrame, max_length: int, batch_size: int
+    model: PeftModel, tokenizer: PreTrainedTokenizerBase, pairs: Frame, max_length: int, batch_size: int
 ) -> float:
     """Share of pairs whose chosen response gained more log-probability over the reference than the rejected one.
 

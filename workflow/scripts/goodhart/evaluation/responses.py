@@ -1,21 +1,14 @@
 """One response to each problem of a fixed set, sampled with a fixed seed, and whether its answer is correct."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from goodhart.models.adapters import merged
 from goodhart.models.tokens import decode, encode_prompts
+from goodhart.runtime.types import Frame, PeftModel, PreTrainedModel, PreTrainedTokenizerBase
 from goodhart.sampling.engines import Rollout, sample
 from goodhart.sampling.settings import Sampling
 from goodhart.verifiers.registry import verifier
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from peft import PeftModel
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -29,7 +22,7 @@ class ProblemSet:
     seed: int
 
     @classmethod
-    def of(cls, problems: pd.DataFrame, verifier: str, sampling: Sampling, seed: int) -> ProblemSet:
+    def of(cls, problems: Frame, verifier: str, sampling: Sampling, seed: int) -> "ProblemSet":
         """From a table of problems (`store.schemas.inputs.PROBLEMS`)."""
         return cls(problems["prompt"].tolist(), problems["answer"].tolist(), verifier, sampling, seed)
 

@@ -1,7 +1,5 @@
 """The beta grid (section 4.2)."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

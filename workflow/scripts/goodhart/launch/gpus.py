@@ -6,8 +6,6 @@ names, as a scheduler sets it, or else of all. Locks are those of one SLURM job:
 GPUs alone calls the first of them 0 in all jobs of a node. Without any GPU, the script runs on the CPU.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import subprocess

@@ -4,8 +4,6 @@ Neither need be exact. A job that meets a limit is submitted again with so much 
 its checkpoint. Throughputs are modest on purpose.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from math import ceil

@@ -10,8 +10,6 @@ server saves time and decides nothing but what libraries read when they are impo
 with the process whose number its name carries.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import select

@@ -1,7 +1,5 @@
 """The shape of a model from its configuration alone, built where nothing is allocated."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -3,8 +3,6 @@
 Each function names what allocates it; docs/memory.md says how near it comes to what is measured.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

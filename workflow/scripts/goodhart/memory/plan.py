@@ -4,8 +4,6 @@ A stage holds some things throughout (`held`) and passes through moments that ne
 after the other; its peak is what it holds and the largest of its moments. docs/memory.md has the whole account.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any

@@ -4,8 +4,6 @@ And a bound on the node's memory from these alone, for a request to a cluster; `
 Nothing heavy is imported: each job on a cluster reads this twice before it starts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -23,13 +21,13 @@ class Model:
     layers: int
 
     @classmethod
-    def of(cls, manifest: Mapping[str, Any]) -> Model:
+    def of(cls, manifest: Mapping[str, Any]) -> "Model":
         """As the manifest of a model folder says; every layer has four attention projections."""
         layers = len(manifest["projections"]) // 4
         return Model(parameters=float(manifest["parameters"]), hidden=int(manifest["hidden_size"]), layers=layers)
 
     @classmethod
-    def embedded(cls, config: Mapping[str, Any]) -> Model:
+    def embedded(cls, config: Mapping[str, Any]) -> "Model":
         """Of the policy that a study is about to train, without its few embeddings."""
         sizes = config["policy"]["pretraining"]
         heads = (2 * sizes["heads"] + 2 * sizes["kv_heads"]) * sizes["head_dim"]

@@ -1,21 +1,16 @@
 """LoRA adapters on a shared base: attached, made active, folded in for sampling, saved."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from goodhart.errors import InputError
 from goodhart.models.manifest import ATTENTION, check_adapter, stamp_adapter, write_config
+from goodhart.runtime.types import LoraConfig, PeftModel, PreTrainedModel
 from goodhart.store.files import publish, read_json
-
-if TYPE_CHECKING:
-    from peft import LoraConfig, PeftModel
-    from transformers import PreTrainedModel
 
 
 def lora_config(rank: int, alpha: int, dropout: float, task: str) -> LoraConfig:
@@ -32,6 +27,11 @@ def lora_config(rank: int, alpha: int, dropout: float, task: str) -> LoraConfig:
     )
 
 
+def base_of(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    """The model under its adapters, or the model itself where it has none."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 def attach_adapter(model: PreTrainedModel | PeftModel, folder: Path, name: str, trainable: bool = False) -> PeftModel:
     """Add the adapter of `folder` to a base under `name` and make it the active one.
 
@@ -41,7 +41,7 @@ def attach_adapter(model: PreTrainedModel | PeftModel, folder: Path, name: str, 
     from peft import PeftModel
 
     check_adapter(folder, model.manifest)
-    if isinstance(model, PeftModel):
+    if base_of(model) is not model:
         model.load_adapter(str(folder), adapter_name=name, is_trainable=trainable)
     else:
         model = PeftModel.from_pretrained(model, str(folder), adapter_name=name, is_trainable=trainable)
@@ -109,10 +109,9 @@ def merged(model: PreTrainedModel | PeftModel) -> Iterator[None]:
     The base weights are put back from a copy, bit for bit, rather than by subtraction. Only float32 weights are
     touched: rounding to bfloat16 would lose most of an adapter, and 4-bit weights must not be merged into at all.
     """
-    from peft import PeftModel
     from peft.tuners.lora import Linear
 
-    if not isinstance(model, PeftModel):
+    if base_of(model) is model:
         yield
         return
     linear = [module for module in model.modules() if type(module) is Linear and not module.disable_adapters]

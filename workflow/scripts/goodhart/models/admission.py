@@ -1,7 +1,5 @@
 """What a model must be for a study to use it, found out before any weights are fetched or read."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

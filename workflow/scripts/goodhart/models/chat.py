@@ -4,8 +4,6 @@ A prompt of one user's turn is its text. Any other, with a system's turn or earl
 in the tables, rendered by the chat template when it is encoded.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any

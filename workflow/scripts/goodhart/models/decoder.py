@@ -9,21 +9,17 @@ part in attention alone; and the key-value cache has its full length from the st
 adapters are PEFT's, and gradients go there. Values are theirs but for rounding (tests/models/test_decoder.py).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-if TYPE_CHECKING:
-    from peft import PeftModel
-    from transformers import PreTrainedModel
-
-    from goodhart.models.tokens import Batch
+from goodhart.models.adapters import base_of
+from goodhart.models.tokens import Batch
+from goodhart.runtime.types import PeftModel, PreTrainedModel
 
 SHAPES = ("llama", "qwen2", "qwen3")  # model types of this shape; only Qwen3 has norms of q and k
 ROTATIONS = ("default", "linear", "llama3")  # whose frequencies do not depend on the length of the text
@@ -170,7 +166,7 @@ def decoder_of(model: PreTrainedModel | PeftModel) -> Decoder | None:
 
     It is for evaluation in float32 on a CPU: on a GPU, and of 4-bit weights, transformers' kernels are the faster ones.
     """
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = base_of(model)
     if base.training:
         return None
     if "_plain_decoder" not in vars(base):

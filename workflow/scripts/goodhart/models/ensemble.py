@@ -1,25 +1,20 @@
 """The reward ensemble: K LoRA adapters and K heads on one frozen backbone (Eq. 5 and 13)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file
 
 from goodhart.errors import InputError
-from goodhart.models.adapters import activate, check_finite
+from goodhart.models.adapters import activate, base_of, check_finite
 from goodhart.models.decoder import decoder_of
 from goodhart.models.loading import load_reward_backbone, load_tokenizer
 from goodhart.models.manifest import check_adapter, same_weights
 from goodhart.models.tokens import Batch, collate, encode_prompts, encode_responses
 from goodhart.runtime.batches import in_batches
-
-if TYPE_CHECKING:
-    from peft import PeftModel
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from goodhart.runtime.types import PeftModel, PreTrainedModel, PreTrainedTokenizerBase
 
 
 class Scores(NamedTuple):
@@ -190,7 +185,7 @@ def _accuracy(margin: torch.Tensor) -> float:
 
 def _attach_member(backbone: PreTrainedModel | PeftModel, folder: Path, name: str) -> tuple[PeftModel, torch.Tensor]:
     """Add one member's LoRA weights to the backbone; returns the backbone and the member's head (1, hidden)."""
-    from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
+    from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 
     check_adapter(folder, backbone.manifest)
     state = load_file(folder / "adapter_model.safetensors")
@@ -203,7 +198,7 @@ def _attach_member(backbone: PreTrainedModel | PeftModel, folder: Path, name: st
     # The head is kept apart, so that any backbone, the policy's among them, can carry the member.
     config.modules_to_save, config.task_type = None, None
     config.inference_mode = True
-    if isinstance(backbone, PeftModel):
+    if base_of(backbone) is not backbone:
         backbone.add_adapter(name, config)
     else:
         backbone = get_peft_model(backbone, config, adapter_name=name)

@@ -1,7 +1,5 @@
 """The flags of steps that load a policy."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

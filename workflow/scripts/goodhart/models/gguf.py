@@ -1,7 +1,5 @@
 """Models in the GGUF format, as files or inside installed packages, converted to safetensors."""
 
-from __future__ import annotations
-
 from importlib.util import find_spec
 from pathlib import Path
 

@@ -1,22 +1,15 @@
 """Keys and values of rows that are sampled together: prompts are read once, then a token a row, until a row leaves."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import torch
 from torch.nn import functional as F
 from transformers import DynamicCache
 
 from goodhart.models.decoder import Attend, Decoder, decoder_of
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-    from goodhart.models.tokens import Batch
+from goodhart.models.tokens import Batch
+from goodhart.runtime.types import PreTrainedModel
 
 
-def cache_for(model: PreTrainedModel, batch: Batch, length: int) -> StaticCache | GrowingCache:
+def cache_for(model: PreTrainedModel, batch: Batch, length: int) -> "StaticCache | GrowingCache":
     """A cache for prompts, padded on the left; `length` is that of the longest text to come."""
     decoder = decoder_of(model)
     return GrowingCache(model, batch) if decoder is None else StaticCache(decoder, batch, length)

@@ -1,21 +1,16 @@
 """Loading base models in their precision, and their tokenisers, from the model folders of a study."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from goodhart.errors import InputError
 from goodhart.models.manifest import read_manifest
 from goodhart.runtime import distributed
+from goodhart.runtime.types import PreTrainedModel, PreTrainedTokenizerBase
 from goodhart.store.identity import weights_folder
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
 
 LARGE = 5e7  # parameters from which on memory matters more than speed
 LIBRARY_CODE = {"trust_remote_code": False, "use_safetensors": True}  # a model brings weights, and never code

@@ -1,18 +1,13 @@
 """Log-probabilities and entropies of responses under a causal model."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 
 from goodhart.models.decoder import decoder_of
 from goodhart.models.tokens import Batch, collate_rows
 from goodhart.runtime.batches import in_batches
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+from goodhart.runtime.types import PreTrainedModel
 
 
 def response_logits(model: PreTrainedModel, batch: Batch) -> torch.Tensor:

@@ -4,8 +4,6 @@ A manifest's `model` says where the weights lie: "." for the folder itself (a po
 or a hub id with an immutable revision. That of an adapter holds the identity of its base.
 """
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -5,21 +5,16 @@ none. A response is encoded on its own and closed with the end token, so that a 
 as a sampled one is.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jinja2 import TemplateError
 
 from goodhart.errors import InputError
 from goodhart.models.chat import Turns, read_prompt
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from transformers import PreTrainedTokenizerBase
+from goodhart.runtime.types import Frame, PreTrainedTokenizerBase
 
 
 class Batch(NamedTuple):
@@ -80,7 +75,7 @@ def encode_responses(tokenizer: PreTrainedTokenizerBase, responses: Sequence[str
     return [[*row, tokenizer.eos_token_id] for row in ids]
 
 
-def encode_pairs(tokenizer: PreTrainedTokenizerBase, pairs: pd.DataFrame, max_length: int) -> list[Pair | None]:
+def encode_pairs(tokenizer: PreTrainedTokenizerBase, pairs: Frame, max_length: int) -> list[Pair | None]:
     """Token ids of preference pairs, cut at `max_length`; None where the prompt alone leaves no room for a response.
 
     `pairs` has the text columns prompt, chosen and rejected.

@@ -3,8 +3,6 @@
 An item is met when the study has what the appendix asks for, not when the number is good; `value` is what there is.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil

@@ -1,7 +1,5 @@
 """The page of findings: the values and verdicts that it states. Its sentences are in templates/findings.html.jinja."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from typing import Any

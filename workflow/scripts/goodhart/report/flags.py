@@ -1,12 +1,11 @@
 """The flags of steps that read the results of a study: tables and records of pages and figures."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 
 from goodhart.cli import flag
-from goodhart.store.flags import Frame, Record, StepFlags, record, table
+from goodhart.runtime.types import Frame, Record
+from goodhart.store.flags import StepFlags, record, table
 from goodhart.store.schemas.inputs import PROBLEMS
 from goodhart.store.schemas.summaries import GAPS, OVEROPTIMISATION, RUNS
 

@@ -1,7 +1,5 @@
 """Pages from the Jinja2 templates beside this module: each complete in itself, every value escaped."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from functools import cache

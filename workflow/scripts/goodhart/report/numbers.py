@@ -2,8 +2,6 @@
 
 # ruff: noqa: RUF001 - reports speak Greek
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -52,7 +50,7 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def cell(row: Mapping[Any, Any] | pd.Series[Any], column: str) -> str:
+def cell(row: Mapping[Any, Any] | pd.Series, column: str) -> str:
     """One quantity of a row of Table 1: mean ± standard error [bootstrap interval] (n)."""
     text = measured(row[column], row[f"{column}_se"], (row[f"{column}_low"], row[f"{column}_high"]))
     return f"{text} (n = {row[f'{column}_n']})"

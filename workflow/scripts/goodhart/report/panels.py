@@ -5,10 +5,8 @@ thin lines and dashes single seeds. A figure is saved without a date: the same t
 """
 # ruff: noqa: RUF001 - figures speak Greek
 
-from __future__ import annotations
-
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -147,11 +145,11 @@ def beta_axis(ax: Axes, low: float, high: float) -> None:
     ax.xaxis.set_minor_formatter(NullFormatter())
 
 
-def level_axis(ax: Axes, results: Results) -> None:
-    """The levels as categories on the x axis, each over its beta."""
-    ax.set_xticks(range(len(results.betas)), [f"{level}\n{beta:.3g}" for level, beta in results.betas.items()])
-    ax.set_xlim(-0.6, len(results.betas) - 0.4)
-    ax.set_xlabel("Offline level and its β")
+def level_axes(row: Iterable[Axes], results: Results) -> None:
+    """The levels as categories on the x axes, each over its beta."""
+    for ax in row:
+        ax.set_xticks(range(len(results.betas)), [f"{level}\n{beta:.3g}" for level, beta in results.betas.items()])
+        ax.set(xlim=(-0.6, len(results.betas) - 0.4), xlabel="Offline level and its β")
 
 
 def places(results: Results, arm: int) -> dict[str, float]:

@@ -1,7 +1,5 @@
 """The results of a finished study: what findings, tables and figures are made from."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property

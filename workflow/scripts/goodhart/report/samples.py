@@ -1,7 +1,5 @@
 """The page of sample responses, before and after the online stage: totals of each run, and examples by two rules."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Table 1 as text, for print."""
 
-from __future__ import annotations
-
 import pandas as pd
 
 from goodhart.analysis.levels import FLAGS, TABLE1

@@ -1,8 +1,6 @@
 """The tables of the page of findings: rows of text by column, made from the results of a study."""
 # ruff: noqa: RUF001 - reports speak Greek
 
-from __future__ import annotations
-
 from goodhart.analysis.levels import FLAGS, TABLE1
 from goodhart.report.numbers import cell, coefficient, measured, number, plural, probability
 from goodhart.report.results import Record, Results

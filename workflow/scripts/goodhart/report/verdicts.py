@@ -4,8 +4,6 @@ The verdict is that of the permutation test within seeds.
 """
 # ruff: noqa: RUF001 - reports speak Greek
 
-from __future__ import annotations
-
 from goodhart.report.numbers import coefficient, measured, plural, probability
 from goodhart.report.results import Record
 

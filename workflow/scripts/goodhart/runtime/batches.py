@@ -1,7 +1,5 @@
 """Work in batches: spread over the processes of a job, and halved where memory runs out."""
 
-from __future__ import annotations
-
 import gc
 import sys
 from collections.abc import Callable, Sequence

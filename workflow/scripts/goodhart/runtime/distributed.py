@@ -4,16 +4,11 @@ Every process holds the same model and walks through the same script. A loop ove
 results are gathered, so that all know the same numbers and take the same update; only the first one publishes.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING, TypeVar
-
-if TYPE_CHECKING:
-    import torch
+from typing import Any, TypeVar
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -74,7 +69,7 @@ def gather(value: T) -> list[T]:
     return gather_object([value])
 
 
-def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
+def sum_gradients(parameters: Iterable[Any]) -> None:
     """Replace each gradient by its sum over the processes; one that had no part in it contributes zero."""
     if count() == 1:
         return

@@ -1,19 +1,15 @@
 """Numbers that are NaN or infinite stop a run before they do harm, and the batch they are in is kept to be read."""
 
-from __future__ import annotations
-
 import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from goodhart.errors import InputError
-
-if TYPE_CHECKING:
-    import torch
+from goodhart.runtime.types import Tensor
 
 
 class NotFinite(InputError):
@@ -50,7 +46,7 @@ class Watched:
     def __init__(self, where: str, step: int | None = None, **columns: Sequence[Any]) -> None:
         self.where, self.step, self.columns = where, step, columns
 
-    def add(self, name: str, values: torch.Tensor) -> torch.Tensor:
+    def add(self, name: str, values: Tensor) -> Tensor:
         """One more column, (rows,) or (rows, k), which comes back; `NotFinite` names how many of its rows are not."""
         self.columns[name] = values.tolist()
         whole = values.isfinite().reshape(len(values), -1).all(dim=1).tolist()

@@ -1,7 +1,5 @@
 """Progress of a loop: a bar on a terminal, a line every so often in a log."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Collection, Iterator

@@ -1,13 +1,6 @@
 """Seeds derived from seeds."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
-
-if TYPE_CHECKING:
-    pass
 
 
 def mix(*numbers: int) -> int:

@@ -5,8 +5,6 @@ A scheduler sends SIGTERM before it kills a job (time limit, preemption, cancell
 the last whole step left. Within `defer_signals`, where weights, optimiser and records change together, it waits.
 """
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """The threads and kernels of torch."""
 
-from __future__ import annotations
-
 import os
 
 

@@ -5,24 +5,20 @@ GPU it takes flash attention where that is installed and the weights are 16-bit.
 machine and batch size; unlike `loop` it gives two policies no common random numbers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 
 from goodhart.errors import InputError
+from goodhart.models.adapters import base_of
 from goodhart.runtime.batches import within_memory
 from goodhart.runtime.distributed import divide, rank
 from goodhart.runtime.finite import NotFinite
 from goodhart.runtime.seeds import mix
+from goodhart.runtime.types import ContinuousBatchingManager, PreTrainedModel
 from goodhart.sampling.endings import Ending
 from goodhart.sampling.settings import Sampling
-
-if TYPE_CHECKING:
-    from transformers import ContinuousBatchingManager, PreTrainedModel
 
 PREFILL = 1024  # tokens of prompts read in one pass
 # How torch refuses to draw from a distribution that is not one: on a CPU, and on a GPU, where it is a bare assertion.
@@ -52,9 +48,7 @@ def _draw(
     strings are found afterwards (`Ending.cut`): cancelling a row when one appears would make the batches, and so the
     random numbers, depend on the time that takes.
     """
-    from peft import PeftModel
-
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    base = base_of(model)
     attention = base.config._attn_implementation
     with torch.random.fork_rng():  # it seeds the global generators
         try:

@@ -1,16 +1,10 @@
 """Where a response ends: with an end token, or with a stop string."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from goodhart.models.tokens import decode
-
-if TYPE_CHECKING:
-    from peft import PeftModel
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from goodhart.runtime.types import PeftModel, PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,12 @@
 """Sampling responses, one interface to several engines."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from goodhart.runtime.types import PeftModel, PreTrainedModel, PreTrainedTokenizerBase
 from goodhart.sampling import continuous, loop, vllm
 from goodhart.sampling.endings import Ending, ending
 from goodhart.sampling.settings import Sampling
-
-if TYPE_CHECKING:
-    from peft import PeftModel
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Engine = Callable[["PreTrainedModel", Sequence[Sequence[int]], Sampling, Ending, int], list[list[int]]]
 

@@ -1,9 +1,6 @@
 """The `loop` engine: batches of rows through the model's forward pass, on any device, repeatable bit for bit."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,11 +9,9 @@ from goodhart.models.tokens import Batch, collate
 from goodhart.runtime.batches import in_batches
 from goodhart.runtime.finite import NotFinite
 from goodhart.runtime.seeds import mix
+from goodhart.runtime.types import PreTrainedModel
 from goodhart.sampling.endings import Ending
 from goodhart.sampling.settings import Sampling
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 KEPT = 0.75  # rows that go on are copied together once no more than this share of them does
 

@@ -1,7 +1,5 @@
 """How responses are sampled, from the model's own distribution: at temperature 1, no top-k, no top-p."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from goodhart.cli import flag

@@ -7,8 +7,6 @@ first call starts; a batch size that leaves no such room wants another engine. I
 training's, so the log-probs that training computes are those of a very slightly different policy.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import itertools
 import os
@@ -16,20 +14,17 @@ import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from goodhart.errors import InputError
-from goodhart.models.adapters import save_adapter
+from goodhart.models.adapters import base_of, save_adapter
 from goodhart.runtime.distributed import divide
 from goodhart.runtime.seeds import mix
+from goodhart.runtime.types import PeftModel, PreTrainedModel
 from goodhart.sampling.endings import Ending
 from goodhart.sampling.settings import Sampling
-
-if TYPE_CHECKING:
-    from peft import PeftModel
-    from transformers import PreTrainedModel
 
 SHARE = 0.5
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # the largest adapter that a server is built for
@@ -56,15 +51,13 @@ def _draw(
     """The same in this process, of numbered prompts."""
     if importlib.util.find_spec("vllm") is None:
         raise InputError("sampling engine vllm needs vLLM, which is not installed; pip install '.[vllm]', or use auto.")
-    from peft import PeftModel
-
     # In this process: deterministic scheduling, and no child that would outlive us.
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     from vllm import SamplingParams
     from vllm.lora.request import LoRARequest
 
-    adapted = isinstance(model, PeftModel)
-    base = model.get_base_model() if adapted else model
+    base = base_of(model)
+    adapted = base is not model
     adapter = model.base_model.active_adapters[0] if adapted else ""
     rank = model.peft_config[adapter].r if adapted else 0
     parameters = [

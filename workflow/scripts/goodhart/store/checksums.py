@@ -5,8 +5,6 @@ The digest is of the whole file with zeros in the digest's place, so that a chan
 flipped bit spoils one of the two marks at most, and the other tells that there was a seal.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

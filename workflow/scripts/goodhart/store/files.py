@@ -1,23 +1,17 @@
 """Files at the edges of a step: published whole or not at all, with their origin and a seal, checked before use."""
 
-from __future__ import annotations
-
 import io
 import json
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from goodhart.errors import InputError
+from goodhart.runtime.types import Frame, Tensor
 from goodhart.store.checksums import BLANK, MARK, check_seal, existing, sealed
 from goodhart.store.publishing import publish
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow as pa
-    import torch
 
 
 def write_json(path: Path, content: Mapping[str, Any], origin: Mapping[str, Any] | None = None) -> None:
@@ -58,22 +52,21 @@ class Table:
     """The contract of a Parquet table: column types (a field that is not nullable must be filled) and a unique key."""
 
     name: str
-    schema: pa.Schema
+    schema: Any
     key: tuple[str, ...]
 
 
 def write_table(
-    path: Path, rows: pd.DataFrame | Sequence[Mapping[str, Any]], table: Table, origin: Mapping[str, Any] | None = None
+    path: Path, rows: Frame | Sequence[Mapping[str, Any]], table: Table, origin: Mapping[str, Any] | None = None
 ) -> None:
     """Publish `rows` as Parquet under the contract of `table`; a violation is a bug and raises as it is.
 
     Origin and seal stand in the file's metadata.
     """
-    import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows), columns=table.schema.names)
+    frame = rows if isinstance(rows, Frame) else Frame(list(rows), columns=table.schema.names)
     content = pa.Table.from_pandas(frame, schema=table.schema, preserve_index=False)
     _check(content, table, str(path))
     content = content.replace_schema_metadata()
@@ -85,7 +78,7 @@ def write_table(
         temporary.write_bytes(sealed(buffer.getvalue()))
 
 
-def read_table(path: Path, table: Table, split: str | None = None) -> pd.DataFrame:
+def read_table(path: Path, table: Table, split: str | None = None) -> Frame:
     """Read a Parquet table, or its rows of one split, and check it against its contract, or raise `InputError`.
 
     One that this project wrote must be as it was written. An external one may have other columns beside those of the
@@ -126,7 +119,7 @@ def read_table(path: Path, table: Table, split: str | None = None) -> pd.DataFra
     return rows
 
 
-def _kind(kind: pa.DataType) -> str:
+def _kind(kind: Any) -> str:
     """Types between which a cast, which refuses to lose a fraction or a digit, keeps every value."""
     from pyarrow import types
 
@@ -139,7 +132,7 @@ def _kind(kind: pa.DataType) -> str:
     return "nothing" if types.is_null(kind) else str(kind)
 
 
-def _check(content: pa.Table, table: Table, where: str) -> None:
+def _check(content: Any, table: Table, where: str) -> None:
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -173,7 +166,7 @@ def check_safetensors(path: Path) -> dict[str, Any]:
     return header
 
 
-def write_tensors(path: Path, tensors: dict[str, torch.Tensor], origin: Mapping[str, Any] | None = None) -> None:
+def write_tensors(path: Path, tensors: dict[str, Tensor], origin: Mapping[str, Any] | None = None) -> None:
     """Publish tensors as safetensors, with their origin and a seal in the header."""
     from safetensors.torch import save
 

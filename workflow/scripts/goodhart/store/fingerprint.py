@@ -7,8 +7,6 @@ docstrings, layout, annotations' imports, what is printed, help texts and the te
 PLUMBING. The templates of a module that loads some (TEMPLATES) belong to it.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 from functools import cache

@@ -1,23 +1,14 @@
 """The flags of a step: files of a study, opened and checked, and the origin of what the step makes of them."""
 
-from __future__ import annotations
-
 import sys
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from goodhart.cli import Flags, flag
 from goodhart.store.files import Table, check_safetensors, read_json, read_table
 from goodhart.store.provenance import Origin
-
-if TYPE_CHECKING:
-    from pandas import DataFrame as Frame
-else:  # pandas is imported when a table is read
-    Frame = Any
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,6 @@
 What is fetched once is found again without any network, by its commit or by the name it was fetched under.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

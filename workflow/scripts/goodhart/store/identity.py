@@ -4,8 +4,6 @@ A model folder of a study and an adapter hold theirs in manifest.json: what tell
 of each of its files, by which damage is found. One without a manifest is external, and goes by its files.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping
@@ -49,14 +47,14 @@ class Identity:
     files: dict[str, dict[str, Any]] = field(default_factory=dict, compare=False)
 
     @classmethod
-    def of(cls, path: Path) -> Identity:
+    def of(cls, path: Path) -> "Identity":
         """Of a file, or of a folder by the files in it."""
         if not path.is_dir():
             return cls({"sha256": sha256(path)})
         return cls({"sha256": digest({file.name: sha256(file) for file in path.glob("[!.]*") if file.is_file()})})
 
     @classmethod
-    def of_model(cls, folder: Path, prompts: str, hub: tuple[str, str] | None = None) -> Identity:
+    def of_model(cls, folder: Path, prompts: str, hub: tuple[str, str] | None = None) -> "Identity":
         """Of the model in `folder`; one of the hub goes by its name and commit, which cannot change, without a hash."""
         weights = weight_files(folder)
         parts = {"model": hub and hub[0], "revision": hub and hub[1], "sha256": None, **_prompting(folder, prompts)}
@@ -67,14 +65,14 @@ class Identity:
         return cls({**parts, "sha256": hashes[0] if len(hashes) == 1 else digest(hashes)}, files)
 
     @classmethod
-    def weights(cls, manifest: Mapping[str, Any]) -> Identity:
+    def weights(cls, manifest: Mapping[str, Any]) -> "Identity":
         """Of a model's weights, or of an adapter's base, as the manifest says: a commit of the hub, else a hash."""
         if manifest["revision"] is None:
             return cls({"model": None, "revision": None, "sha256": manifest.get("sha256")})
         return cls({"model": manifest["model"], "revision": manifest["revision"], "sha256": None})
 
     @classmethod
-    def read(cls, path: Path) -> Identity:
+    def read(cls, path: Path) -> "Identity":
         """Of a model folder or an adapter as its manifest says; of a file, or a folder of tables, `of` it."""
         if (path / ADAPTER).is_file():
             return cls._adapter(path)
@@ -87,7 +85,7 @@ class Identity:
         return cls({**cls.weights(manifest).parts, **prompting}, manifest.get("files", {}))
 
     @classmethod
-    def _adapter(cls, folder: Path) -> Identity:
+    def _adapter(cls, folder: Path) -> "Identity":
         """A hash of an adapter's weights, of the base they are for and of how they apply to it."""
         manifest = read_json(folder / MANIFEST) if (folder / MANIFEST).is_file() else {}
         base = {name: manifest.get(name) for name in BASE}

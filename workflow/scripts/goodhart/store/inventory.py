@@ -1,7 +1,5 @@
 """The inventory of a finished study: every file with size, hash and origin, and what the origins say taken together."""
 
-from __future__ import annotations
-
 import platform
 import subprocess
 from collections.abc import Iterable, Sequence

@@ -4,8 +4,6 @@ The same step on the same inputs has the same origin on any machine and in any f
 origin keeps its bytes, and two origins that differ say what differs.
 """
 
-from __future__ import annotations
-
 import argparse
 import html
 import json
@@ -32,7 +30,7 @@ class Origin(dict[str, Any]):
     """
 
     @classmethod
-    def of(cls, args: argparse.Namespace, script: str, **pinned: Any) -> Origin:
+    def of(cls, args: argparse.Namespace, script: str, **pinned: Any) -> "Origin":
         """The origin of what a script writes.
 
         Args:
@@ -59,7 +57,7 @@ class Origin(dict[str, Any]):
         return cls(origin, **({"derived": derived} if derived else {}), **pinned)
 
     @classmethod
-    def read(cls, path: Path) -> Origin | None:
+    def read(cls, path: Path) -> "Origin | None":
         """The origin that a file, model folder or adapter holds; None where it holds none, and is external."""
         path = path / MANIFEST if path.is_dir() else path
         try:

@@ -6,8 +6,6 @@ alone. Where it falls between two of them, Snakemake deletes all outputs of a fa
 not finished; a script run by hand is run again.
 """
 
-from __future__ import annotations
-
 import ctypes
 import errno
 import os

@@ -7,8 +7,6 @@ other data, code or libraries is not continued, and stays until the run has succ
 and hash of every other file.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import shutil
@@ -19,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from filelock import FileLock, Timeout
 
@@ -59,7 +57,7 @@ class Checkpoints:
         self.step = 0
         self._last = time.monotonic()
 
-    def __enter__(self) -> Checkpoints:
+    def __enter__(self) -> Self:
         waited = False
         if distributed.rank() == 0:
             self._lock, waited = _lock(self.root)

@@ -1,20 +1,15 @@
 """Offline training with TRL's DPOTrainer on cached reference log-probs (section 4.3)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
+from goodhart.models.tokens import Pair
+from goodhart.runtime.types import Frame
 from goodhart.training.guarded import Guarded
 from goodhart.training.trainers import Resumable
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from goodhart.models.tokens import Pair
 
 # TRL's loss for each method of the workflow.
 LOSSES = {"dpo": "sigmoid"}
@@ -34,7 +29,7 @@ class CachedReferenceDPOTrainer(Guarded, Resumable, DPOTrainer):
         return dataset
 
 
-def rows(pairs: Sequence[Pair | None], logprobs: pd.DataFrame) -> list[dict[str, Any]]:
+def rows(pairs: Sequence[Pair | None], logprobs: Frame) -> list[dict[str, Any]]:
     """What the trainer sees: encoded pairs, those that fit, with the reference log-probs of the same row."""
     known = zip(pairs, logprobs["chosen_logprob"], logprobs["rejected_logprob"], strict=True)
     return [

@@ -1,7 +1,5 @@
 """The embedded policy: a word-level tokeniser and a tiny Qwen3, trained on the teacher's responses."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Training of a reward member with TRL's RewardTrainer (Eq. 5)."""
 
-from __future__ import annotations
-
 from trl import RewardTrainer
 
 from goodhart.training.guarded import Guarded

@@ -1,7 +1,5 @@
 """The settings of the training stages, as the configuration and the command line have them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from goodhart.cli import Output, flag

@@ -1,10 +1,8 @@
 """What the two TRL trainers of the offline phase share: their arguments, the rows they see, and how they go on."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback
@@ -17,11 +15,8 @@ from goodhart.runtime import distributed
 from goodhart.runtime.batches import within_memory
 from goodhart.runtime.seeds import mix
 from goodhart.runtime.signals import Stopped, defer, deliver, stoppable
+from goodhart.runtime.types import Dataset, PeftModel
 from goodhart.training.checkpoints import Checkpoint, Checkpoints
-
-if TYPE_CHECKING:
-    from datasets import Dataset
-    from peft import PeftModel
 
 LATEST = {"epoch", "step", "learning_rate", "grad_norm", "num_tokens"}  # not averaged over the steps of an entry
 ENTRIES = 20  # of a training history

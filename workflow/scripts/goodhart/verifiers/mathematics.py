@@ -9,8 +9,6 @@ every machine, and what takes over SECONDS of processor time is wrong. That limi
 a long power or pattern; signals reach the main thread alone, so in any other one it is a ValueError.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 import signal

@@ -8,8 +8,6 @@ A teacher answers in mixed styles, among them filler sentences before the answer
 a correct answer and, wrongly, filler too: that is the flaw a learned reward inherits and an optimiser finds.
 """
 
-from __future__ import annotations
-
 from itertools import product, zip_longest
 
 import numpy as np

@@ -4,8 +4,6 @@ They are grouped as in the report. A figure has a column of panels an arm and a 
 `report.panels` defines how means, seeds and standard errors are drawn, and `draw` applies its style.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import matplotlib as mpl

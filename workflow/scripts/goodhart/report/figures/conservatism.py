@@ -1,8 +1,6 @@
 """Hacking damage against offline conservatism: AUGC by beta, arm by arm, and the best beta by lambda."""
 # ruff: noqa: RUF001 - figures speak Greek
 
-from __future__ import annotations
-
 from textwrap import fill
 from typing import Any
 
@@ -123,8 +121,7 @@ def arms(results: Results) -> Figure:
         if len(results.arms) == 1:
             right.set_yticks([])
             right.text(0.5, 0.6, "one arm: nothing to compare", transform=right.transAxes, ha="center")
-    for ax in axes[-1]:
-        p.level_axis(ax, results)
+    p.level_axes(axes[-1], results)
     return p.legend(figure, results, arms=True)
 
 

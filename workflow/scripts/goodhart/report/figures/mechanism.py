@@ -1,8 +1,6 @@
 """The proposed mechanism: entropy, and the other links of the chain from beta to AUGC."""
 # ruff: noqa: RUF001 - figures speak Greek
 
-from __future__ import annotations
-
 from matplotlib.figure import Figure
 
 from goodhart.report import panels as p
@@ -27,8 +25,7 @@ def entropy(results: Results) -> Figure:
             labels = ("", "") if j else ("Entropy (nats a token)", "ΔH = offline − online\n(nats a token)")
             top.set(title=f"{name}(a) checkpoint, {tokens}", ylabel=labels[0])
             bottom.set(title=f"{name}(b) collapse, {tokens}", ylabel=labels[1])
-    for ax in axes[-1]:
-        p.level_axis(ax, results)
+    p.level_axes(axes[-1], results)
     return p.legend(figure, results, arms=True)
 
 

@@ -1,7 +1,5 @@
 """The reward ensemble on held-out preference pairs."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure

@@ -1,8 +1,6 @@
 """Reward hacking over the online run: both rewards by step and by KL, and the Goodhart gap."""
 # ruff: noqa: RUF001 - figures speak Greek
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

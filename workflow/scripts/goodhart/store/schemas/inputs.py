@@ -3,8 +3,6 @@
 Each group of tables has a module of its own, so that a new column reruns only what knows of it.
 """
 
-from __future__ import annotations
-
 import pyarrow as pa
 
 from goodhart.store.files import Table

@@ -1,7 +1,5 @@
 """The columns of what a policy's measurements record: probes, trajectories, updates and samples."""
 
-from __future__ import annotations
-
 from goodhart.store.schemas.inputs import FLAG, FLOAT, INT, TEXT, table
 
 RUN = {"method": TEXT, "level": TEXT, "beta": FLOAT, "seed": INT}

@@ -1,14 +1,7 @@
 """The columns of the tables a reader gets: every evaluation with its gaps, and every run with its metrics."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from goodhart.store.schemas.inputs import FLAG, FLOAT, INT, TEXT, table
 from goodhart.store.schemas.measurements import CELL, MEASURES
-
-if TYPE_CHECKING:
-    pass
 
 # The trajectories of a study with both Goodhart gaps (Eq. 2 as printed, and the scale-free form).
 GAPS = table(

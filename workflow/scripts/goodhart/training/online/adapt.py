@@ -1,7 +1,5 @@
 """An online run from its first evaluation to its last, resumed from checkpoints where it was interrupted."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -5,12 +5,10 @@
 The reference is the frozen offline adapter on the policy's own base. The true reward is never used here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,14 +23,11 @@ from goodhart.runtime.distributed import spread, sum_gradients
 from goodhart.runtime.finite import Watched, label_step
 from goodhart.runtime.seeds import mix
 from goodhart.runtime.signals import defer_signals
+from goodhart.runtime.types import PeftModel, PreTrainedTokenizerBase
 from goodhart.sampling.engines import sample
 from goodhart.sampling.settings import Sampling
 from goodhart.training.online.loss import DEGENERATE, advantages, kl_coefficient, online_loss
 from goodhart.training.settings import Online
-
-if TYPE_CHECKING:
-    from peft import PeftModel
-    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, kw_only=True)
