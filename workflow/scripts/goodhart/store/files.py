@@ -63,10 +63,11 @@ def write_table(
 
     Origin and seal stand in the file's metadata.
     """
+    import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    frame = rows if isinstance(rows, Frame) else Frame(list(rows), columns=table.schema.names)
+    frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows), columns=table.schema.names)
     content = pa.Table.from_pandas(frame, schema=table.schema, preserve_index=False)
     _check(content, table, str(path))
     content = content.replace_schema_metadata()
