@@ -112,10 +112,10 @@ def test_the_sentence_of_a_flipped_bit(tiny: Study, tmp_path: Path) -> None:
 def test_a_table_of_another_form_is_refused(
     tiny: Study, tmp_path: Path, change: Callable[[pd.DataFrame], pd.DataFrame], said: str
 ) -> None:
-    shutil.copytree(tiny / RUN, tmp_path / "run")
-    change(read_table(tiny / RUN / "trajectory.parquet", TRAJECTORY)).to_parquet(tmp_path / "run/trajectory.parquet")
-    message = refusal(tiny, "collect_runs", tmp_path / "out", {RUN: tmp_path / "run"})
-    assert f"{tmp_path / 'run/trajectory.parquet'}" in message
+    name, path = f"{RUN}/trajectory.parquet", tmp_path / "trajectory.parquet"
+    change(read_table(tiny / name, TRAJECTORY)).to_parquet(path)
+    message = refusal(tiny, "collect_runs", tmp_path / "out", {name: path})
+    assert str(path) in message
     assert said in message
 
 
@@ -231,7 +231,7 @@ def test_an_external_reference_is_checked_by_its_content(tiny: Study, tmp_path: 
 def test_what_was_made_with_other_rewards_is_refused(tiny: Study, tmp_path: Path) -> None:
     """The centroid and the baseline of another ensemble; members of other preferences; metrics of another adapter."""
     other = {"reward/member-1/adapter": tiny / "reward/member-0/adapter"}
-    for step in (PROBE, f"adapt_online/{RUN.removeprefix('online/')}"):
+    for step in (PROBE, f"adapt_online/{RUN.removeprefix('online/dpo/')}"):
         message = refusal(tiny, step, tmp_path / "out", other)
         assert message == f"{tiny / 'reward/centroid.safetensors'} was made with other members; rerun evaluate_rewards."
     metrics = {"offline/dpo/p20/seed-0/metrics.json": tiny / "offline/dpo/p80/seed-0/metrics.json"}
@@ -254,7 +254,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     if os.geteuid() or subprocess.run(["mount", *options], capture_output=True, check=False).returncode:
         pytest.skip("only root may mount a file system")
     yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)  # a library may still have a file open there
 
 
 def fill(path: Path) -> None:

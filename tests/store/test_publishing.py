@@ -104,6 +104,20 @@ def test_a_full_disk_is_told_in_one_sentence(tmp_path: Path, folder: bool) -> No
     assert (tmp_path / "out/part" if folder else tmp_path / "out").read_text() == "old"
 
 
+def test_an_error_of_cleaning_up_does_not_hide_the_full_disk(tmp_path: Path) -> None:
+    """As in matplotlib, which closes a PDF that it could not begin."""
+
+    def fail_twice() -> None:
+        with publish(tmp_path / "out"):
+            try:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            finally:
+                raise AttributeError
+
+    with pytest.raises(InputError, match="there is no room for out in"):
+        fail_twice()
+
+
 @pytest.mark.parametrize(
     ("error", "full"),
     [

@@ -110,9 +110,14 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _full(error: Exception) -> str | None:
-    """Why a disk takes no more, if that is what an error says; libraries written in other languages only say it."""
-    for number, text in FULL.items():
-        if getattr(error, "errno", None) == number or f"os error {number})" in str(error) or text in str(error):
-            return text
+def _full(error: BaseException | None) -> str | None:
+    """Why a disk takes no more, if that is what an error says, or the one that it arose from.
+
+    Libraries written in other languages only say it, and others fail again as they clean up.
+    """
+    while error:
+        for number, text in FULL.items():
+            if getattr(error, "errno", None) == number or f"os error {number})" in str(error) or text in str(error):
+                return text
+        error = error.__context__
     return None
