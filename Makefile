@@ -90,7 +90,7 @@ bench-gpu-steps: .venv/run
 
 lint: .venv/dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	$(BIN)/mypy workflow/scripts
+	$(BIN)/mypy workflow/scripts && PYTHONPATH=workflow/scripts $(BIN)/lint-imports
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/snakemake --lint
 

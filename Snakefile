@@ -18,6 +18,7 @@ resource_scopes:
 include: "workflow/rules/common.smk"
 include: "workflow/rules/paths.smk"
 include: "workflow/rules/cluster.smk"
+include: "workflow/rules/flags.smk"
 include: "workflow/rules/steps.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/reference.smk"

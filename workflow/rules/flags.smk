@@ -1,0 +1,67 @@
+"""A step is a script, whose flags are the names of its files and the keys of its settings.
+
+What `flags_of` returns are the params of a rule, which inherits the rest from `steps.smk`.
+"""
+
+import shlex
+from collections.abc import Mapping
+
+from goodhart.store.fingerprint import fingerprint
+
+# Settings that several steps share, and the inputs of those that evaluate a policy.
+MODELS = {name: config[name] for name in ("precision", "threads")}
+SAMPLED = MODELS | study.sampling(config) | {"verifier": config["task"]["verifier"]}
+EVALUATION_SEED = {"evaluation_seed": config["evaluation"]["seed"]}
+EVALUATED = {
+    "adapter": f"{OFFLINE_RUN}/adapter",
+    "metrics": f"{OFFLINE_RUN}/metrics.json",
+    "policy": POLICY,
+    "backbone": BACKBONE,
+    "members": MEMBERS,
+    "centroid": CENTROID,
+    "problems": PROBLEMS,
+    "derived_reward": DERIVED.format(stage="reward"),
+}
+EVAL = SAMPLED | EVALUATION_SEED
+
+
+def flags_of(script, *settings, autosave=False, **more):
+    """The params of a step: its script, the fingerprint of all the code it runs, and its flags.
+
+    A named input or output is the flag of its name; an unnamed one is a dependency alone. Flags are functions, since
+    Snakemake would take {question} in a string for a wildcard.
+
+    Args:
+        settings: a section of the configuration, each of whose keys is a flag; the name of a wildcard; or a function of
+            the wildcards that returns such a section. Of a section, what is null or another section is left out.
+        autosave: whether the script saves checkpoints. Where and how often is no setting: it changes no result.
+        more: further settings.
+    """
+
+    def files(wildcards, input, output):
+        named = [*input.items(), *output.items()]
+        if autosave:
+            run = Path(output[0]).relative_to(RESULTS).with_suffix("")
+            named.append(("checkpoints", f"{CHECKPOINTS}/{run}"))
+            named.append(("checkpoint_minutes", config["checkpoint_minutes"]))
+        return " ".join(f"--{_spelt(name)} {value}" for name, value in named)
+
+    def given(wildcards):
+        values = {}
+        for one in [*settings, more]:
+            if isinstance(one, str):
+                one = {one: wildcards[one]}
+            values |= one(wildcards) if callable(one) else one
+        return " ".join(
+            shlex.quote(f"--{_spelt(name)}={value}")
+            for name, entry in values.items()
+            for value in (entry if isinstance(entry, list) else [entry])
+            if value is not None and not isinstance(value, Mapping)
+        )
+
+    code = fingerprint(SCRIPTS / f"{script}.py")
+    return {"script": script, "code": code, "files": files, "settings": given}
+
+
+def _spelt(name):
+    return name.replace("_", "-")
