@@ -2,7 +2,7 @@
 
 _RUNS = {name: config[f"{name}s"] for name in ("method", "level", "seed")}
 
-# The rules whose outputs a study holds, with the wildcards of those that run more than once.
+# The rules whose outputs belong to a study, with the wildcards of those that run more than once.
 MADE_BY = {
     (
         "generate_problems"
@@ -35,7 +35,7 @@ MADE_BY = {
     "write_findings": {},
 }
 
-# Every output of the study, and the rule that makes it.
+# Every output of the study, by path.
 ARTEFACTS = {
     file: name
     for name, wildcards in MADE_BY.items()
@@ -48,13 +48,13 @@ ARTEFACTS = {
 
 
 def any_of(values):
-    """Values as bash lists them in the middle of a word, so that the paths of a hundred seeds make no line too long."""
+    """Values as a brace expansion of bash, so that the paths of a hundred seeds fit into one command line."""
     words = [str(value) for value in values]
     return words[0] if len(words) == 1 else "{" + ",".join(words) + "}"
 
 
 def artefacts(wildcards):
-    """The flag that names all outputs as STEP=PATH; its braces are for the shell."""
+    """The flag that names all outputs as STEP=PATH; the shell expands its braces."""
     made = [
         (name, pattern, wildcards)
         for name, wildcards in MADE_BY.items()

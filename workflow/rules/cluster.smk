@@ -1,11 +1,11 @@
-"""What jobs ask a cluster for; on one machine nothing reads it. docs/cluster.md has the whole account.
+"""What jobs request from a cluster (docs/cluster.md); on one machine it is not used.
 
-Rules with `localrule: True` run where Snakemake runs, on a cluster too: they take seconds, or want the network.
+Rules with `localrule: True` run where Snakemake runs, on a cluster too: they take seconds or need the network.
 """
 
 from goodhart.launch import resources
 
-# Snakemake cuts what a job asks for down to the limit, of profiles/default or the command line: one job's GPUs at least.
+# Snakemake lowers a request to the limit of profiles/default or of the command line: raise it to the GPUs of one job.
 gpu_limit = workflow.global_resources.get("gpu").value
 if gpu_limit is not None and gpu_limit < config["gpus"]:
     workflow.register_resource("gpu", config["gpus"])
@@ -17,10 +17,10 @@ def _request(rulename, input, attempt):
 
 
 def host_memory(wildcards, input, attempt, rulename):
-    """MB of memory, growing with each attempt; of the node, not of its GPUs."""
+    """Memory of the node (not of its GPUs) in MB, more with each attempt."""
     return _request(rulename, input, attempt).mem_mb
 
 
 def time_limit(wildcards, input, attempt, rulename):
-    """Minutes, growing with each attempt."""
+    """Minutes, more with each attempt."""
     return _request(rulename, input, attempt).runtime

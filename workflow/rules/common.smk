@@ -28,9 +28,9 @@ try:
 except InputError as error:
     raise WorkflowError(str(error))
 
-# How jobs start Python. Without GPUs, and where Snakemake itself runs, with the libraries imported already; those that train or sample, in
-# place of the shell, which would die of a signal before they have saved, and on GPUs of their own, a process on each.
-# These and the next are no parameters: a study may go on with others.
+# How jobs start Python. In a study without GPUs, the jobs of this machine fork a server that has imported the libraries.
+# Jobs that train or sample replace the shell (exec), which would die of a signal before they have saved; with GPUs they get
+# their own, one process on each. Neither is a parameter of a rule: a study may continue on other hardware.
 PYTHON = "python"
 if workflow.is_main_process and not config["gpus"] and hasattr(os, "pidfd_open"):
     PYTHON += (

@@ -1,4 +1,4 @@
-"""Problems, policy and preferences: embedded (trained and sampled here) or given (loaded)."""
+"""Problems, policy and preferences: embedded (trained and sampled here) or loaded."""
 
 if config["task"]["source"] == "arithmetic":
 
@@ -35,7 +35,7 @@ else:
 if config["policy"]["model"] is None:
 
     rule pretrain_policy:
-        """The embedded policy, trained on the teacher's corpus, on a CPU."""
+        """The embedded policy, pretrained on the teacher's corpus on a CPU."""
         input:
             corpus=f"{RESULTS}/data/corpus.parquet",
         output:
@@ -58,7 +58,7 @@ if config["policy"]["model"] is None:
 else:
 
     use rule step as resolve_policy with:
-        """The given policy, pinned to weights that cannot change."""
+        """The named policy, pinned to one revision of its weights."""
         input:
             local_files(config["policy"]["model"]),
         output:
@@ -74,7 +74,7 @@ else:
 if config["preferences"]["source"] == "sampled":
 
     use rule model_step as sample_preferences with:
-        """Two responses a problem from the embedded policy; a flawed judge chooses."""
+        """Two responses per problem from the embedded policy, labelled by a flawed judge."""
         input:
             problems=PROBLEMS,
             policy=POLICY,

@@ -1,6 +1,6 @@
-"""What a reader sees: every figure from the tables alone, and responses before and after online adaptation."""
+"""Figures from the tables alone, responses before and after online adaptation, and the pages of the report."""
 
-# Every figure: where it stands in the report, and its name there. Its caption is report/<figure>.rst.
+# Every figure: its section in the report, and its name there. Its caption is workflow/report/<figure>.rst.
 DRAWN = {
     "rewards_by_step": ("2 Reward hacking", "Rewards over the run"),
     "rewards_by_kl": ("2 Reward hacking", "Rewards by KL, with Gao et al.'s fit"),
@@ -13,7 +13,7 @@ DRAWN = {
     "calibration": ("5 Reward ensemble", "Calibration"),
 }
 
-# Two runs an arm: the first seed of the first and the last level. A run that arms share is shown once.
+# Two runs per arm: the first seed of the first and the last level. A run that arms share is shown once.
 EXAMPLES = [
     ONLINE_RUN.format(**cell._asdict())
     for cell in study.cells(config)
@@ -53,7 +53,7 @@ use rule step as draw_figures with:
 
 
 use rule step as show_samples with:
-    """Example responses at the start and at the end of two runs an arm."""
+    """Example responses at the start and at the end of two runs per arm."""
     input:
         samples=[f"{run}/samples.parquet" for run in EXAMPLES],
     output:
@@ -72,7 +72,7 @@ use rule step as show_samples with:
 
 
 use rule step as write_findings with:
-    """What the study found, in sentences and tables, and Appendix F as a checklist."""
+    """The findings in sentences and tables, and Appendix F as a checklist."""
     input:
         runs=f"{TABLES}/runs.parquet",
         gaps=f"{TABLES}/gaps.parquet",

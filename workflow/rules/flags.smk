@@ -1,6 +1,6 @@
-"""A step is a script, whose flags are the names of its files and the keys of its settings.
+"""The flags of a step's script: the names of its files and the keys of its settings.
 
-What `flags_of` returns are the params of a rule, which inherits the rest from `steps.smk`.
+`flags_of` returns the params of a rule; the rule inherits everything else from `steps.smk`.
 """
 
 import shlex
@@ -28,13 +28,13 @@ EVAL = SAMPLED | EVALUATION_SEED
 def flags_of(script, *settings, autosave=False, **more):
     """The params of a step: its script, the fingerprint of all the code it runs, and its flags.
 
-    A named input or output is the flag of its name; an unnamed one is a dependency alone. Flags are functions, since
+    A named input or output becomes the flag of that name; an unnamed one is only a dependency. Flags are functions, because
     Snakemake would take {question} in a string for a wildcard.
 
     Args:
         settings: a section of the configuration, each of whose keys is a flag; the name of a wildcard; or a function of
-            the wildcards that returns such a section. Of a section, what is null or another section is left out.
-        autosave: whether the script saves checkpoints. Where and how often is no setting: it changes no result.
+            the wildcards that returns such a section. Keys that are null, and sections inside a section, are left out.
+        autosave: whether the script saves checkpoints. Where and how often is not a setting, as it changes no result.
         more: further settings.
     """
 

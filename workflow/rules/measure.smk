@@ -2,7 +2,7 @@
 
 
 use rule step as collect_runs with:
-    """Both Goodhart gaps, one row a run, and the (beta, AUGC) points of each arm."""
+    """Both Goodhart gaps, a table with one row per run, and the (beta, AUGC) points of each arm."""
     input:
         trajectories=[f"{run}/trajectory.parquet" for run in ONLINE_RUNS],
         updates=[f"{run}/steps.parquet" for run in ONLINE_RUNS],
@@ -62,7 +62,7 @@ use rule step as tabulate_levels with:
 
 
 use rule step as fit_power_law with:
-    """The power law of one method and arm, its beta* and its rivals, and Definition 6.1 (Eq. 14-15, Appendix E)."""
+    """The power law of one method and arm, its beta*, rival curves, and Definition 6.1 (Eq. 14-15, Appendix E)."""
     input:
         augc=f"{TABLES}/augc/{{method}}-{{arm}}.csv",
     output:

@@ -1,4 +1,4 @@
-"""The offline phase: one adapter a method, level and seed, and its probe before it goes online."""
+"""The offline stage: one adapter per method, level and seed, and its probe before the online stage."""
 
 
 use rule model_step as train_offline with:

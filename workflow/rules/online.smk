@@ -1,8 +1,8 @@
-"""The online phase: one run a cell (offline level, level of the beta in Eq. 10, seed); an arm is a choice of cells."""
+"""The online stage: one run per cell (offline level, level of the beta in Eq. 10, seed); an arm is a set of cells."""
 
 
 use rule model_step as adapt_online with:
-    """One online run against the ensemble (Eq. 8-10), with its trajectory, updates, samples and adapter."""
+    """One online run against the ensemble (Eq. 8-10): its trajectory, updates, samples and adapter."""
     input:
         **EVALUATED,
         kl_beta=f"{RESULTS}/beta/{{kl_level}}.json",

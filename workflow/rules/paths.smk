@@ -1,4 +1,4 @@
-"""Where everything lies."""
+"""The paths of all results."""
 
 RESULTS = f"results/{config['study']}"
 LOGS = f"logs/{config['study']}"
@@ -47,14 +47,14 @@ wildcard_constraints:
     stage="offline|reward|online",
 
 
-# Endings of files; any other source of data or of a model is a name on the hub.
+# Suffixes of files; any other source of data or of a model is a name on the hub.
 LOCAL = {".csv", ".gguf", ".json", ".jsonl", ".parquet"}
 
 
 def local_files(source):
-    """What of a data or model source lies on this machine, so that a change of it reruns what it feeds.
+    """The local files of a data or model source, so that a change of them reruns what depends on them.
 
-    A path that leads nowhere is returned too: Snakemake then says that it is missing.
+    A path that does not exist is returned too, so that Snakemake reports it as missing.
     """
     path = Path(source)
     if path.is_dir():

@@ -1,4 +1,4 @@
-"""Where everything comes from: the record of the whole study."""
+"""The provenance of the whole study."""
 
 
 use rule step as write_provenance with:

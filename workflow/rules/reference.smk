@@ -1,8 +1,8 @@
-"""What the reference policy and Appendix C decide: hyperparameters, log-probs, betas, the baseline of the true reward."""
+"""What follows from the reference policy and Appendix C: hyperparameters, log-probs, betas, the true reward's baseline."""
 
 
 use rule step as derive_hyperparameters with:
-    """Appendix C for one stage, overrides recorded beside what they replace."""
+    """Appendix C for one stage; an override is recorded beside the value that it replaces."""
     input:
         model=lambda wildcards: BACKBONE if wildcards.stage == "reward" else POLICY,
         preferences=PREFERENCES,
@@ -20,7 +20,7 @@ use rule step as derive_hyperparameters with:
 
 
 use rule step as collect_derived with:
-    """The derived hyperparameters of all stages, for the record."""
+    """The derived hyperparameters of all stages in one file."""
     input:
         offline=DERIVED.format(stage="offline"),
         reward=DERIVED.format(stage="reward"),
@@ -36,7 +36,7 @@ use rule step as collect_derived with:
 
 
 use rule step as plan_memory with:
-    """What every stage will hold in memory at its peak, and whether it fits; on request only."""
+    """The peak memory of every stage, and whether it fits; only made by the target `memory`."""
     input:
         policy=POLICY,
         backbone=BACKBONE,
@@ -69,7 +69,7 @@ use rule model_step as score_reference with:
 
 
 use rule model_step as sample_reference with:
-    """The reference policy's responses: the scale of the true reward, the baseline of win rates."""
+    """Responses of the reference policy: the scale of the true reward and the baseline of win rates."""
     input:
         problems=PROBLEMS,
         policy=POLICY,
@@ -98,7 +98,7 @@ use rule step as derive_beta with:
 
 
 use rule step as collect_beta_grid with:
-    """The grid of the study."""
+    """The beta grid of the study in one file."""
     input:
         betas=expand(BETA, level=study.all_levels(config)),
     output:

@@ -3,7 +3,7 @@
 if config["reward"]["model"]:
 
     use rule step as resolve_backbone with:
-        """The given reward backbone, pinned to weights that cannot change."""
+        """The named backbone of the reward models, pinned to one revision of its weights."""
         input:
             local_files(config["reward"]["model"]),
         output:
@@ -40,7 +40,7 @@ use rule model_step as train_reward with:
 
 
 use rule model_step as evaluate_rewards with:
-    """Held-out accuracy, calibration and scale; the centroid of Eq. 12; the rewards of the reference policy."""
+    """Held-out accuracy, calibration and scale; the centroid of Eq. 12; rewards of the reference policy's responses."""
     input:
         members=MEMBERS,
         preferences=PREFERENCES,

@@ -4,9 +4,9 @@ ENVIRONMENT = "../../envs/goodhart.yaml"
 
 
 rule step:
+    """A step that takes seconds or needs the network; it runs where Snakemake runs, on a cluster too."""
     log:
         f"{LOGS}/step.log",
-    """A step that takes seconds, or needs the network: it runs where Snakemake runs, on a cluster too."""
     localrule: True
     conda:
         ENVIRONMENT
@@ -15,7 +15,7 @@ rule step:
 
 
 rule model_step:
-    """A step that loads models; on a cluster it is a job, which asks for what `cluster.smk` computes."""
+    """A step that loads models; on a cluster it is a job that requests what `cluster.smk` computes."""
     log:
         f"{LOGS}/step.log",
     conda:
