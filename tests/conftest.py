@@ -21,12 +21,13 @@ SLOWEST = ("chaos", "slurm", "bench", "workflow", "resume", "random_study", "sto
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what rests on a trained study: it is run again on an imitated processor. The slowest files come first, lest
-    one of several processes be left alone with them at the end."""
+    """Mark what rests on a trained study, which is run again on an imitated processor; how SLURM treats its jobs rests
+    on no number. The slowest files come first, lest one of several processes be left alone with them at the end."""
     places = {f"test_{name}.py": place for place, name in enumerate(SLOWEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
     for item in items:
-        if TRAINED & set(getattr(item, "fixturenames", ())):
+        used = set(getattr(item, "fixturenames", ()))
+        if used & TRAINED and "cluster" not in used:
             item.add_marker("trains")
 
 

@@ -59,6 +59,52 @@ def test_code_that_is_reached_counts(tmp_path: Path, edit: dict[str, str]) -> No
     assert of(tmp_path, "train.py", **edit) != of(tmp_path, "train.py")
 
 
+def test_what_is_said_does_not_count(tmp_path: Path) -> None:
+    """Texts of errors, what is printed, help texts and annotations of functions."""
+    said = "def load(x):\n    if x < 0:\n        raise ValueError(f'{x} is wrong.')\n    flag(help='x')\n"
+    said += "    return x + TWO\n"
+    other = said.replace("(x):", "(x: int) -> int:").replace("f'{x} is wrong.'", "'no'").replace("help='x'", "")
+    other = other.replace("    return", "    print(x)\n    return")
+    head = "from lib.numbers import TWO\n\n"
+    assert of(tmp_path, "train.py", lib_model=head + said) == of(tmp_path, "train.py", lib_model=head + other)
+    assert of(tmp_path, "train.py", lib_model=head + said.replace("x < 0", "x <= 0")) != of(
+        tmp_path, "train.py", lib_model=head + said
+    )
+    assert of(tmp_path, "train.py", lib_model=head + said.replace("ValueError", "KeyError")) != of(
+        tmp_path, "train.py", lib_model=head + said
+    )
+
+
+def test_a_module_may_be_moved_and_renamed(tmp_path: Path) -> None:
+    """Both kinds of imports, in an order that the new name changes."""
+    before, after = tmp_path / "before", tmp_path / "after"
+    for root, name in ((before, "lib.drawing"), (after, "lib.art.a_sketch")):
+        package, _, module = name.rpartition(".")
+        files = FILES | {
+            "plot.py": f"import sys\nfrom {package} import {module}\nfrom {name} import WIDTH\nprint({module}.WIDTH)\n"
+            f"x = {module}.WIDTH + WIDTH\n",
+            f"{name.replace('.', '/')}.py": FILES["lib/drawing.py"],
+        }
+        for path, text in files.items():
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_text(text)
+    assert fingerprint(before / "plot.py") == fingerprint(after / "plot.py")
+    (after / "lib/art/a_sketch.py").write_text("WIDTH = 4\n")
+    fingerprint.cache_clear()
+    assert fingerprint(before / "plot.py") != fingerprint(after / "plot.py")
+
+
+def test_templates_count_for_the_module_that_loads_them(tmp_path: Path) -> None:
+    (tmp_path / "lib/templates").mkdir(parents=True)
+    (tmp_path / "page.py").write_text("from lib.html import TEMPLATES\n")
+    (tmp_path / "lib/html.py").write_text("from pathlib import Path\nTEMPLATES = Path(__file__).parent / 'templates'\n")
+    (tmp_path / "lib/templates/page.html.jinja").write_text("<p>One.</p>")
+    before = fingerprint(tmp_path / "page.py")
+    (tmp_path / "lib/templates/page.html.jinja").write_text("<p>Two.</p>")
+    fingerprint.cache_clear()
+    assert fingerprint(tmp_path / "page.py") != before
+
+
 def test_code_that_is_not_reached_does_not_count(tmp_path: Path) -> None:
     assert of(tmp_path, "train.py", lib_drawing="WIDTH = 4\n", lib_unused="raise") == of(tmp_path, "train.py")
     assert of(tmp_path, "plot.py", lib_numbers="TWO = 3\n") == of(tmp_path, "plot.py")

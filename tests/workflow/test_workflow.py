@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -112,6 +113,45 @@ def test_edit_of_plotting_reruns_figures_only(study: Path, house: Path, snakemak
     plotting = house / "workflow" / "scripts" / "goodhart" / "report" / "panels.py"
     with edited(plotting, lambda text: text + "\nEXTRA = 1\n"):
         assert jobs(snakemake("-n")) == {"draw_figures": 1}
+
+
+@pytest.mark.parametrize(
+    ("module", "text", "other"),
+    [
+        ("store/checksums.py", "was changed or damaged", "was damaged or changed"),
+        ("models/ensemble.py", "has no score head", "is without a score head"),
+        ("runtime/progress.py", "done in", "all done in"),
+    ],
+)
+def test_a_changed_error_text_reruns_nothing(
+    study: Path, house: Path, snakemake: Snakemake, module: str, text: str, other: str
+) -> None:
+    path = house / "workflow" / "scripts" / "goodhart" / module
+    with edited(path, lambda content: content.replace(text, other)):
+        assert "Nothing to be done" in snakemake("-n").stdout
+
+
+def test_a_moved_module_reruns_nothing(study: Path, tmp_path: Path) -> None:
+    """The online loss and the panels of figures in other rooms, under other names, every import of them rewritten."""
+    house = copy_house(tmp_path)
+    library = house / "workflow" / "scripts" / "goodhart"
+    for folder in ("results", ".snakemake"):
+        shutil.copytree(study.parents[1] / folder, house / folder, symlinks=True)
+    moves = {"training/online/loss": "analysis/a_loss", "report/panels": "runtime/drawing_of_panels"}
+    for old, new in moves.items():
+        (library / f"{old}.py").rename(library / f"{new}.py")
+    for path in library.parent.rglob("*.py"):
+        text = path.read_text()
+        for old, new in moves.items():
+            room, _, name = old.rpartition("/")
+            place, _, title = new.rpartition("/")
+            dotted, other = room.replace("/", "."), place.replace("/", ".")
+            text = text.replace(f"goodhart.{dotted}.{name}", f"goodhart.{other}.{title}")
+            text = text.replace(f"from goodhart.{dotted} import {name}", f"from goodhart.{other} import {title}")
+        path.write_text(text)
+    assert "a_loss" in (library / "training/online/loop.py").read_text()
+    assert "drawing_of_panels" in "".join(path.read_text() for path in library.glob("report/figures/*.py"))
+    assert "Nothing to be done" in run_snakemake(house, "-n").stdout
 
 
 def test_forced_adapter_reruns_its_own_runs_and_the_collection(study: Path, snakemake: Snakemake) -> None:

@@ -10,7 +10,7 @@ from goodhart.errors import InputError
 from goodhart.models.manifest import read_manifest
 from goodhart.runtime import distributed
 from goodhart.runtime.types import PreTrainedModel, PreTrainedTokenizerBase
-from goodhart.store.identity import weights_folder
+from goodhart.store.hub import weights_folder
 
 LARGE = 5e7  # parameters from which on memory matters more than speed
 LIBRARY_CODE = {"trust_remote_code": False, "use_safetensors": True}  # a model brings weights, and never code

@@ -3,8 +3,8 @@
 Snakemake does not see what a script imports. The hash is a Merkle hash: in the syntax tree of a module each import from
 this library is replaced by the hash of what it imports, wherever in the file the import stands, so that no path and no
 dotted name enters, and a module may be moved or renamed freely. Left out is what decides no result: comments,
-docstrings, layout, annotations' imports, what is printed, help texts and the texts of errors, and the modules of
-PLUMBING. The templates of a module that loads some (TEMPLATES) belong to it.
+docstrings, layout, the annotations of functions, what is printed, help texts and the texts of errors, and the modules
+of PLUMBING. The templates of a module that loads some (TEMPLATES) belong to it.
 """
 
 import ast
@@ -23,6 +23,7 @@ PLUMBING = (
     "goodhart/runtime/finite.py",
     "goodhart/runtime/progress.py",
     "goodhart/runtime/signals.py",
+    "goodhart/runtime/types.py",
     "goodhart/store/checksums.py",
     "goodhart/store/files.py",
     "goodhart/store/fingerprint.py",
@@ -78,6 +79,13 @@ class _Reader(ast.NodeTransformer):
         if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             return None
         return self.generic_visit(node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.returns = None
+        return self.generic_visit(node)
+
+    def visit_arg(self, node: ast.arg) -> ast.arg:
+        return ast.arg(node.arg)
 
     def visit_Raise(self, node: ast.Raise) -> ast.AST:
         if isinstance(node.exc, ast.Call):

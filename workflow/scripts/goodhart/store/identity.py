@@ -14,7 +14,7 @@ from typing import Any
 from goodhart.errors import InputError
 from goodhart.store.checksums import check_files, describe_files, digest, sha256
 from goodhart.store.files import check_safetensors, read_json, write_json
-from goodhart.store.hub import MODEL_FILES, OTHER_FILES, snapshot
+from goodhart.store.hub import weights_folder
 
 MANIFEST, ADAPTER, ADAPTER_WEIGHTS = "manifest.json", "adapter_config.json", "adapter_model.safetensors"
 TOKENIZER = ("tokenizer*", "vocab*", "merges*", "special_tokens_map.json", "added_tokens.json", "*.model")
@@ -110,13 +110,6 @@ def difference(before: Any, after: Any, name: str) -> str:
         changed = [words for part, words in DIFFERENCES.items() if before[part] != after[part]]
         return f"{changed[0]} than the {name}'s"
     return f"other {name}"
-
-
-def weights_folder(folder: Path, manifest: Mapping[str, Any]) -> Path:
-    """Where the weights of a model folder lie; the hub's were fetched by resolve_model, and no network is asked."""
-    if manifest["revision"] is not None:
-        return snapshot(manifest["model"], manifest["revision"], "model", MODEL_FILES, OTHER_FILES, cached=True)
-    return folder if manifest["model"] == "." else Path(manifest["model"])
 
 
 def weight_files(folder: Path, where: str | None = None) -> list[Path]:
