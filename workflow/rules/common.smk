@@ -42,5 +42,5 @@ if config["gpus"]:
         "LAUNCH"
     ] += f" workflow/scripts/goodhart/launch/gpus.py --gpus {config['gpus']}"
 
-if not config["gpus"]:  # a study that asks for no GPU uses none
+if not config["gpus"]:  # a study that requests no GPU uses none
     os.environ.update(CUDA_VISIBLE_DEVICES="")
