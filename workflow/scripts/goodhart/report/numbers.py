@@ -1,4 +1,4 @@
-"""Numbers, estimates and tests as a reader meets them."""
+"""Numbers, estimates and tests as text."""
 
 # ruff: noqa: RUF001 - reports speak Greek
 
@@ -43,6 +43,13 @@ def probability(p: float | None) -> str:
 def coefficient(value: float | None) -> str:
     """A correlation with its sign."""
     return "-" if value is None else f"{value:+.2f}".replace("-", "−")
+
+
+def test(found: Mapping[str, Any]) -> str:
+    """'+1.00, p = 0.333' of a test of a trend; '-' where nothing varies."""
+    if found["statistic"] is None:
+        return "-"
+    return f"{coefficient(found['statistic'])}, {probability(found['p_value'])}"
 
 
 def plural(count: int, noun: str) -> str:

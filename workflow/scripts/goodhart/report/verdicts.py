@@ -1,4 +1,4 @@
-"""What the tests of a trend with beta allow one to say, in clauses that pages and tables share.
+"""Verdicts on trends with beta, as clauses that pages and tables share.
 
 The verdict is that of the permutation test within seeds.
 """
