@@ -68,8 +68,8 @@ def compare(beta: npt.ArrayLike, augc: npt.ArrayLike, power: dict[str, Any] | No
         rss, k = float(np.sum((v - fitted) ** 2)), len(parameters) + 1 - ("m" in parameters)
         likelihood = n * (np.log(max(rss / n, _ROUNDING**2)) + 2 * np.log(unit))
         aicc = float(likelihood + 2 * k + 2 * k * (k + 1) / (n - k - 1)) if n > k + 1 else None
-        shown = {"name": name, "formula": FORMULAS[name], "parameters": parameters}
-        rows.append({**shown, "k": k, "r_squared": r_squared(v, fitted), "aicc": aicc})
+        row = {"name": name, "formula": FORMULAS[name], "parameters": parameters, "k": k}
+        rows.append(row | {"r_squared": r_squared(v, fitted), "aicc": aicc})
     names += ["too_few_runs"] * any(row["aicc"] is None for row in rows)
     return {
         "n": n,

@@ -1,7 +1,7 @@
 """Definition 6.1: beta* = argmin AUGC(beta) - lambda A(beta), with A the measured win rate, as a curve over lambda.
 
-lambda weighs a win rate of 1 in units of AUGC; the paper gives it no value, so beta* is a function of it. The minimum is
-taken over the betas that were run: between them nothing is measured.
+lambda weighs a win rate of 1 in units of AUGC; the paper gives it no value, so beta* is a function of it. The minimum
+is taken over the betas that were run: between them nothing is measured.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from goodhart.analysis.gap import FloatArray, paired
-from goodhart.analysis.statistics import over_resamples
+from goodhart.analysis.statistics import IntArray, over_resamples
 from goodhart.errors import InputError
 
 Path = list[tuple[int, float]]  # steps over lambda: the index of a beta, and the lambda from which on it is best
@@ -37,8 +37,12 @@ def optimal_conservatism(
     betas = np.unique(x)
     damage, quality = _means(x, u, a, betas)
     path = lower_envelope(damage, quality)
-    paths = over_resamples(labels, lambda rows: _path(x[rows], u[rows], a[rows], betas))
-    resampled = [path for path in paths if path]
+
+    def resample(rows: IntArray) -> Path | None:  # none where a beta has no run
+        whole = len(np.unique(x[rows])) == len(betas)
+        return lower_envelope(*_means(x[rows], u[rows], a[rows], betas)) if whole else None
+
+    resampled = [found for found in over_resamples(labels, resample) if found]
     ends = [path[k + 1][1] if k + 1 < len(path) else None for k in range(len(path))]
     return {
         "levels": [
@@ -78,11 +82,6 @@ def lower_envelope(damage: FloatArray, quality: FloatArray) -> Path:
 def _means(x: FloatArray, u: FloatArray, a: FloatArray, betas: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Mean AUGC and win rate of every beta, (B,) each."""
     return np.array([u[x == b].mean() for b in betas]), np.array([a[x == b].mean() for b in betas])
-
-
-def _path(x: FloatArray, u: FloatArray, a: FloatArray, betas: FloatArray) -> Path | None:
-    """`lower_envelope` of some runs; None where a beta has no run among them."""
-    return lower_envelope(*_means(x, u, a, betas)) if len(np.unique(x)) == len(betas) else None
 
 
 def _turning(steps: Path, resampled: list[Path]) -> list[float] | None:

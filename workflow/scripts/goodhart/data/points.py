@@ -28,16 +28,18 @@ def read_points(path: Path) -> pd.DataFrame:
         if count == 0 and name in ("beta", "augc"):
             raise InputError(f"{path} has no column {name!r}; it needs beta and augc, and may have seed and win_rate.")
     for name in points.columns.intersection(["beta", "augc", "win_rate"]):
-        values = points[name].to_numpy()
-        points[name] = pd.to_numeric(points[name], errors="coerce").astype(float)
-        for row in np.flatnonzero(~np.isfinite(points[name]))[:1]:
-            found = repr(str(values[row]))
-            raise InputError(f"{path}: {name} of point {row + 1} is {found}, not a finite number; correct or drop it.")
+        numbers = pd.to_numeric(points[name], errors="coerce").to_numpy(dtype=float)
+        wrong = np.flatnonzero(~np.isfinite(numbers))
+        if len(wrong):
+            cell = repr(str(points[name].iloc[wrong[0]]))
+            raise InputError(
+                f"{path}: {name} of point {wrong[0] + 1} is {cell}, not a finite number; correct or drop it."
+            )
+        points[name] = numbers
     if "win_rate" in points and not points["win_rate"].between(0, 1).all():
         raise InputError(f"{path}: a win_rate lies outside 0 to 1; it is a share.")
     if "seed" in points:
-        empty = points["seed"].isna()
-        points["seed"] = points["seed"].astype(str)
-        if (empty | (points["seed"].str.strip() == "")).any():
+        points["seed"] = points["seed"].astype(str).where(points["seed"].notna(), "")
+        if (points["seed"].str.strip() == "").any():
             raise InputError(f"{path}: column seed has an empty cell; fill it, or drop the column.")
     return points

@@ -84,7 +84,7 @@ def arms(results: Results) -> Iterator[dict[str, Any]]:
 
 
 def entropies(results: Results) -> Iterator[dict[str, Any]]:
-    """Both entropies of each method's offline checkpoints: their trends and the side of Proposition 5.1 they support."""
+    """Both entropies of the offline checkpoints by method: trend, and the side of Proposition 5.1 that it supports."""
     for method, arm in results.first_panels:
         for tokens in ("response", "prompt"):
             trend = results.trend(method, arm, f"entropy_{tokens}_offline")

@@ -171,8 +171,7 @@ def legend(figure: Figure, results: Results, extra: Mapping[str, Artist] | None 
     others: dict[str, Artist] = {
         f"arm {arm}": Line2D([], [], color=INK, ls="", marker=MARKERS[k % len(MARKERS)], mfc="white" if k else INK)
         for k, arm in enumerate(results.arms if arms else [])
-    }
-    others |= extra or {}
+    } | dict(extra or {})
     widest = 0.6 + 0.055 * max(len(name) for name in (*levels, *others))  # inches, about
     columns = max(1, min(max(len(levels), len(others)), int(figure.get_figwidth() / widest)))
     rows = []  # a row holds levels or others, and legends fill by column

@@ -17,6 +17,7 @@ from goodhart.report import panels as p
 from goodhart.report.results import Record, Results
 
 _AUGC = "AUGC (SD × updates)"
+_CHANGE = "Change of AUGC\n(SD × updates)"
 _RIVALS: dict[str, Any] = {"linear": ":", "exponential": "-.", "power law without c": (0, (6, 1, 1, 1, 1, 1))}
 
 
@@ -110,8 +111,7 @@ def arms(results: Results) -> Figure:
         lines = [f"{arm}: {'; '.join(p.correlations(results.trend(method, arm, 'augc')))}" for arm in results.arms]
         left.set_title(name + "\n".join(lines), fontsize=7)
         left.set_ylabel(_AUGC)
-        right.set_ylabel("Change of AUGC\n(SD × updates)")
-        right.set_title(f"Other arm minus {results.arms[0]}, same level and seed")
+        right.set(title=f"Other arm minus {results.arms[0]}, same level and seed", ylabel=_CHANGE)
         if len(results.arms) == 1:
             right.set_yticks([])
             right.text(0.5, 0.6, "one arm: nothing to compare", transform=right.transAxes, ha="center")

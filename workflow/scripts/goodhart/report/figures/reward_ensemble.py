@@ -19,8 +19,13 @@ def calibration(results: Results) -> Figure:
     ax.scatter(bins["predicted"], bins["observed"], s=90 * bins["n"] / bins["n"].max(), color=p.INK, lw=0, zorder=3)
     for _, b in bins.iterrows():
         ax.annotate(f"{b['n']:.0f}", (b["predicted"], b["observed"]), (7, -4), textcoords="offset points", fontsize=6)
-    ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
-    ax.set(xlabel="Predicted probability of being preferred", ylabel="Share that was preferred")
+    ax.set(
+        xlim=(-0.03, 1.03),
+        ylim=(-0.03, 1.03),
+        aspect="equal",
+        xlabel="Predicted probability of being preferred",
+        ylabel="Share that was preferred",
+    )
     members = ", ".join(f"{value:.3f}" for value in quality["member_accuracy"])
     ax.set_title(f"{quality['pairs']} pairs, accuracy {quality['ensemble_accuracy']:.3f}\n(members {members})")
     return figure
