@@ -113,8 +113,8 @@ def _least_squares(x: FloatArray, y: FloatArray) -> tuple[Fit, str | None]:
     fits = [f for f in (_curve_fit(u, v, start) for start in (b0, 16 * b0)) if f is not None]
     if not fits:
         return none, "no_convergence"
-    (a, b, c), r_squared = max(fits, key=lambda fit: fit[1])
-    if r_squared <= _NEGLIGIBLE:
+    (a, b, c), explained = max(fits, key=lambda fit: fit[1])
+    if explained <= _NEGLIGIBLE:
         return {**flat, "r_squared": 0.0}, "no_increase"
     lowest, second = (betas[[0, -2]] / betas[-1]) ** b
     if second - lowest <= 1e-4 * (1 - lowest):
@@ -123,7 +123,7 @@ def _least_squares(x: FloatArray, y: FloatArray) -> tuple[Fit, str | None]:
     if not (0 < a < np.inf):
         return none, "no_convergence"
     c = c * top if c > _ROUNDING else 0.0  # the search stops just inside a bound that binds
-    return {"a": a, "b": b, "c": c, "r_squared": r_squared}, None
+    return {"a": a, "b": b, "c": c, "r_squared": explained}, None
 
 
 def _curve_fit(u: FloatArray, v: FloatArray, b0: float) -> tuple[list[float], float] | None:

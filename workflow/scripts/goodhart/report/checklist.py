@@ -109,13 +109,14 @@ def _gap(results: Results) -> Iterator[Item]:
 def _correlation(results: Results) -> Item:
     forms = {"augc": "SD", "augc_paper": "Eq. 2"}
     trends = [trend for trend in results.trends if trend["column"] in forms]
-    values = [
-        f"{results.name(trend['method'], trend['arm'])}, {forms[trend['column']]}: {coefficient(means['statistic'])} "
-        f"of {means['n']} level means, {probability(means['p_value'])}; {coefficient(within['statistic'])} within "
-        f"{plural(within['n'], 'seed')}, {probability(within['p_value'])}"
-        for trend in trends
-        for means, within in [(trend["level_means"], trend["within_seeds"])]
-    ]
+    values = []
+    for trend in trends:
+        means, within = trend["level_means"], trend["within_seeds"]
+        name = f"{results.name(trend['method'], trend['arm'])}, {forms[trend['column']]}"
+        values.append(
+            f"{name}: {coefficient(means['statistic'])} of {means['n']} level means, {probability(means['p_value'])}; "
+            f"{coefficient(within['statistic'])} within {plural(within['n'], 'seed')}, {probability(within['p_value'])}"
+        )
     return Item(
         "7",
         "Spearman correlation of beta and AUGC",

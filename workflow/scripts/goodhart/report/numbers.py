@@ -44,8 +44,8 @@ def coefficient(value: float | None) -> str:
     return "-" if value is None else f"{value:+.2f}".replace("-", "−")
 
 
-def test(found: Mapping[str, Any]) -> str:
-    """'+1.00, p = 0.333' of a test of a trend; '-' where nothing varies."""
+def correlation(found: Mapping[str, Any]) -> str:
+    """A rank correlation and its p: '+1.00, p = 0.333'; '-' where nothing varies."""
     if found["statistic"] is None:
         return "-"
     return f"{coefficient(found['statistic'])}, {probability(found['p_value'])}"

@@ -187,5 +187,5 @@ def legend(figure: Figure, results: Results, extra: Mapping[str, Artist] | None 
 def correlations(trend: Record) -> list[str]:
     """Rank correlation with beta and its p, of the level means and within seeds."""
     tests = {"means": trend["level_means"], "seeds": trend["within_seeds"]}
-    shown = {name: numbers.test(found).replace("p =", "p") for name, found in tests.items()}
+    shown = {name: numbers.correlation(found).replace("p =", "p") for name, found in tests.items()}
     return [f"{name} ρ {'undefined' if text == '-' else text}" for name, text in shown.items()]

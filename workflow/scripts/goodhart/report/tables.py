@@ -9,7 +9,7 @@ from goodhart.report.numbers import cell, plural
 from goodhart.report.results import Results
 from goodhart.report.verdicts import decided
 
-# What the paper says goes with beta: the column of `TABLE1`, its name, the sign, and where it is measured or claimed.
+# Trends with beta that the paper reports: the column of `TABLE1`, its name, the sign, and where the paper has it.
 CLAIMS = [
     ("entropy_prompt_offline", "Entropy of the offline policy (Eq. 11)", -1, "measured, Figure 6"),
     ("entropy_response_offline", "Entropy of its responses", -1, "claimed, section 1"),
@@ -50,9 +50,12 @@ def level_rows(results: Results) -> Iterator[dict[str, str]]:
     for method, arm in results.panels:
         rows = {row["level"]: row for row in results.levels(method, arm)}
         cells = {title: {level: cell(row, column) for level, row in rows.items()} for title, column in TABLE1.items()}
-        for flag, title in FLAGS.items():
-            counts = {level: f"{row[flag]} of {plural(row['n'], 'run')}" for level, row in rows.items()}
-            cells[f"{title} (Eq. 2 unreliable)"] = counts
+        cells |= {
+            f"{title} (Eq. 2 unreliable)": {
+                level: f"{row[flag]} of {plural(row['n'], 'run')}" for level, row in rows.items()
+            }
+            for flag, title in FLAGS.items()
+        }
         for title, known in cells.items():
             columns = {name: known.get(level, "-") for level, name in names.items()}
             yield {"arm": results.name(method, arm), "quantity": title, **columns}

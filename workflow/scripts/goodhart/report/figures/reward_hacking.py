@@ -54,7 +54,7 @@ def gap_by_step(results: Results) -> Figure:
         ax.axhline(0, color=p.INK, lw=0.5)
         if (threshold := results.scales[f"threshold{form}"]) is not None:
             ax.axhline(threshold, color=p.INK, lw=0.9, ls="--")
-        if results.curves[panel.quantity].abs().max() > 100:  # Eq. 2 divides by rewards that may be next to nothing
+        if results.curves[panel.quantity].abs().max() > 100:  # Eq. 2 divides by rewards that may be almost 0
             ax.set_yscale("symlog", linthresh=1)
             locator = SymmetricalLogLocator(base=10, linthresh=1)
             locator.set_params(numticks=6)
