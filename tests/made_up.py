@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from goodhart.analysis.curves import compare
 from goodhart.analysis.overoptimisation import overoptimisation_rows
-from goodhart.analysis.powerlaw import fit_power_law
-from goodhart.analysis.runs import Scales, add_gaps, run_rows, select_arms
-from goodhart.analysis.tradeoff import optimal_conservatism
+from goodhart.analysis.points import fit_points
+from goodhart.analysis.runs import RUN, Scales, add_gaps, run_rows, select_arms
 from goodhart.hyperparameters.appendix_c import derive
 from goodhart.report.results import Results, Setup
 
@@ -63,7 +61,8 @@ def study(
             runs.append(pd.DataFrame(run))
     updates = pd.concat(runs)[["method", "level", "kl_level", "seed"]].assign(zero_variance=False)
     gaps, scale = add_gaps(runs, Scales(1.0, 0.5, 25, 50))
-    table = select_arms(run_rows(gaps, pd.DataFrame(probes), updates, scale), cells)
+    rows = [(arm, *cell) for arm, of in cells.items() for cell in of]
+    table = select_arms(run_rows(gaps, pd.DataFrame(probes), updates, scale), pd.DataFrame(rows, columns=["arm", *RUN]))
     fits = {
         (str(method), str(arm)): fit(part["beta"], part["augc"], part["seed"], part["win_rate"])
         for (method, arm), part in table.groupby(["method", "arm"])
@@ -75,10 +74,8 @@ def study(
 
 def fit(beta: Any, augc: Any, seeds: Any = None, win_rate: Any = None) -> dict[str, Any]:
     """What fit_power_law.py writes about these points."""
-    law = fit_power_law(beta, augc, seeds)
-    law["rivals"] = compare(beta, augc, law)
-    law["tradeoff"] = None if win_rate is None else optimal_conservatism(beta, augc, win_rate, seeds)
-    return law
+    columns = {"beta": beta, "augc": augc, "seed": seeds, "win_rate": win_rate}
+    return fit_points(pd.DataFrame({name: values for name, values in columns.items() if values is not None}))
 
 
 def setup(betas: Mapping[str, float]) -> Setup:

@@ -150,7 +150,7 @@ def test_correlations_stay_in_range(pairs: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("function", "arguments", "named"),
     [
-        (g.gap_paper, ([1, 2], [1]), "proxy and true differ in length"),
+        (g.gap_paper, ([1, 2], [1]), "proxy, true differ in length"),
         (g.gap_paper, ([], []), "empty"),
         (g.gap_paper, ([1, np.nan], [1, 2]), "proxy .* not finite"),
         (g.gap_paper, ([1, 2], [1, None]), "true .* not finite"),
@@ -163,7 +163,7 @@ def test_correlations_stay_in_range(pairs: np.ndarray) -> None:
         (g.augc, ([0], [1]), "at least two"),
         (g.onset, ([1, 0], [1, 2], 1.0), "strictly increasing"),
         (g.hacking_threshold, ([[1.0, np.inf]],), "not finite"),
-        (g.uq_correlation, ([1, 2], [1]), "uq and gap differ"),
+        (g.uq_correlation, ([1, 2], [1]), "uq, gap differ"),
     ],
 )
 def test_bad_input_is_one_sentence(function: Any, arguments: tuple, named: str) -> None:

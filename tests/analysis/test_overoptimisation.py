@@ -207,8 +207,8 @@ def test_rewards_count_from_the_start_of_their_own_run() -> None:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (([1, 2], [1]), "2, 1 and 2"),
-        (([1, 2], [1, 2], [0]), "2, 2 and 1"),
+        (([1, 2], [1]), "2, 1, 2"),
+        (([1, 2], [1, 2], [0]), "2, 2, 1"),
         (([1, np.nan], [1, 2]), "kl .* not finite"),
         (([1, 2], [1, np.inf]), "reward .* not finite"),
     ],

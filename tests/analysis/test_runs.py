@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from goodhart.analysis.runs import Scales, add_gaps, run_rows, scales, select_arms
+from goodhart.analysis.runs import RUN, Scales, add_gaps, run_rows, scales, select_arms
 from goodhart.errors import InputError
 from goodhart.store.files import read_json, read_table
 from goodhart.store.schemas.inputs import RESPONSES
@@ -163,11 +163,9 @@ def test_starts_that_eq_2_cannot_divide_by_are_flagged() -> None:
 
 
 def test_arms_are_stacked_and_a_shared_run_stands_in_both(rows: pd.DataFrame) -> None:
-    arms = {
-        "paper": [("dpo", "p20", "p20", 0), ("dpo", "p80", "p80", 0)],
-        "matched": [("dpo", "p20", "p20", 0), ("dpo", "p80", "p20", 0)],
-    }
-    stacked = select_arms(rows, arms)
+    run, penalised, shared = ("dpo", "p20", "p20", 0), ("dpo", "p80", "p80", 0), ("dpo", "p80", "p20", 0)
+    cells = [("paper", *run), ("paper", *penalised), ("matched", *run), ("matched", *shared)]
+    stacked = select_arms(rows, pd.DataFrame(cells, columns=["arm", *RUN]))
     assert stacked.columns[0] == "arm"
     assert stacked["arm"].tolist() == ["paper", "paper", "matched", "matched"]
     assert stacked["augc"].tolist() == pytest.approx([25, 2.5, 25, 0])
@@ -176,7 +174,7 @@ def test_arms_are_stacked_and_a_shared_run_stands_in_both(rows: pd.DataFrame) ->
 
 def test_an_arm_with_a_run_that_does_not_exist_is_refused(rows: pd.DataFrame) -> None:
     with pytest.raises(InputError, match="p50"):
-        select_arms(rows, {"paper": [("dpo", "p50", "p50", 0)]})
+        select_arms(rows, pd.DataFrame([("paper", "dpo", "p50", "p50", 0)], columns=["arm", *RUN]))
 
 
 def test_a_run_without_a_probe_is_refused() -> None:

@@ -20,7 +20,6 @@ from jinja2 import UndefinedError
 
 from balanced import Balanced
 from goodhart.report import findings, numbers, verdicts
-from goodhart.report import tables as report_tables
 from goodhart.report.checklist import Item, checklist, checklist_page
 from goodhart.report.figures import FIGURES
 from goodhart.report.findings import findings_page
@@ -31,7 +30,7 @@ from made_up import BETAS, changed, fit, study
 from tiny_study import Study
 
 ROOT = Path(__file__).parents[2]
-LIBRARY = ROOT / "workflow" / "scripts" / "goodhart"
+FITS = "AUGC (from the gap in SD)"
 CONSERVATISM = "Does AUGC rise with beta?"
 SECOND_USE = "What is due to Eq. 10's second use of beta?"
 ENTROPY = "Entropy against beta: Proposition 5.1"
@@ -130,7 +129,7 @@ def test_the_sign_of_proposition_5_1(sign: str, said: str, side: str, verdict: s
         assert said in sentence
         assert side in sentence
         assert not any(other in sentence for other in {"as in the proof", "as stated", "neither sign"} - {side})
-    rows = [row for row in report_tables.claim_rows(made_up) if "ntropy" in row["quantity"]]
+    rows = [row for row in rows_of("Signs of the trends", made_up) if "ntropy" in row["quantity"]]
     assert [(row["arm"], row["verdict"]) for row in rows] == [("all", verdict)] * 2
 
 
@@ -186,7 +185,7 @@ def test_the_second_use_of_beta_compares_arms(many: Results) -> None:
 
 def test_methods_are_told_apart() -> None:
     both = study(["p20", "p80"], 2, ["paper"], ("dpo", "ipo"))
-    assert {row["arm"] for row in report_tables.fit_rows(both)} == {"dpo, paper", "ipo, paper"}
+    assert {row["arm"] for row in rows_of(FITS, both)} == {"dpo, paper", "ipo, paper"}
     assert len(stated(both, SECOND_USE)) == 1 + 2
     assert len(stated(both, ENTROPY)) == 1 + 2 * 2
 
@@ -199,6 +198,12 @@ def tables(page: str) -> dict[str, list[list[str]]]:
     found = re.findall(r"<caption>(.*?)</caption>(.*?)</table>", page, flags=re.DOTALL)
     rows = {caption: re.findall(r"<tr>(.*?)</tr>", body, flags=re.DOTALL) for caption, body in found}
     return {caption: [re.findall(r"<t[hd]>(.*?)</t[hd]>", row) for row in of] for caption, of in rows.items()}
+
+
+def rows_of(title: str, results: Results) -> list[dict[str, str]]:
+    """The rows of the table of the findings whose caption begins with a title, by the names of its columns."""
+    found = [rows for caption, rows in tables(findings_page(results)).items() if caption.startswith(title)]
+    return [dict(zip(head, row, strict=True)) for head, *rows in found for row in rows]
 
 
 COUNT = re.compile(r"n = \d|\b\d+ (?:run|seed|level|evaluation|pair)s?\b")
@@ -221,13 +226,13 @@ def test_every_paragraph_with_a_p_value_has_an_n(many: Results) -> None:
 
 
 def test_levels_and_trends_hold_what_table_1_and_trends_hold(many: Results) -> None:
-    row = next(r for r in report_tables.level_rows(many) if (r["arm"], r["quantity"]) == ("paper", "AUGC"))
+    row = next(r for r in rows_of("Table 1", many) if (r["arm"], r["quantity"]) == ("paper", "AUGC"))
     shown = row["p80 (β = 2.5)"]
     values = many.runs[(many.runs["arm"] == "paper") & (many.runs["level"] == "p80")]["augc"]
     found = [float(digits) for digits in re.findall(r"[\d.]+", shown)]
     expected = [values.mean(), values.sem(), values.min(), values.max(), 3]  # an end is more than 2.5 % of 27 resamples
     assert found == pytest.approx(expected, rel=5e-2)
-    trend = next(r for r in report_tables.trend_rows(many) if (r["arm"], r["quantity"]) == ("paper", "AUGC"))
+    trend = next(r for r in rows_of("Trends", many) if (r["arm"], r["quantity"]) == ("paper", "AUGC"))
     assert trend["within seeds"] == "+1.00, p = 0.009 (3 seeds)"
     assert trend["Spearman, level means"] == "+1.00, p = 0.333 (3 levels)"
     assert trend["Spearman, seed by seed"].count("+1.00, p = 0.333 (3 levels)") == 3
@@ -235,23 +240,23 @@ def test_levels_and_trends_hold_what_table_1_and_trends_hold(many: Results) -> N
 
 def test_a_level_that_an_arm_has_not_is_a_dash(many: Results) -> None:
     lacks = (many.table1["arm"] == "matched") & (many.table1["level"] == "p80")
-    rows = report_tables.level_rows(changed(many, table1=many.table1[~lacks]))
+    rows = rows_of("Table 1", changed(many, table1=many.table1[~lacks]))
     assert all((row["p80 (β = 2.5)"] == "-") == (row["arm"] == "matched") for row in rows)
 
 
 def test_lambda_is_tabled_step_by_step(many: Results) -> None:
     """AUGC 1, 2, 4 at win rates 0.5, 0.6, 0.7 in each of two seeds: every resample agrees."""
     law = fit([0.4, 1.0, 2.5] * 2, [1.0, 2.0, 4.0] * 2, [0, 0, 0, 1, 1, 1], [0.5, 0.6, 0.7] * 2)
-    rows = report_tables.tradeoff_rows(changed(many, fits={("dpo", "paper"): law}))
+    rows = rows_of("β* by λ", changed(many, fits=dict.fromkeys(many.fits, law)))[:3]
     spans = ["from 0 to 10 [10, 10]", "from 10 to 20 [20, 20]", "from 20 to ∞"]
     assert [next(cell for name, cell in row.items() if "λ" in name) for row in rows] == spans
     assert [row["β*"] for row in rows] == ["0.4 (p20)", "1 (p50)", "2.5 (p80)"]
     blind = fit([0.4, 1.0, 2.5], [1.0, 2.0, 4.0])
-    assert report_tables.tradeoff_rows(changed(many, fits={("dpo", "paper"): blind})) == []
+    assert rows_of("β* by λ", changed(many, fits=dict.fromkeys(many.fits, blind))) == []
 
 
 def test_what_an_arm_lacks_is_a_dash() -> None:
-    rows = report_tables.fit_rows(study(["p20", "p80"], 1, ["paper"]))
+    rows = rows_of(FITS, study(["p20", "p80"], 1, ["paper"]))
     assert [rows[0][name] for name in ("a [95 %]", "R²", "AUGC at β* (Eq. 15)")] == ["-"] * 3
     assert rows[0]["n"] == "2 runs"
 
@@ -380,9 +385,7 @@ def test_the_places_of_the_checklist_are_files_of_a_study(tiny: Study, whole: Re
             if item.code.startswith("config"):
                 assert name in config[module]
             else:
-                (path,) = LIBRARY.rglob(f"{module}.py")
-                dotted = ".".join(path.relative_to(LIBRARY.parent).with_suffix("").parts)
-                assert callable(getattr(importlib.import_module(dotted), name)), item.code
+                assert callable(getattr(importlib.import_module(f"goodhart.{module}"), name)), item.code
     assert seen > 10
 
 

@@ -7,6 +7,7 @@ A run that belongs to two arms is named in both, and its files once.
         --gaps gaps.parquet --runs runs.parquet --csv runs.csv --scales scales.json --augc augc/dpo-paper.csv
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -37,18 +38,18 @@ class Arguments(StepFlags):
 
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
-    arms = arms_of(given.cells)
-    for path in given.augc:
-        if path.stem not in {f"{cell[0]}-{arm}" for arm, cells in arms.items() for cell in cells}:
-            raise InputError(f"--augc {path}: no run belongs to a method and arm called {path.stem}.")
     made = given.origin
     import pandas as pd
 
     from goodhart.analysis.runs import add_gaps, run_rows, scales, select_arms
 
+    cells = read_cells(given.cells)
+    for path in given.augc:
+        if path.stem not in set(cells["method"] + "-" + cells["arm"]):
+            raise InputError(f"--augc {path}: no run belongs to a method and arm called {path.stem}.")
     probes, updates = (pd.concat(tables, ignore_index=True) for tables in (given.probes, given.updates))
     gaps, scale = add_gaps(given.trajectories, scales(given.quality, given.responses))
-    runs = select_arms(run_rows(gaps, probes, updates, scale), arms)
+    runs = select_arms(run_rows(gaps, probes, updates, scale), cells)
     write_table(given.gaps, gaps, GAPS, made)
     write_table(given.runs, runs, RUNS, made)
     write_text(given.csv, runs.to_csv(index=False))
@@ -58,16 +59,15 @@ def main(argv: list[str] | None = None) -> None:
         write_text(path, points.sort_values(["beta", "seed"]).to_csv(index=False))
 
 
-def arms_of(cells: Sequence[str]) -> dict[str, list[tuple[str, str, str, int]]]:
-    """The cells of each arm, as (method, level, kl_level, seed)."""
-    arms: dict[str, list[tuple[str, str, str, int]]] = {}
+def read_cells(cells: Sequence[str]) -> Frame:
+    """The runs of every arm: a row a cell, with the columns arm, method, level, kl_level and seed."""
+    import pandas as pd
+
     for cell in cells:
-        parts = cell.split("/")
-        if len(parts) != 5 or not parts[4].isdigit():
+        if not re.fullmatch(r"([^/]+/){4}\d+", cell):
             raise InputError(f"--cells: {cell!r} is not ARM/METHOD/LEVEL/KL_LEVEL/SEED.")
-        arm, method, level, kl_level, seed = parts
-        arms.setdefault(arm, []).append((method, level, kl_level, int(seed)))
-    return arms
+    table = pd.DataFrame([cell.split("/") for cell in cells], columns=["arm", "method", "level", "kl_level", "seed"])
+    return table.astype({"seed": int})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-r"""Show what online adaptation did to single responses: one HTML page, complete in itself, first and last side by side.
+r"""Show responses before and after online adaptation, side by side, on one self-contained HTML page.
 
 For each run the page gives the totals over all problems, then two kinds of examples and how they were chosen: where
 the answer went from right to wrong and the proxy rose most, and problems drawn at random from all others.

@@ -1,10 +1,10 @@
-"""Curves that might describe AUGC as well as the power law does, compared by the corrected Akaike criterion (AICc).
+"""Rivals of the power law, other curves fitted to AUGC, compared by the corrected Akaike criterion (AICc).
 
 With K parameters, the variance among them, and n runs: AICc = n log(RSS / n) + 2 K + 2 K (K + 1) / (n - K - 1),
-which exists for n > K + 1 (Hurvich and Tsai 1989). Only differences mean anything: exp(-delta / 2), normalised, is the
-weight of a curve among those compared. Runs count as independent, as least squares has it; those of one seed are not
-quite. Eq. 14 has the bounds of Appendix E and cannot fall; the others may. Where its c is held at 0 it is charged for a
-parameter that did nothing, which is why the power law without a constant is compared too.
+which exists for n > K + 1 (Hurvich and Tsai 1989). Only its differences are meaningful: exp(-delta / 2), normalised, is
+the weight of a curve among those compared. Runs count as independent, as least squares assumes, although runs of one
+seed are not. Eq. 14 has the bounds of Appendix E and cannot fall; the others may. Where a bound holds its c at 0, AICc
+still counts c as a parameter; therefore the power law without c is compared too.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from goodhart.analysis.gap import FloatArray, finite_series
+from goodhart.analysis.gap import FloatArray, paired
 from goodhart.analysis.powerlaw import curve, fit_power_law
+from goodhart.analysis.statistics import r_squared
 
 FORMULAS = {
     "power law": "a beta^b + c, a, b, c >= 0 (Eq. 14)",
@@ -42,7 +43,7 @@ def compare(beta: npt.ArrayLike, augc: npt.ArrayLike, power: dict[str, Any] | No
     "betas", "curves": [{"name", "formula", "parameters", "k", "r_squared", "aicc", "delta", "weight"}], "warnings"};
     the last three are None where AICc does not exist.
     """
-    x, y = finite_series("beta", beta), finite_series("augc", augc)
+    x, y = paired(beta=beta, augc=augc)
     betas, n, unit = len(np.unique(x)), len(x), float(np.abs(y).max()) or 1.0
     v = y / unit
     names = ["too_few_betas"] * (betas < 3) + ["saturated"] * (betas == 3)
@@ -56,28 +57,19 @@ def compare(beta: npt.ArrayLike, augc: npt.ArrayLike, power: dict[str, Any] | No
     law = power or fit_power_law(x, y)
     if law["b"] is not None:
         fits["power law"] = {k: law[k] for k in "abc"}
-    total = float(np.sum((v - v.mean()) ** 2))
     rows = []
     for name, parameters in fits.items():
         with np.errstate(all="ignore"):
-            residuals = v - rival_at(name, parameters, x) / unit
+            fitted = rival_at(name, parameters, x) / unit
         vanished = name == "power law without c" and parameters["a"] == 0
-        if vanished or not (np.isfinite(list(parameters.values())).all() and np.isfinite(residuals).all()):
+        if vanished or not (np.isfinite([*parameters.values()]).all() and np.isfinite(fitted).all()):
             names.append("left_out")
             continue
-        rss, k = float(np.sum(residuals**2)), len(parameters) + 1 - ("m" in parameters)
+        rss, k = float(np.sum((v - fitted) ** 2)), len(parameters) + 1 - ("m" in parameters)
         likelihood = n * (np.log(max(rss / n, _ROUNDING**2)) + 2 * np.log(unit))
-        aicc = likelihood + 2 * k + 2 * k * (k + 1) / (n - k - 1) if n > k + 1 else None
-        rows.append(
-            {
-                "name": name,
-                "formula": FORMULAS[name],
-                "parameters": parameters,
-                "k": k,
-                "r_squared": 1 - rss / total if total > 0 else None,
-                "aicc": None if aicc is None else float(aicc),
-            }
-        )
+        aicc = float(likelihood + 2 * k + 2 * k * (k + 1) / (n - k - 1)) if n > k + 1 else None
+        row = {"name": name, "formula": FORMULAS[name], "parameters": parameters, "k": k}
+        rows.append(row | {"r_squared": r_squared(v, fitted), "aicc": aicc})
     names += ["too_few_runs"] * any(row["aicc"] is None for row in rows)
     return {
         "n": n,
@@ -91,14 +83,10 @@ def rival_at(name: str, parameters: Mapping[str, float], beta: npt.ArrayLike) ->
     """The curve of that name in `FORMULAS` at beta > 0 (any shape)."""
     x = np.asarray(beta, dtype=np.float64)
     a, b, c, m = (parameters.get(k, 0.0) for k in "abcm")
-    match name:
-        case "power law":
-            return curve({"a": a, "b": b, "c": c}, x)
-        case "power law without c":
-            with np.errstate(divide="ignore"):  # a may be too small for a number
-                return np.exp(np.log(a) + b * np.log(x))
-        case "exponential":
-            return a * np.exp(b * (x - m)) + c
+    if name.startswith("power law"):
+        return curve({"a": a, "b": b, "c": c}, x)
+    if name == "exponential":
+        return a * np.exp(b * (x - m)) + c
     return a * x + c
 
 
@@ -119,18 +107,16 @@ def _fits(x: FloatArray, y: FloatArray, betas: int) -> dict[str, dict[str, float
     if betas < 2 or not (0 < span < np.inf):
         return fits
     u = (x - m) / span
-    slope, offset = np.polyfit(u, y, 1)
-    fits["linear"] = {"a": float(slope / span), "c": float(offset - slope * m / span)}
+    _, slope, offset = _line(u, y)
+    fits["linear"] = {"a": slope / span, "c": offset - slope * m / span}
     if betas < 3:
         return fits
 
-    def exponential(b: float) -> tuple[float, float, float]:
-        v = np.expm1(b * u) / b  # tends to u as b goes to 0, so that the line is a limit and no pole
-        slope, offset = np.polyfit(v, y, 1)
-        return float(np.sum((y - slope * v - offset) ** 2)), float(slope), float(offset)
+    def bent(b: float) -> FloatArray:
+        return np.expm1(b * u) / b  # tends to u as b goes to 0, so that the line is a limit and no pole
 
-    b = _search(lambda b: exponential(b)[0])
-    _, slope, offset = exponential(b)
+    b = _search(lambda b: _line(bent(b), y)[0])
+    _, slope, offset = _line(bent(b), y)
     fits["exponential"] = {"a": slope / b, "b": b / span, "c": offset - slope / b, "m": m}
 
     v = np.log(x) - np.log(x).mean()
@@ -145,6 +131,12 @@ def _fits(x: FloatArray, y: FloatArray, betas: int) -> dict[str, dict[str, float
     a = power(b)[1] * float(np.exp(-b / width * np.log(x).mean()))
     fits["power law without c"] = {"a": a, "b": b / width}
     return fits
+
+
+def _line(x: FloatArray, y: FloatArray) -> tuple[float, float, float]:
+    """The sum of squared residuals of the best line through (x, y), its slope and its value at 0."""
+    slope, offset = np.polyfit(x, y, 1)
+    return float(np.sum((y - slope * x - offset) ** 2)), float(slope), float(offset)
 
 
 def _search(loss: Callable[[float], float]) -> float:

@@ -1,4 +1,4 @@
-"""The Goodhart gap and what is read off it: AUGC, onset, correlation with uncertainty (Definitions 3.1 and 3.2).
+"""The Goodhart gap and quantities derived from it: AUGC, onset, correlation with uncertainty (Definitions 3.1 and 3.2).
 
 A series holds one value an evaluation of one run, the evaluation at step 0 first. Two gaps, always side by side:
 `gap_paper` is Eq. 2 as printed; `gap` measures both rewards in standard deviations, because Eq. 2 divides by rewards
@@ -16,15 +16,15 @@ from goodhart.errors import InputError
 FloatArray = npt.NDArray[np.float64]
 
 EPSILON = float(np.finfo(np.float32).eps)  # the epsilon of Definition 3.1
-# What Eq. 2's epsilon makes of rewards that have not moved, for accuracies down to one in a thousand.
+# By its epsilon, Eq. 2 is up to this far from 0 where neither reward has moved (accuracies of 0.001 and more).
 NO_GAP = 1e-4
-# A series that moves by less than this part of its size is constant: only rounding moves it.
+# A series whose range is below this part of its size is constant but for rounding.
 _ROUNDING = 1e-12
 
 
 def gap_paper(proxy: npt.ArrayLike, true: npt.ArrayLike) -> FloatArray:
     """Eq. 2: proxy(t) / (|proxy(0)| + eps) - true(t) / (|true(0)| + eps), eps that of float32; dimensionless."""
-    p, r = _paired(proxy=proxy, true=true)
+    p, r = _evaluations(proxy=proxy, true=true)
     return p / (abs(p[0]) + EPSILON) - r / (abs(r[0]) + EPSILON)
 
 
@@ -33,7 +33,7 @@ def gap(proxy: npt.ArrayLike, true: npt.ArrayLike, proxy_scale: float, true_scal
 
     Unchanged by a shift of either reward, and by a rescaling of a reward together with its scale.
     """
-    p, r = _paired(proxy=proxy, true=true)
+    p, r = _evaluations(proxy=proxy, true=true)
     for name, scale in (("proxy_scale", proxy_scale), ("true_scale", true_scale)):
         if not (np.isfinite(scale) and scale > 0):
             raise InputError(f"{name} must be a positive number, not {scale!r}.")
@@ -52,13 +52,13 @@ def true_scale(successes: int, n: int) -> float:
 
 
 def flags_at_start(proxy: npt.ArrayLike, true: npt.ArrayLike) -> dict[str, bool]:
-    """Whether Eq. 2 means little for this run.
+    """Whether, and why, Eq. 2 is unreliable for this run.
 
-    It divides by next to nothing where the true reward starts at 0 or the proxy near 0; and where the proxy starts
-    below 0 the gap starts at -2, so that much hacking passes under it. The proxy counts as near zero when |proxy(0)| is
-    at most a tenth of its range over the run: Eq. 2 then shows its ordinary movement as ten units or more.
+    It divides by almost 0 where the true reward starts at 0 or the proxy near 0; and where the proxy starts
+    below 0 the gap starts at -2, so that much hacking happens below 0 and does not count. The proxy counts as near zero
+    when |proxy(0)| is at most a tenth of its range over the run: Eq. 2 then shows this range as ten units or more.
     """
-    p, r = _paired(proxy=proxy, true=true)
+    p, r = _evaluations(proxy=proxy, true=true)
     return {
         "true_at_start_is_zero": bool(r[0] == 0),
         "proxy_at_start_near_zero": bool(abs(p[0]) <= 0.1 * np.ptp(p)),
@@ -102,7 +102,7 @@ def uq_correlation(uq: npt.ArrayLike, gap: npt.ArrayLike) -> dict[str, float | N
     "levels" is the paper's; "differences" correlates the changes from one evaluation to the next, since two series
     that both trend correlate whatever they mean. None for a constant series, and below three pairs.
     """
-    u, g = _paired(uq=uq, gap=gap)
+    u, g = _evaluations(uq=uq, gap=gap)
     noise_u, noise_g = _ROUNDING * np.abs(u).max(), _ROUNDING * np.abs(g).max()
     return {
         "levels": _pearson(u, g, noise_u, noise_g),
@@ -123,18 +123,28 @@ def finite_series(name: str, values: Any) -> FloatArray:
     return series
 
 
-def _paired(**named: Any) -> list[FloatArray]:
-    """Series of one length, with at least one value."""
-    series = [finite_series(name, values) for name, values in named.items()]
-    if len({len(s) for s in series}) > 1:
-        raise InputError(f"{' and '.join(named)} differ in length: {', '.join(str(len(s)) for s in series)}.")
+def paired(**named: Any) -> list[npt.NDArray[Any]]:
+    """Series of one length, by name: finite numbers, but `seeds` any labels, one and the same for all where None."""
+    series = {name: finite_series(name, values) for name, values in named.items() if name != "seeds"}
+    if "seeds" in named:
+        labels = named["seeds"]
+        series["seeds"] = np.zeros(len(series[next(iter(series))])) if labels is None else np.asarray(labels)
+    lengths = [str(len(values)) for values in series.values()]
+    if len(set(lengths)) > 1:
+        raise InputError(f"{', '.join(series)} differ in length: {', '.join(lengths)}.")
+    return list(series.values())
+
+
+def _evaluations(**named: Any) -> list[FloatArray]:
+    """Series over the evaluations of one run, of which there is at least one."""
+    series = paired(**named)
     if not len(series[0]):
         raise InputError(f"{' and '.join(named)} are empty.")
     return series
 
 
 def _over_steps(steps: Any, gap: Any) -> list[FloatArray]:
-    t, g = _paired(steps=steps, gap=gap)
+    t, g = _evaluations(steps=steps, gap=gap)
     if (np.diff(t) <= 0).any():
         raise InputError("steps must be strictly increasing.")
     return [t, g]

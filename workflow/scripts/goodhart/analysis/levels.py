@@ -1,4 +1,4 @@
-"""From runs to levels of beta: Table 1, how each of its quantities goes with beta, and AUGC from arm to arm."""
+"""Levels of beta: Table 1, the trends of its quantities with beta, and differences of AUGC between arms."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +9,7 @@ import pandas as pd
 
 from goodhart.analysis.statistics import estimate, rank_correlation, seed_slopes, seed_stratified_trend
 
-CENSORED = ("onset", "onset_paper")  # a run without a value is later than every other, not unknown
+CENSORED = ("onset", "onset_paper")  # a run without an onset would have a later one: it ranks after all others
 
 # The columns of Table 1: what it is called, and the column of the run table that it averages.
 TABLE1 = {
@@ -36,7 +36,7 @@ TABLE1 = {
     "Win rate": "win_rate",
 }
 
-# What makes Eq. 2 mean little (`gap.flags_at_start`); every table counts the runs that have it.
+# Why Eq. 2 is unreliable for a run (`gap.flags_at_start`); every table counts these runs.
 FLAGS = {
     "true_at_start_is_zero": "True start 0",
     "proxy_at_start_near_zero": "Proxy start near 0",
@@ -52,28 +52,27 @@ def by_level(runs: pd.DataFrame) -> Iterator[tuple[str, str, str, float, pd.Data
 
 
 def table1(runs: pd.DataFrame) -> pd.DataFrame:
-    """Table 1: arm, method, level, beta, n, then of each column of `TABLE1` its mean over seeds and how sure it is.
+    """Table 1: arm, method, level, beta, n, then of each column of `TABLE1` its mean over seeds and its uncertainty.
 
     `<column>_se` is the standard error, `<column>_low` and `_high` the 95 % bootstrap interval over seeds (a handful of
     seeds makes it too narrow). An average leaves out the runs without a value; `<column>_n` counts those that have one.
-    The columns of `FLAGS` count the runs in which Eq. 2 means little.
+    The columns of `FLAGS` count the runs for which Eq. 2 is unreliable.
     """
     rows = []
     for arm, method, level, beta, part in by_level(runs):
         row: dict[str, Any] = {"arm": arm, "method": method, "level": level, "beta": beta, "n": len(part)}
         for column in TABLE1.values():
-            values = part.sort_values("seed")[column].dropna().to_numpy(dtype=float)
-            found = estimate(values)
+            found = estimate(part.sort_values("seed")[column].dropna())
             low, high = found["interval"] or (None, None)
-            row |= {column: found["mean"], f"{column}_se": found["se"]}
-            row |= {f"{column}_low": low, f"{column}_high": high, f"{column}_n": found["n"]}
+            ends = {f"{column}_low": low, f"{column}_high": high}
+            row |= {column: found["mean"], f"{column}_se": found["se"], **ends, f"{column}_n": found["n"]}
         row |= {flag: int(part[flag].sum()) for flag in FLAGS}
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def trends(runs: pd.DataFrame) -> list[dict[str, Any]]:
-    """For each arm, method and column of Table 1: how the quantity goes with beta, in the ways a reader may ask for.
+    """For each arm, method and column of Table 1: the trend of the quantity with beta, by several tests.
 
     `level_means`, `pooled` and `per_seed` are Spearman's rho of the means over seeds, of all runs, and of each seed's
     runs, each with its permutation p; `kendall` holds Kendall's tau of the same three. `within_seeds` is the test that

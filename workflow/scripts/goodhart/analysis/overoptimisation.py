@@ -11,11 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from goodhart.analysis.gap import FloatArray, finite_series
+from goodhart.analysis.gap import FloatArray, paired
 from goodhart.analysis.levels import by_level
 from goodhart.analysis.runs import RUN
-from goodhart.analysis.statistics import over_resamples, resampled_interval
-from goodhart.errors import InputError
+from goodhart.analysis.statistics import over_resamples, r_squared, resampled_interval
 
 _ESTIMATES = ("alpha", "bend", "peak_kl")
 
@@ -29,16 +28,13 @@ def reward_at(distance: npt.ArrayLike, alpha: float, bend: float) -> FloatArray:
 def fit_distance(kl: npt.ArrayLike, reward: npt.ArrayLike, seeds: npt.ArrayLike | None = None) -> dict[str, Any]:
     """Least squares over all evaluations of some runs: `kl` in nats, `reward` since the start of its run.
 
-    Estimates of a KL below 0 count as 0 and say nothing, as R(0) = 0 is given. Returns alpha, bend, r_squared (against
-    the mean reward), n (evaluations with a distance), seeds, and peak_kl, where R is largest: None unless the curve
-    bends down with a tenth of the evaluations on either side of the peak. alpha_low ... peak_kl_high are 95 %
+    Estimates of the KL below 0 count as 0 and are left out, as R(0) = 0 is given. Returns alpha, bend, r_squared
+    (against the mean reward), n (evaluations with a distance), seeds, and peak_kl, where R is largest: None unless the
+    curve bends down with a tenth of the evaluations on either side of the peak. alpha_low ... peak_kl_high are 95 %
     intervals, whole seeds resampled, None below two seeds and where more than 5 % of the resamples have no value; a
     peak without an interval is then no peak. All None where the distances do not determine the two parameters.
     """
-    k, r = finite_series("kl", kl), finite_series("reward", reward)
-    labels = np.zeros(len(k)) if seeds is None else np.asarray(seeds)
-    if not len(k) == len(r) == len(labels):
-        raise InputError(f"kl, reward and seeds differ in length: {len(k)}, {len(r)} and {len(labels)}.")
+    k, r, labels = paired(kl=kl, reward=reward, seeds=seeds)
     d = np.sqrt(np.clip(k, 0, None))
     moved = d > 0
     d, r, labels = d[moved], r[moved], labels[moved]
@@ -47,10 +43,7 @@ def fit_distance(kl: npt.ArrayLike, reward: npt.ArrayLike, seeds: npt.ArrayLike 
     estimates = _estimates(d, r)
     if estimates is None:
         return found
-    total = float(np.sum((r - r.mean()) ** 2))
-    if total > 0:
-        fitted = reward_at(d, estimates["alpha"], estimates["bend"])
-        found["r_squared"] = 1 - float(np.sum((r - fitted) ** 2)) / total
+    found["r_squared"] = r_squared(r, reward_at(d, estimates["alpha"], estimates["bend"]))
     resampled = over_resamples(labels, lambda rows: _estimates(d[rows], r[rows]))
     for name, value in estimates.items():
         ends = resampled_interval([v for fit in resampled if fit and (v := fit[name]) is not None])

@@ -15,8 +15,8 @@ from warnings import catch_warnings, simplefilter
 import numpy as np
 import numpy.typing as npt
 
-from goodhart.analysis.gap import FloatArray, finite_series
-from goodhart.analysis.statistics import over_resamples, resampled_interval
+from goodhart.analysis.gap import FloatArray, paired
+from goodhart.analysis.statistics import over_resamples, r_squared, resampled_interval
 from goodhart.errors import InputError
 
 Fit = dict[str, float | None]  # a, b, c and r_squared
@@ -50,12 +50,9 @@ def fit_power_law(beta: npt.ArrayLike, augc: npt.ArrayLike, seeds: npt.ArrayLike
     parameters, and the curve meets the mean of each), beta_star and augc_at_beta_star (each {"eq15",
     "grid_minimum"}), beta_star_interval (likewise) and parameter_intervals ({"a", "b", "c"}), each [low, high] of 95 %
     from `resamples` bootstrap resamples of whole seeds, or None; and warnings [{"name", "message"}].
-    Data without an increase give a = 0, b = None, c = the mean. InputError for what no run can produce.
+    Data without an increase give a = 0, b = None, c = the mean. InputError for values that no run can have.
     """
-    x, y = finite_series("beta", beta), finite_series("augc", augc)
-    labels = np.zeros(len(x)) if seeds is None else np.asarray(seeds)
-    if not len(x) == len(y) == len(labels):
-        raise InputError("beta, augc and seeds differ in length.")
+    x, y, labels = paired(beta=beta, augc=augc, seeds=seeds)
     if not len(x):
         raise InputError("there is no (beta, AUGC) point to fit.")
     if x.min() <= 0 or y.min() < 0:
@@ -66,11 +63,10 @@ def fit_power_law(beta: npt.ArrayLike, augc: npt.ArrayLike, seeds: npt.ArrayLike
     names: list[str | None] = [refusal, *_remarks(x, y), "exact_by_construction" if exact else None]
     warnings = [{"name": name, "message": WARNINGS[name]} for name in names if name is not None]
     resampled = over_resamples(labels, lambda rows: _solved(x[rows], y[rows])) if refusal is None else []
-    names_of = ("a", "b", "c", *READINGS)
-    ends = {k: resampled_interval([f[k] for f in resampled if f and f[k] is not None]) for k in names_of}
-    star: Fit = dict.fromkeys(READINGS)
-    for reading, solve in _SOLVERS.items() if refusal is None else ():
-        star[reading], warning = solve(fit, x, y)
+    ends = {k: resampled_interval([f[k] for f in resampled if f and f[k] is not None]) for k in (*"abc", *READINGS)}
+    solved = {k: solve(fit, x, y) if refusal is None else (None, None) for k, solve in _SOLVERS.items()}
+    star = {reading: found for reading, (found, _) in solved.items()}
+    for reading, (_, warning) in solved.items():
         refused = "interval_refused" if resampled and star[reading] and not ends[reading] else None
         remarks = [name for name in (warning, refused) if name is not None]
         warnings += [{"name": name, "message": f"{READINGS[reading]}: {WARNINGS[name]}"} for name in remarks]
@@ -99,7 +95,7 @@ def curve(fit: Fit, beta: npt.ArrayLike) -> FloatArray:
 
 @np.errstate(all="ignore")  # extreme data overflow on the way to being refused
 def _least_squares(x: FloatArray, y: FloatArray) -> tuple[Fit, str | None]:
-    """a, b, c and R² from Appendix E's initial values, and the name of what keeps one from being determined.
+    """a, b, c and R² from Appendix E's initial values, and the name of the warning where the data determine none.
 
     Fitted in units where the largest beta and AUGC are 1, which moves no optimum and keeps beta^b finite. Where AUGC
     does not rise throughout, the appendix's start can end in a poor local minimum: a steeper one is tried beside it.
@@ -117,8 +113,8 @@ def _least_squares(x: FloatArray, y: FloatArray) -> tuple[Fit, str | None]:
     fits = [f for f in (_curve_fit(u, v, start) for start in (b0, 16 * b0)) if f is not None]
     if not fits:
         return none, "no_convergence"
-    (a, b, c), r_squared = max(fits, key=lambda fit: fit[1])
-    if r_squared <= _NEGLIGIBLE:
+    (a, b, c), explained = max(fits, key=lambda fit: fit[1])
+    if explained <= _NEGLIGIBLE:
         return {**flat, "r_squared": 0.0}, "no_increase"
     lowest, second = (betas[[0, -2]] / betas[-1]) ** b
     if second - lowest <= 1e-4 * (1 - lowest):
@@ -127,7 +123,7 @@ def _least_squares(x: FloatArray, y: FloatArray) -> tuple[Fit, str | None]:
     if not (0 < a < np.inf):
         return none, "no_convergence"
     c = c * top if c > _ROUNDING else 0.0  # the search stops just inside a bound that binds
-    return {"a": a, "b": b, "c": c, "r_squared": r_squared}, None
+    return {"a": a, "b": b, "c": c, "r_squared": explained}, None
 
 
 def _curve_fit(u: FloatArray, v: FloatArray, b0: float) -> tuple[list[float], float] | None:
@@ -146,8 +142,7 @@ def _curve_fit(u: FloatArray, v: FloatArray, b0: float) -> tuple[list[float], fl
             )
     except (RuntimeError, ValueError):
         return None
-    unexplained = np.sum((v - power(u, *found)) ** 2) / np.sum((v - v.mean()) ** 2)
-    return found.tolist(), 1 - float(unexplained)
+    return found.tolist(), r_squared(v, power(u, *found)) or 0.0
 
 
 def _eq15(fit: Fit, x: FloatArray, y: FloatArray) -> tuple[float | None, str | None]:

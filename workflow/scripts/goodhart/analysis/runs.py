@@ -1,4 +1,4 @@
-"""From trajectories to runs: the gaps of every evaluation, and one row a run with the metrics of Appendix F."""
+"""The gaps of every evaluation of a study, and one row a run with the metrics of Appendix F."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ RUN = ["method", "level", "kl_level", "seed"]
 
 @dataclass(frozen=True)
 class Scales:
-    """What turns rewards into gaps, one set a study.
+    """The scales that turn rewards into gaps, one set a study.
 
     proxy: SD of the ensemble mean over held-out preference responses; true: SD of one true reward at the reference
     policy, whose `successes` of `problems` are counted; thresholds: 75th percentile of all positive gaps, by form.
@@ -41,7 +41,7 @@ class Scales:
 def scales(quality: Mapping[str, Any], responses: pd.DataFrame) -> Scales:
     """The scales of both rewards, from the ensemble's `quality.json` and the reference policy's responses."""
     if not quality["proxy_scale"] > 0:
-        raise InputError("the ensemble gives every held-out response the same reward; it has learned nothing to hack.")
+        raise InputError("the reward models give every held-out response the same reward; they have learned nothing.")
     successes, problems = int(responses["correct"].sum()), len(responses)
     return Scales(quality["proxy_scale"], true_scale(successes, problems), successes, problems)
 
@@ -117,13 +117,13 @@ def run_rows(gaps: pd.DataFrame, probes: pd.DataFrame, updates: pd.DataFrame, sc
     return pd.DataFrame(rows)
 
 
-def select_arms(runs: pd.DataFrame, arms: Mapping[str, Iterable[tuple[str, str, str, int]]]) -> pd.DataFrame:
-    """The runs of every arm, stacked, with a first column `arm`; a run in two arms appears twice."""
-    indexed = runs.set_index(RUN)
-    for arm, cells in arms.items():
-        for cell in cells:
-            if cell not in indexed.index:
-                raise InputError(f"arm {arm} wants run {'/'.join(map(str, cell))}, which is not among the runs.")
-    parts = [indexed.loc[list(cells)].reset_index().assign(arm=arm) for arm, cells in arms.items()]
-    stacked = pd.concat(parts, ignore_index=True)
-    return stacked[["arm", *(column for column in stacked if column != "arm")]]
+def select_arms(runs: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
+    """The runs of every arm, given by the columns arm, method, level, kl_level and seed of `cells`, in their order.
+
+    A run in two arms appears twice.
+    """
+    absent = cells[~pd.MultiIndex.from_frame(cells[RUN]).isin(runs.set_index(RUN).index)]
+    if len(absent):
+        arm, *run = absent.iloc[0][["arm", *RUN]]
+        raise InputError(f"arm {arm} needs run {'/'.join(map(str, run))}, which is not among the runs.")
+    return cells.merge(runs, on=RUN)

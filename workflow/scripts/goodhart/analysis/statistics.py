@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from goodhart.analysis.gap import FloatArray, finite_series
+from goodhart.analysis.gap import FloatArray, finite_series, paired
 from goodhart.errors import InputError
 
 IntArray = npt.NDArray[np.intp]
@@ -31,9 +31,7 @@ def rank_correlation(x: npt.ArrayLike, y: npt.ArrayLike, kind: str = "spearman")
     Returns {"statistic", "p_value", "smallest_p", "n", "method"}: `smallest_p` is the p that the most extreme order of
     these values would have. All but n and method are None below two points or for constant input.
     """
-    x, y = finite_series("x", x), finite_series("y", y)
-    if len(x) != len(y):
-        raise InputError(f"x and y differ in length: {len(x)} and {len(y)}.")
+    x, y = paired(x=x, y=y)
     if kind not in ("spearman", "kendall"):
         raise InputError(f"unknown rank correlation {kind!r}: choose spearman or kendall.")
     if _constant(x) or _constant(y):
@@ -44,7 +42,7 @@ def rank_correlation(x: npt.ArrayLike, y: npt.ArrayLike, kind: str = "spearman")
 def seed_stratified_trend(
     levels: npt.ArrayLike, values: npt.ArrayLike, seeds: Sequence[Any] | npt.NDArray[Any]
 ) -> dict[str, Any]:
-    """Do values rise with level? The mean over seeds of each seed's Spearman's rho, one row a (level, seed).
+    """The trend of values with level: the mean over seeds of each seed's Spearman's rho, one row a (level, seed).
 
     The permutation p rearranges values within each seed, so differences between seeds cancel and every seed adds
     evidence: 3 levels reach p = 1/3 with one seed, 1/18 with two. A seed whose values are all equal counts as rho = 0;
@@ -77,8 +75,7 @@ def seed_slopes(
 
 def estimate(values: npt.ArrayLike) -> dict[str, Any]:
     """`mean_and_se` of values over seeds, with their `bootstrap_interval` under "interval"."""
-    interval = bootstrap_interval(values)
-    return {**mean_and_se(values), "interval": None if interval is None else list(interval)}
+    return {**mean_and_se(values), "interval": bootstrap_interval(values)}
 
 
 def mean_and_se(values: npt.ArrayLike) -> dict[str, Any]:
@@ -98,7 +95,7 @@ def bootstrap_interval(
     level: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
-) -> tuple[float, float] | None:
+) -> list[float] | None:
     """Percentile bootstrap interval of a statistic over seeds; None below two values.
 
     `statistic` takes an array of shape (resamples, n) and `axis`, as `np.mean` and `np.median` do.
@@ -109,8 +106,7 @@ def bootstrap_interval(
     if len(v) < 2:
         return None
     drawn = v[np.random.default_rng(seed).integers(len(v), size=(resamples, len(v)))]
-    low, high = np.percentile(statistic(drawn, axis=1), [50 * (1 - level), 50 * (1 + level)])
-    return float(low), float(high)
+    return _central(statistic(drawn, axis=1), level)
 
 
 def seed_resamples(seeds: npt.ArrayLike, resamples: int = RESAMPLES) -> Iterator[tuple[IntArray, int]]:
@@ -136,9 +132,18 @@ def over_resamples(seeds: npt.ArrayLike, statistic: Callable[[IntArray], T], res
 
 def resampled_interval(values: Sequence[Any], resamples: int = RESAMPLES, level: float = 0.95) -> list[float] | None:
     """Percentile interval of the values that resamples have; None where more than 1 - `level` of them have none."""
-    if len(values) < level * resamples:
-        return None
-    return [float(end) for end in np.percentile(values, [50 * (1 - level), 50 * (1 + level)])]
+    return None if len(values) < level * resamples else _central(values, level)
+
+
+def r_squared(values: FloatArray, fitted: FloatArray) -> float | None:
+    """The share of the variance of `values` that a fit explains, against their mean; None where they are all equal."""
+    total = float(np.sum((values - values.mean()) ** 2))
+    return 1 - float(np.sum((values - fitted) ** 2)) / total if total > 0 else None
+
+
+def _central(values: Any, level: float) -> list[float]:
+    """The percentiles between which the central share `level` of the values lies."""
+    return np.percentile(values, [50 * (1 - level), 50 * (1 + level)]).tolist()
 
 
 def _constant(x: FloatArray) -> bool:
@@ -147,9 +152,7 @@ def _constant(x: FloatArray) -> bool:
 
 def _by_seed(levels: npt.ArrayLike, values: npt.ArrayLike, seeds: Any) -> list[tuple[FloatArray, FloatArray]]:
     """(levels, values) of each seed that has at least two different levels."""
-    x, y, labels = finite_series("levels", levels), finite_series("values", values), np.asarray(seeds)
-    if not len(x) == len(y) == len(labels):
-        raise InputError(f"levels, values and seeds differ in length: {len(x)}, {len(y)} and {len(labels)}.")
+    x, y, labels = paired(levels=levels, values=values, seeds=seeds)
     groups = [(x[labels == s], y[labels == s]) for s in np.unique(labels)]
     return [(a, b) for a, b in groups if not _constant(a)]
 

@@ -1,7 +1,7 @@
 """Definition 6.1: beta* = argmin AUGC(beta) - lambda A(beta), with A the measured win rate, as a curve over lambda.
 
-lambda is what one whole unit of win rate is worth, in units of AUGC; the paper gives it no value, so beta* is a
-function of it. The minimum is taken over the betas that were run: between them nothing is measured.
+lambda weighs a win rate of 1 in units of AUGC; the paper gives it no value, so beta* is a function of it. The minimum
+is taken over the betas that were run: between them nothing is measured.
 """
 
 from typing import Any
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from goodhart.analysis.gap import FloatArray, finite_series
-from goodhart.analysis.statistics import over_resamples
+from goodhart.analysis.gap import FloatArray, paired
+from goodhart.analysis.statistics import IntArray, over_resamples
 from goodhart.errors import InputError
 
 Path = list[tuple[int, float]]  # steps over lambda: the index of a beta, and the lambda from which on it is best
@@ -22,7 +22,7 @@ _EQUAL = 1e-12  # win rates and, relatively, lambdas closer than this differ by 
 def optimal_conservatism(
     beta: npt.ArrayLike, augc: npt.ArrayLike, win_rate: npt.ArrayLike, seeds: npt.ArrayLike | None = None
 ) -> dict[str, Any]:
-    """beta* over lambda >= 0 from the level means, and how sure it is when seeds are resampled.
+    """beta* over lambda >= 0 from the level means, with its uncertainty from resampled seeds.
 
     One value a run each. Returns {"levels": [{"beta", "augc", "win_rate", "n"}], "path", "support"}. `path` is the
     exact step function: [{"beta", "lambda_from", "lambda_to", "lambda_to_interval"}], the last without end (None). The
@@ -31,17 +31,18 @@ def optimal_conservatism(
     "seeds"}: the share of resamples that choose a beta at a lambda. Resamples in which a beta has no run do not count.
     Both are None below two seeds.
     """
-    x, u, a = finite_series("beta", beta), finite_series("augc", augc), finite_series("win_rate", win_rate)
-    labels = np.zeros(len(x)) if seeds is None else np.asarray(seeds)
-    if not len(x) == len(u) == len(a) == len(labels):
-        raise InputError("beta, augc, win_rate and seeds differ in length.")
+    x, u, a, labels = paired(beta=beta, augc=augc, win_rate=win_rate, seeds=seeds)
     if not len(x):
         raise InputError("there is no run to choose a beta from.")
     betas = np.unique(x)
     damage, quality = _means(x, u, a, betas)
     path = lower_envelope(damage, quality)
-    paths = over_resamples(labels, lambda rows: _path(x[rows], u[rows], a[rows], betas))
-    resampled = [path for path in paths if path]
+
+    def resample(rows: IntArray) -> Path | None:  # none where a beta has no run
+        whole = len(np.unique(x[rows])) == len(betas)
+        return lower_envelope(*_means(x[rows], u[rows], a[rows], betas)) if whole else None
+
+    resampled = [found for found in over_resamples(labels, resample) if found]
     ends = [path[k + 1][1] if k + 1 < len(path) else None for k in range(len(path))]
     return {
         "levels": [
@@ -81,11 +82,6 @@ def lower_envelope(damage: FloatArray, quality: FloatArray) -> Path:
 def _means(x: FloatArray, u: FloatArray, a: FloatArray, betas: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Mean AUGC and win rate of every beta, (B,) each."""
     return np.array([u[x == b].mean() for b in betas]), np.array([a[x == b].mean() for b in betas])
-
-
-def _path(x: FloatArray, u: FloatArray, a: FloatArray, betas: FloatArray) -> Path | None:
-    """`lower_envelope` of some runs; None where a beta has no run among them."""
-    return lower_envelope(*_means(x, u, a, betas)) if len(np.unique(x)) == len(betas) else None
 
 
 def _turning(steps: Path, resampled: list[Path]) -> list[float] | None:

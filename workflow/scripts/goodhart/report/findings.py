@@ -1,14 +1,15 @@
-"""The page of findings: the values and verdicts that it states. Its sentences are in templates/findings.html.jinja."""
+"""The values and verdicts on the page of findings; its sentences are in templates/findings.html.jinja."""
 
 import math
 from collections.abc import Iterator
 from typing import Any
 
 from goodhart.analysis.levels import FLAGS
-from goodhart.report import tables, verdicts
+from goodhart.report import verdicts
 from goodhart.report.html import render
 from goodhart.report.numbers import measured
 from goodhart.report.results import Results
+from goodhart.report.tables import claims, level_rows
 
 FEWEST_SEEDS = 3  # Appendix F, metric 2
 NOTABLE = 0.05  # share of responses that may be cut, empty or read in part before the page reports it
@@ -16,25 +17,41 @@ NOTABLE = 0.05  # share of responses that may be cut, empty or read in part befo
 
 def findings_page(results: Results) -> str:
     """The page of findings, each section with the tables it rests on."""
+    found = list(arms(results))
     return render(
         "findings",
         results=results,
         setup=results.setup,
         caveats=caveats(results),
-        arms=list(arms(results)),
+        arms=found,
+        rivals=[{"arm": arm, "curve": curve} for arm in found for curve in arm["fit"]["rivals"]["curves"]],
+        lambdas=[
+            {"arm": arm, "step": step, "level": level}
+            for arm in found
+            for step in (arm["fit"]["tradeoff"] or {"path": []})["path"]
+            for level in arm["levels"]
+            if level["beta"] == step["beta"]
+        ],
+        hyperparameters=[
+            {"stage": stage, "name": name, **value}
+            for stage, entry in results.setup.derived.items()
+            for name, value in entry["values"].items()
+            if (stage, name) != ("online", "lora_dropout")  # the policy that is updated is the one that was sampled
+        ],
+        claims=list(claims(results)),
+        levels=list(level_rows(results)),
         entropies=list(entropies(results)),
         problems=int(results.gaps["n"].max()),
         ensemble_accuracy=ensemble_accuracy(results),
         few_seeds=min(int(results.table1["n"].min()), FEWEST_SEEDS),
         FEWEST_SEEDS=FEWEST_SEEDS,
         isqrt=math.isqrt,
-        tables=tables,
         verdicts=verdicts,
     )
 
 
 def caveats(results: Results) -> dict[str, Any]:
-    """What stops no run but limits what its numbers mean, 0 where there is nothing to report.
+    """Conditions that stop no run but limit what its numbers mean; 0 where there is nothing to report.
 
     Mean shares of responses at the end of the online stage that the token limit cut (`truncated`), that are `empty`
     or that the reward models read only in part (`reward_truncated`); numbers of runs with batches of equal rewards
@@ -67,7 +84,7 @@ def arms(results: Results) -> Iterator[dict[str, Any]]:
 
 
 def entropies(results: Results) -> Iterator[dict[str, Any]]:
-    """Both entropies of each method's offline checkpoints: their trends, and the side of Proposition 5.1 they take."""
+    """Both entropies of the offline checkpoints by method: trend, and the side of Proposition 5.1 that it supports."""
     for method, arm in results.first_panels:
         for tokens in ("response", "prompt"):
             trend = results.trend(method, arm, f"entropy_{tokens}_offline")

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -12,19 +11,20 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from goodhart.report import numbers
 
 TEMPLATES = Path(__file__).parent / "templates"
+_ENVIRONMENT = Environment(
+    loader=FileSystemLoader(TEMPLATES),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
 
 
 def render(page: str, **values: Any) -> str:
     """The page of templates/<page>.html.jinja with these values; `numbers` is known to every template."""
-    return _environment().get_template(f"{page}.html.jinja").render(values, numbers=numbers)
+    return _ENVIRONMENT.get_template(f"{page}.html.jinja").render(values, numbers=numbers)
 
 
 def stamped(page: str, origin: Mapping[str, Any]) -> str:
     """A whole page with its origin in its head."""
     return page.replace("<title>", f'<meta name="origin" content="{escape(json.dumps(origin))}">\n<title>', 1)
-
-
-@cache
-def _environment() -> Environment:
-    loader = FileSystemLoader(TEMPLATES)
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

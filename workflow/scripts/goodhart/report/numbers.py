@@ -1,4 +1,4 @@
-"""Numbers, estimates and tests as a reader meets them."""
+"""Numbers, estimates and tests as text."""
 
 # ruff: noqa: RUF001 - reports speak Greek
 
@@ -22,15 +22,14 @@ def number(value: float | None, digits: int = 3) -> str:
 def measured(mean: float | None, se: float | None, interval: Sequence[float | None] | None = None) -> str:
     """'mean ± standard error [interval]' as far as there is one, the mean to the decimals of its error."""
     text = number(mean)
-    if mean is not None and se is not None and not pd.isna(mean) and not pd.isna(se):
+    if pd.notna(mean) and pd.notna(se):
         error = 0.0 if se <= 1e-12 * abs(mean) else se
-        decimals = max(1 - math.floor(math.log10(error)), 0) if error else None
-        if decimals is not None and decimals <= 6:
-            rounded = round(mean, decimals) + 0.0
-            text = f"{rounded:.{decimals}f} ± {error:.{decimals}f}".replace("-", "−")
+        decimals = max(1 - math.floor(math.log10(error)), 0) if error else 7
+        if decimals <= 6:
+            text = f"{round(mean, decimals) + 0.0:.{decimals}f} ± {error:.{decimals}f}".replace("-", "−")
         else:
             text += f" ± {number(error, 2)}"
-    if interval is not None and not any(end is None or pd.isna(end) for end in interval):
+    if interval is not None and all(map(pd.notna, interval)):
         text += f" [{number(interval[0])}, {number(interval[1])}]"
     return text
 
@@ -43,6 +42,13 @@ def probability(p: float | None) -> str:
 def coefficient(value: float | None) -> str:
     """A correlation with its sign."""
     return "-" if value is None else f"{value:+.2f}".replace("-", "−")
+
+
+def correlation(found: Mapping[str, Any]) -> str:
+    """A rank correlation and its p: '+1.00, p = 0.333'; '-' where nothing varies."""
+    if found["statistic"] is None:
+        return "-"
+    return f"{coefficient(found['statistic'])}, {probability(found['p_value'])}"
 
 
 def plural(count: int, noun: str) -> str:

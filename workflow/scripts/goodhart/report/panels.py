@@ -1,4 +1,4 @@
-"""What every figure is made of: the style, the colour of each level, panels and legends.
+"""What figures share: the style, the colour of each level, panels, and how seeds, means and legends are drawn.
 
 Thick lines and large markers are means over seeds, bands and bars one standard error each way (none for one seed),
 thin lines and dashes single seeds. A figure is saved without a date: the same tables give the same bytes.
@@ -6,7 +6,8 @@ thin lines and dashes single seeds. A figure is saved without a date: the same t
 # ruff: noqa: RUF001 - figures speak Greek
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import seaborn as sns
-from matplotlib.artist import Artist
+from matplotlib.artist import Artist, setp
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -23,6 +24,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from goodhart.analysis.statistics import mean_and_se
+from goodhart.report import numbers
 from goodhart.report.results import Record, Results
 
 INK = "0.25"
@@ -43,17 +45,18 @@ _COLUMN, _PAGE = 3.3, 6.75  # inches, one and two columns of print: a font size 
 
 
 class Panel(NamedTuple):
-    """One method and arm: its axes from top to bottom, its runs and their evaluations."""
+    """One quantity of one method and arm: where it is drawn, the runs and their evaluations."""
 
+    ax: Axes
+    quantity: str
     method: str
     arm: str
-    axes: list[Axes]
     runs: pd.DataFrame
     curves: pd.DataFrame
 
 
 def colours(results: Results) -> dict[str, str]:
-    """The colour of every offline level: dark to light as beta grows, so that it is read without hue too."""
+    """The colour of every offline level: dark to light as beta grows, so that levels differ in greyscale too."""
     shades = mpl.colormaps["plasma"](np.linspace(0.03, 0.8, max(len(results.betas), 2)))
     return {level: mpl.colors.to_hex(shade) for level, shade in zip(results.betas, shades, strict=False)}
 
@@ -69,21 +72,21 @@ def subplots(rows: int, columns: int, height: float, **share: Any) -> tuple[Figu
     return figure, axes
 
 
-def panels(results: Results, quantities: Mapping[str, str], x: str, height: float) -> tuple[Figure, list[Panel]]:
+def panels(
+    results: Results, quantities: Mapping[str, str], x: str, height: float, **share: Any
+) -> tuple[Figure, list[Panel]]:
     """A column of panels an arm and a block of rows a method; a row a quantity, given with the label of its axis."""
     rows = len(quantities)
-    figure, axes = subplots(rows * len(results.methods), len(results.arms), height, sharex=True, sharey="row")
+    share = {"sharex": True, "sharey": "row"} | share
+    figure, axes = subplots(rows * len(results.methods), len(results.arms), height, **share)
     found = []
-    for i, method in enumerate(results.methods):
-        for j, arm in enumerate(results.arms):
-            mine = [results.of(table, method, arm) for table in (results.runs, results.curves)]
-            block = list(axes[rows * i : rows * (i + 1), j])
-            block[0].set_title(heading(results, method, arm))
-            found.append(Panel(method, arm, block, *mine))
-            for ax, label in zip(block, quantities.values(), strict=True):
-                ax.set_ylabel(label if j == 0 else "")
-    for ax in axes[-1]:
-        ax.set_xlabel(x)
+    for (i, method), (j, arm) in product(enumerate(results.methods), enumerate(results.arms)):
+        mine = [results.of(table, method, arm) for table in (results.runs, results.curves)]
+        for ax, (quantity, label) in zip(axes[rows * i :, j], quantities.items(), strict=False):
+            ax.set_ylabel("" if j else label)
+            found.append(Panel(ax, quantity, method, arm, *mine))
+        axes[rows * i, j].set_title(heading(results, method, arm))
+    setp(axes[-1], xlabel=x)
     return figure, found
 
 
@@ -113,7 +116,7 @@ def draw_lines(ax: Axes, results: Results, curves: pd.DataFrame, y: str) -> None
 
 
 def draw_path(ax: Axes, curves: pd.DataFrame, x: str, y: str, colour: str) -> None:
-    """Two quantities of a level against each other as the run goes on, with standard errors of both."""
+    """Two quantities of a level against each other over the run, with standard errors of both."""
     for _, run in curves.sort_values("step").groupby("seed"):
         ax.plot(run[x], run[y], color=colour, lw=0.5, alpha=0.45)
     at = curves.groupby("step")[[x, y]].agg(["mean", "sem"])
@@ -124,7 +127,8 @@ def draw_path(ax: Axes, curves: pd.DataFrame, x: str, y: str, colour: str) -> No
 def draw_means(ax: Axes, results: Results, runs: pd.DataFrame, y: str, at: Mapping[str, float], arm: int = 0) -> None:
     """A quantity of each level at its place `at` on the x axis: a dash a seed, mean and standard error."""
     for level, values in runs.dropna(subset=[y]).groupby("level")[y]:
-        colour, x, found = colours(results)[str(level)], at[str(level)], mean_and_se(values.to_numpy(dtype=float))
+        colour, x = colours(results)[str(level)], at[str(level)]
+        found = mean_and_se(values)
         ax.plot([x] * len(values), values, "_", ms=9, color=colour, alpha=0.6, mew=0.8)
         look: dict[str, Any] = {"fmt": MARKERS[arm % len(MARKERS)], "mfc": "white" if arm else colour}
         ax.errorbar(x, found["mean"], found["se"], **look, color=colour, elinewidth=1.2, zorder=3)
@@ -138,22 +142,22 @@ def draw_seeds(ax: Axes, runs: pd.DataFrame, y: str) -> None:
 
 def beta_axis(ax: Axes, low: float, high: float) -> None:
     """Beta on a logarithmic x axis with plain numbers."""
-    ax.set_xscale("log")
-    ax.set_xlim(low, high)
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
-    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.set(xscale="log", xlim=(low, high))
+    ax.xaxis.set(
+        major_locator=LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)),
+        major_formatter=StrMethodFormatter("{x:g}"),
+        minor_formatter=NullFormatter(),
+    )
 
 
-def level_axes(row: Iterable[Axes], results: Results) -> None:
-    """The levels as categories on the x axes, each over its beta."""
-    for ax in row:
-        ax.set_xticks(range(len(results.betas)), [f"{level}\n{beta:.3g}" for level, beta in results.betas.items()])
-        ax.set(xlim=(-0.6, len(results.betas) - 0.4), xlabel="Offline level and its β")
+def level_axes(axes: npt.NDArray[Any], results: Results) -> None:
+    """The levels as categories on the x axes of the last row, each over its beta."""
+    n, labels = len(results.betas), [f"{level}\n{beta:.3g}" for level, beta in results.betas.items()]
+    setp(axes[-1], xticks=range(n), xticklabels=labels, xlim=(-0.6, n - 0.4), xlabel="Offline level and its β")
 
 
 def places(results: Results, arm: int) -> dict[str, float]:
-    """Where an arm's marker of each level stands on a level axis."""
+    """The x position of an arm's marker at each level."""
     n = len(results.arms)
     return {level: i + 0.5 * (arm - (n - 1) / 2) / n for i, level in enumerate(results.betas)}
 
@@ -167,8 +171,7 @@ def legend(figure: Figure, results: Results, extra: Mapping[str, Artist] | None 
     others: dict[str, Artist] = {
         f"arm {arm}": Line2D([], [], color=INK, ls="", marker=MARKERS[k % len(MARKERS)], mfc="white" if k else INK)
         for k, arm in enumerate(results.arms if arms else [])
-    }
-    others |= extra or {}
+    } | dict(extra or {})
     widest = 0.6 + 0.055 * max(len(name) for name in (*levels, *others))  # inches, about
     columns = max(1, min(max(len(levels), len(others)), int(figure.get_figwidth() / widest)))
     rows = []  # a row holds levels or others, and legends fill by column
@@ -183,9 +186,6 @@ def legend(figure: Figure, results: Results, extra: Mapping[str, Artist] | None 
 
 def correlations(trend: Record) -> list[str]:
     """Rank correlation with beta and its p, of the level means and within seeds."""
-    parts = []
-    for name, key in (("means", "level_means"), ("seeds", "within_seeds")):
-        rho, value = trend[key]["statistic"], trend[key]["p_value"]
-        chance = "" if rho is None else "p < 0.001" if value < 0.0005 else f"p {value:.3f}"
-        parts.append(f"{name} ρ undefined" if rho is None else f"{name} ρ {rho:+.2f}, {chance}".replace("-", "−"))
-    return parts
+    tests = {"means": trend["level_means"], "seeds": trend["within_seeds"]}
+    shown = {name: numbers.correlation(found).replace("p =", "p") for name, found in tests.items()}
+    return [f"{name} ρ {'undefined' if text == '-' else text}" for name, text in shown.items()]

@@ -1,7 +1,7 @@
 """The results of a finished study: what findings, tables and figures are made from."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -123,16 +123,11 @@ def read_results(given: ResultFlags) -> Results:
         overoptimisation=given.overoptimisation,
         scales=given.scales,
         quality=given.quality,
-        setup=_setup(given) if isinstance(given, FindingsFlags) else Setup(),
     )
-    if isinstance(given, FindingsFlags):  # else they are computed when asked for
-        vars(results).update(trends=given.trends["trends"], differences=given.trends["arm_differences"])
-    return results
-
-
-def _setup(given: FindingsFlags) -> Setup:
+    if not isinstance(given, FindingsFlags):  # the statistics of Table 1 are computed when asked for
+        return results
     online, evaluation = (part["prompt"] for part in given.problems)
-    return Setup(
+    setup = Setup(
         grid=given.beta_grid["levels"],
         derived=given.derived,
         coverage=given.coverage,
@@ -140,3 +135,6 @@ def _setup(given: FindingsFlags) -> Setup:
         shared_problems=int(online.isin(evaluation).sum()),
         evaluation_seed=given.evaluation_seed,
     )
+    results = replace(results, setup=setup)
+    vars(results).update(trends=given.trends["trends"], differences=given.trends["arm_differences"])
+    return results

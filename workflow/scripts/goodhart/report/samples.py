@@ -39,7 +39,7 @@ def choose(pairs: pd.DataFrame, examples: int, seed: int) -> dict[str, pd.DataFr
 
 
 def totals(pairs: pd.DataFrame) -> dict[str, Any]:
-    """What became of all problems of a run, as text by name."""
+    """Totals over all problems of a run, by name."""
     first, last = pairs["correct_first"], pairs["correct_last"]
     return {
         "problems": len(pairs),

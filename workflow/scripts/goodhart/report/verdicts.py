@@ -1,10 +1,10 @@
-"""What the tests of a trend with beta allow one to say, in clauses that pages and tables share.
+"""Verdicts on trends with beta, as clauses that pages and tables share.
 
 The verdict is that of the permutation test within seeds.
 """
 # ruff: noqa: RUF001 - reports speak Greek
 
-from goodhart.report.numbers import coefficient, measured, plural, probability
+from goodhart.report.numbers import correlation, measured, plural
 from goodhart.report.results import Record
 
 SIGNIFICANCE = 0.05
@@ -23,21 +23,21 @@ def decided(test: Record) -> bool:
 
 def direction(trend: Record) -> str:
     """What a quantity does as beta grows, as the verb of a sentence."""
-    test, levels = trend["within_seeds"], trend["level_means"]["n"]
+    found, levels = trend["within_seeds"], trend["level_means"]["n"]
     if levels == 0:
         return "has no value in any run"
     if levels == 1:
         return "has values at one beta only"
-    if test["n"] == 0:
+    if found["n"] == 0:
         return "has no seed with values at two betas"
-    if test["p_value"] is None:
+    if found["p_value"] is None:
         return "is the same at every beta within each seed"
-    if decided(test):
-        return "rises with beta" if test["statistic"] > 0 else "falls with beta"
-    if test["smallest_p"] >= SIGNIFICANCE:
-        smallest = f"the smallest possible p is {test['smallest_p']:.3f} with {plural(test['n'], 'seed')}"
+    if decided(found):
+        return "rises with beta" if found["statistic"] > 0 else "falls with beta"
+    if found["smallest_p"] >= SIGNIFICANCE:
+        smallest = f"the smallest possible p is {found['smallest_p']:.3f} with {plural(found['n'], 'seed')}"
         return f"has an inconclusive trend, as {smallest}"
-    return f"shows no significant trend with beta across {plural(test['n'], 'seed')}"
+    return f"shows no significant trend with beta across {plural(found['n'], 'seed')}"
 
 
 def evidence(trend: Record) -> str:
@@ -46,9 +46,8 @@ def evidence(trend: Record) -> str:
     if within["p_value"] is None:
         return plural(within["n"], "seed")
     return (
-        f"Spearman within seeds {coefficient(within['statistic'])}, {probability(within['p_value'])}, "
-        f"{plural(within['n'], 'seed')}; of the {means['n']} level means {coefficient(means['statistic'])}, "
-        f"{probability(means['p_value'])}; {slope(trend['slope'], trend['column'])}"
+        f"Spearman within seeds {correlation(within)}, {plural(within['n'], 'seed')}; of the {means['n']} level means "
+        f"{correlation(means)}; {slope(trend['slope'], trend['column'])}"
     )
 
 

@@ -1,6 +1,7 @@
-"""The figures of a study: a function of `FIGURES` takes its results and returns one figure.
+"""The figures of a study: a figure is one function of the results, registered in `FIGURES`, with its caption in
+workflow/report/<name>.rst and its place in the report in workflow/rules/figures.smk.
 
-They are grouped as in the report. A figure has a column of panels an arm and a block of rows a method;
+Modules group them as the report does. A figure has a column of panels an arm and a block of rows a method;
 `report.panels` defines how means, seeds and standard errors are drawn, and `draw` applies its style.
 """
 

@@ -14,10 +14,10 @@ from matplotlib.lines import Line2D
 from goodhart.analysis.curves import rival_at
 from goodhart.analysis.powerlaw import curve
 from goodhart.report import panels as p
-from goodhart.report.panels import INK
 from goodhart.report.results import Record, Results
 
 _AUGC = "AUGC (SD × updates)"
+_CHANGE = "Change of AUGC\n(SD × updates)"
 _RIVALS: dict[str, Any] = {"linear": ":", "exponential": "-.", "power law without c": (0, (6, 1, 1, 1, 1, 1))}
 
 
@@ -27,33 +27,33 @@ def augc_by_beta(results: Results) -> Figure:
     low, high = (0.1 * betas[0], 2 * betas[-1]) if fitted else (betas[0] / 2, 2 * betas[-1])  # Appendix E's grid
     figure, panels = p.panels(results, {"augc": _AUGC}, "Offline β", height=2.6)
     drawn: dict[str, Artist] = {}  # what the legend has to explain
-    for panel in panels:
-        ax, fit = panel.axes[0], results.fits[panel.method, panel.arm]
+    for ax, _, method, arm, runs, _ in panels:
+        fit = results.fits[method, arm]
         letters = int(13 * figure.get_figwidth() / len(results.arms))
         ax.set_title(f"{ax.get_title()}\n{_in_words(fit, letters)}")
         p.beta_axis(ax, low, high)
-        p.draw_seeds(ax, panel.runs, "augc")
-        p.draw_means(ax, results, panel.runs, "augc", results.betas)
+        p.draw_seeds(ax, runs, "augc")
+        p.draw_means(ax, results, runs, "augc", results.betas)
         if fit["a"]:
             grid = np.linspace(low, high, 1000)
-            drawn["power law (Eq. 14)"] = ax.plot(grid, curve(dict(fit), grid), "--", color=INK, lw=1)[0]
+            drawn["power law (Eq. 14)"] = ax.plot(grid, curve(dict(fit), grid), "--", color=p.INK, lw=1)[0]
         inside = np.geomspace(betas[0], betas[-1], 200)  # a rival is drawn between the betas only
         rivals = {rival["name"]: rival["parameters"] for rival in fit["rivals"]["curves"]}
-        for name, dashes in _RIVALS.items():
-            if name in rivals:
-                drawn[name] = ax.plot(inside, rival_at(name, rivals[name], inside), ls=dashes, color="0.45", lw=0.8)[0]
+        for name in [name for name in _RIVALS if name in rivals]:
+            line = ax.plot(inside, rival_at(name, rivals[name], inside), ls=_RIVALS[name], color="0.45", lw=0.8)
+            drawn[name] = line[0]
         drawn |= _mark_beta_star(ax, fit, low, high)
     for panel in panels:
-        panel.axes[0].set_ylim(bottom=0)
+        panel.ax.set_ylim(bottom=0)
     return p.legend(figure, results, drawn)
 
 
 def _mark_beta_star(ax: Axes, fit: Record, low: float, high: float) -> dict[str, Artist]:
-    """Both readings of beta*, unless resampled seeds refuse one; what the legend has to explain."""
+    """Both readings of beta*, but none that lacks its interval; returns what the legend has to explain."""
     heights, intervals = fit["augc_at_beta_star"], fit["beta_star_interval"]
     drawn: dict[str, Artist] = {}
     stars = {k: v if intervals[k] or not fit["resamples"] else None for k, v in fit["beta_star"].items()}
-    look: dict[str, Any] = {"marker": "*", "ms": 9, "color": INK, "ls": "", "zorder": 4}
+    look: dict[str, Any] = {"marker": "*", "ms": 9, "color": p.INK, "ls": "", "zorder": 4}
     if (star := stars["grid_minimum"]) is not None:
         drawn["β* on Appendix E's grid"] = ax.plot(star, heights["grid_minimum"], **look, mfc="white")[0]
     if (star := stars["eq15"]) is not None:
@@ -63,37 +63,32 @@ def _mark_beta_star(ax: Axes, fit: Record, low: float, high: float) -> dict[str,
         drawn["danger zone"] = ax.axvspan(star, high, color=orange, alpha=0.12, lw=0)
     for reading, interval in intervals.items():
         if interval:
-            drawn["95 % interval"] = ax.plot(interval, [heights[reading]] * 2, color=INK, lw=1)[0]
+            drawn["95 % interval"] = ax.plot(interval, [heights[reading]] * 2, color=p.INK, lw=1)[0]
     return drawn
 
 
 def beta_by_lambda(results: Results) -> Figure:
-    """The best of the betas that were run for each weight of the win rate, and how sure that is (Definition 6.1)."""
-    figure, axes = p.subplots(len(results.methods), len(results.arms), 2.2, sharey=True)
+    """The best of the betas that were run for each weight of the win rate, and how certain it is (Definition 6.1)."""
+    x, y = "λ (SD × updates a unit of win rate)", "β* of Definition 6.1"
+    figure, panels = p.panels(results, {"beta": y}, x, height=2.2, sharex=False, sharey=True)
     place = {beta: k for k, beta in enumerate(results.betas.values())}
-    for method, row in zip(results.methods, axes, strict=True):
-        for ax, arm in zip(row, results.arms, strict=True):
-            tradeoff = results.fits[method, arm]["tradeoff"]
-            ax.set_title(p.heading(results, method, arm))
-            if tradeoff is None:
-                ax.text(0.5, 0.5, "no win rate", transform=ax.transAxes, ha="center")
-                continue
-            turns = [step["lambda_to"] for step in tradeoff["path"] if step["lambda_to"]]
-            support = tradeoff["support"]
-            grid = support["lambda"] if support else np.geomspace(min([0.1, *turns]) / 10, 10 * max([10, *turns]), 81)
-            if support:  # one band a level, from the bottom up
-                edges = np.cumsum(np.array(support["share"]), axis=1) * len(place) - 0.5
-                below = np.full(len(grid), -0.5)
-                for top, beta in zip(edges.T, support["betas"], strict=True):
-                    colour = list(p.colours(results).values())[place[beta]]
-                    ax.fill_between(grid, below, top, color=colour, alpha=0.35, lw=0, step="mid")
-                    below = top
-            best = [next(s for s in reversed(tradeoff["path"]) if s["lambda_from"] <= at)["beta"] for at in grid]
-            ax.step(grid, [place[beta] for beta in best], where="mid", color="black", lw=1.6)
-            ax.set(xscale="log", xlim=(grid[0], grid[-1]), ylim=(-0.5, len(place) - 0.5))
-            ax.set_xlabel("λ (SD × updates a unit of win rate)")
-            ax.set_yticks(range(len(place)), [f"{level} ({beta:.3g})" for level, beta in results.betas.items()])
-        row[0].set_ylabel("β* of Definition 6.1")
+    for ax, _, method, arm, _, _ in panels:
+        tradeoff = results.fits[method, arm]["tradeoff"]
+        if tradeoff is None:
+            ax.text(0.5, 0.5, "no win rate", transform=ax.transAxes, ha="center")
+            continue
+        turns = [step["lambda_to"] for step in tradeoff["path"] if step["lambda_to"]]
+        grid = np.geomspace(min([0.1, *turns]) / 10, 10 * max([10, *turns]), 81)
+        if support := tradeoff["support"]:  # one band a level, from the bottom up
+            grid = support["lambda"]
+            edges = np.cumsum(np.insert(support["share"], 0, 0, axis=1), axis=1) * len(place) - 0.5
+            for below, above, beta in zip(edges.T, edges.T[1:], support["betas"], strict=False):
+                colour = list(p.colours(results).values())[place[beta]]
+                ax.fill_between(grid, below, above, color=colour, alpha=0.35, lw=0, step="mid")
+        best = [next(s for s in reversed(tradeoff["path"]) if s["lambda_from"] <= at)["beta"] for at in grid]
+        ax.step(grid, [place[beta] for beta in best], where="mid", color="black", lw=1.6)
+        ax.set(xscale="log", xlim=(grid[0], grid[-1]), ylim=(-0.5, len(place) - 0.5))
+        ax.set_yticks(range(len(place)), [f"{level} ({beta:.3g})" for level, beta in results.betas.items()])
     return p.legend(figure, results, {"best for the means": Line2D([], [], color="black", lw=1.6)})
 
 
@@ -111,17 +106,16 @@ def arms(results: Results) -> Figure:
             if k:
                 change = table.assign(change=table[arm] - table[results.arms[0]])
                 p.draw_means(right, results, change, "change", at[k], arm=k)
-        right.axhline(0, color=INK, lw=0.5)
+        right.axhline(0, color=p.INK, lw=0.5)
         name = f"{method}\n" if len(results.methods) > 1 else ""
         lines = [f"{arm}: {'; '.join(p.correlations(results.trend(method, arm, 'augc')))}" for arm in results.arms]
         left.set_title(name + "\n".join(lines), fontsize=7)
         left.set_ylabel(_AUGC)
-        right.set_ylabel("Change of AUGC\n(SD × updates)")
-        right.set_title(f"Other arm minus {results.arms[0]}, same level and seed")
+        right.set(title=f"Other arm minus {results.arms[0]}, same level and seed", ylabel=_CHANGE)
         if len(results.arms) == 1:
             right.set_yticks([])
             right.text(0.5, 0.6, "one arm: nothing to compare", transform=right.transAxes, ha="center")
-    p.level_axes(axes[-1], results)
+    p.level_axes(axes, results)
     return p.legend(figure, results, arms=True)
 
 

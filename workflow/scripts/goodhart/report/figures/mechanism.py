@@ -1,31 +1,32 @@
 """The proposed mechanism: entropy, and the other links of the chain from beta to AUGC."""
 # ruff: noqa: RUF001 - figures speak Greek
 
+from itertools import product
+
+from matplotlib.artist import setp
 from matplotlib.figure import Figure
 
 from goodhart.report import panels as p
-from goodhart.report.panels import INK
 from goodhart.report.results import Results
 
 
 def entropy(results: Results) -> Figure:
-    """Entropy of the offline checkpoints, and what the online run takes from it (Figure 4)."""
+    """Entropy of the offline checkpoints, and its collapse over the online run (Figure 4)."""
     figure, axes = p.subplots(2 * len(results.methods), 2, 1.75, sharex=True)
-    for i, method in enumerate(results.methods):
+    centre = {level: float(k) for k, level in enumerate(results.betas)}
+    for (i, method), (j, kind) in product(enumerate(results.methods), enumerate(("prompt", "response"))):
         runs = results.runs[results.runs["method"] == method]
         name = f"{method}: " if len(results.methods) > 1 else ""
-        for j, (kind, tokens) in enumerate({"prompt": "prompt tokens", "response": "response tokens"}.items()):
-            top, bottom = axes[2 * i : 2 * i + 2, j]
-            centre = {level: float(k) for k, level in enumerate(results.betas)}
-            p.draw_means(top, results, runs.drop_duplicates(["level", "seed"]), f"entropy_{kind}_offline", centre)
-            for k, arm in enumerate(results.arms):
-                mine = runs[runs["arm"] == arm]
-                p.draw_means(bottom, results, mine, f"entropy_{kind}_collapse", p.places(results, k), arm=k)
-            bottom.axhline(0, color=INK, lw=0.5)
-            labels = ("", "") if j else ("Entropy (nats a token)", "ΔH = offline − online\n(nats a token)")
-            top.set(title=f"{name}(a) checkpoint, {tokens}", ylabel=labels[0])
-            bottom.set(title=f"{name}(b) collapse, {tokens}", ylabel=labels[1])
-    p.level_axes(axes[-1], results)
+        top, bottom = axes[2 * i : 2 * i + 2, j]
+        p.draw_means(top, results, runs.drop_duplicates(["level", "seed"]), f"entropy_{kind}_offline", centre)
+        for k, arm in enumerate(results.arms):
+            mine = runs[runs["arm"] == arm]
+            p.draw_means(bottom, results, mine, f"entropy_{kind}_collapse", p.places(results, k), arm=k)
+        bottom.axhline(0, color=p.INK, lw=0.5)
+        top.set(title=f"{name}(a) checkpoint, {kind} tokens", ylabel="" if j else "Entropy (nats a token)")
+        change = "ΔH = offline − online\n(nats a token)"
+        bottom.set(title=f"{name}(b) collapse, {kind} tokens", ylabel="" if j else change)
+    p.level_axes(axes, results)
     return p.legend(figure, results, arms=True)
 
 
@@ -38,17 +39,16 @@ def mechanism(results: Results) -> Figure:
         "uncertainty_mean": "Uncertainty\n(reward units)",
     }
     low, high = min(results.betas.values()) / 1.5, max(results.betas.values()) * 1.5
-    keys = [(method, arm) for method in results.methods for arm in results.arms]
-    figure, axes = p.subplots(len(keys), 4, 1.75, sharex=True)
-    for i, (row, (method, arm)) in enumerate(zip(axes, keys, strict=True)):
+    rows = list(product(results.methods, results.arms))
+    figure, axes = p.subplots(len(rows), 4, 1.75, sharex=True)
+    for row, (method, arm) in zip(axes, rows, strict=True):
         runs = results.of(results.runs, method, arm)
         for ax, (column, name) in zip(row, quantities.items(), strict=True):
             p.beta_axis(ax, low, high)
             p.draw_seeds(ax, runs, column)
             p.draw_means(ax, results, runs, column, results.betas)
-            top = [] if i else [name]
+            top = [name] if ax in axes[0] else []
             ax.set_title("\n".join([*top, *p.correlations(results.trend(method, arm, column))]), fontsize=7)
         row[0].set_ylabel(p.heading(results, method, arm).replace(" (", "\n("))
-    for ax in axes[-1]:
-        ax.set_xlabel("Offline β")
+    setp(axes[-1], xlabel="Offline β")
     return p.legend(figure, results)

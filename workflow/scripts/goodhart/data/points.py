@@ -1,0 +1,45 @@
+"""Points of a power law from any table: the columns beta and augc, and seed and win_rate where there are some."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from goodhart.data.sources import READERS, read_source
+from goodhart.errors import InputError
+
+COLUMNS = ("beta", "augc", "seed", "win_rate")
+
+
+def read_points(path: Path) -> pd.DataFrame:
+    """The table of a CSV, Parquet, JSON or JSONL file: beta, augc and win_rate as floats, seed as text.
+
+    Raises:
+        InputError: a column is missing or there twice, or a cell is not what its column needs.
+    """
+    if path.suffix not in READERS or not path.is_file():
+        kinds = ", ".join(sorted(READERS))
+        raise InputError(f"--augc: there is no file {path} of a kind that can be read ({kinds}); correct the path.")
+    points = read_source(str(path))[0].rename(columns=lambda name: str(name).strip())
+    for name in COLUMNS:
+        count = list(points.columns).count(name)
+        if count > 1:
+            raise InputError(f"{path} has several columns {name!r}; keep one.")
+        if count == 0 and name in ("beta", "augc"):
+            raise InputError(f"{path} has no column {name!r}; it needs beta and augc, and may have seed and win_rate.")
+    for name in points.columns.intersection(["beta", "augc", "win_rate"]):
+        numbers = pd.to_numeric(points[name], errors="coerce").to_numpy(dtype=float)
+        wrong = np.flatnonzero(~np.isfinite(numbers))
+        if len(wrong):
+            cell = repr(str(points[name].iloc[wrong[0]]))
+            raise InputError(
+                f"{path}: {name} of point {wrong[0] + 1} is {cell}, not a finite number; correct or drop it."
+            )
+        points[name] = numbers
+    if "win_rate" in points and not points["win_rate"].between(0, 1).all():
+        raise InputError(f"{path}: a win_rate lies outside 0 to 1; it is a share.")
+    if "seed" in points:
+        points["seed"] = points["seed"].astype(str).where(points["seed"].notna(), "")
+        if (points["seed"].str.strip() == "").any():
+            raise InputError(f"{path}: column seed has an empty cell; fill it, or drop the column.")
+    return points
