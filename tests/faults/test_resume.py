@@ -103,7 +103,7 @@ def test_a_stopped_run_ends_with_the_bytes_of_one_that_was_not(
     assert results(tmp_path) == {}
     if code > 0:
         name = signal.Signals(code - 128).name
-        assert f"{step.partition('/')[0]}.py: stopped by {name}; a rerun goes on from here" in first
+        assert f"{step.partition('/')[0]}.py: stopped by {name}; a rerun resumes from here" in first
     code, second = run_apart(tiny, step, tmp_path, changes=often(minutes))
     assert code == 0, second
     if kept is None:

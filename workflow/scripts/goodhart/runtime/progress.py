@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def progress(items: Collection[T], description: str, every: float = 10.0) -> Iterator[T]:
-    """Pass `items` through: a bar on a terminal; in a log, a plain line every `every` seconds and one at the end."""
+    """Yield `items` and report progress: a bar on a terminal; in a log, a line every `every` seconds and at the end."""
     if distributed.rank():
         yield from items
         return

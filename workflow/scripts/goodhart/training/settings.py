@@ -1,9 +1,11 @@
-"""The settings of the training stages, as the configuration and the command line have them."""
+"""The settings of the training stages, under the names of their keys in the configuration and of their flags."""
 
 from dataclasses import dataclass
 
 from goodhart.cli import Output, flag
-from goodhart.store.flags import StepFlags
+from goodhart.models.admission import PRECISIONS
+from goodhart.runtime.types import Record
+from goodhart.store.flags import StepFlags, record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,6 +14,19 @@ class AutosaveFlags(StepFlags):
 
     checkpoints: Output = flag(help="folder of the checkpoints, removed after success")
     checkpoint_minutes: float = flag(help="minutes between two; 0: after every step")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterFlags(AutosaveFlags):
+    """The arguments that the training of DPO adapters and of reward models share."""
+
+    precision: str = flag(choices=PRECISIONS)
+    derived: Record = record("inputs", "values", help="derived/<stage>.json")
+    epochs: int
+    seed: int
+    threads: int
+    adapter: Output
+    metrics: Output
 
 
 @dataclass(frozen=True)
@@ -28,7 +43,7 @@ class Shape:
 
 @dataclass(frozen=True, kw_only=True)
 class Online:
-    """The length of an online run, its batches, and the penalty's percentile."""
+    """The length of an online run, its batches, and the percentile of its penalty."""
 
     steps: int = flag(help="updates")
     prompts_per_step: int = flag(help="one response each")

@@ -1,4 +1,4 @@
-"""An online run from its first evaluation to its last, resumed from checkpoints where it was interrupted."""
+"""An online run from its first evaluation to its last, with checkpoints and resumption."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,10 +20,10 @@ def adapt(
 ) -> tuple[Rows, Rows]:
     """Make all updates of a run, with an evaluation before the first, at its interval and after the last.
 
-    It resumes from the newest checkpoint; a signal saves the state after the last whole update.
+    The run resumes from the newest checkpoint; a signal saves the state after the last whole update.
 
     Args:
-        evaluate: measures of the policy as it is, and a row a response.
+        evaluate: returns measures of the current policy, and one row per response.
 
     Returns:
         the measures of every evaluation, and the responses of the first and the last one, each with its `step`.
@@ -38,7 +38,7 @@ def adapt(
     if saved := checkpoints.restore():
         loop.restore(saved["loop"])
         trajectory, samples = saved["trajectory"], saved["samples"]
-    with checkpoints.autosave(state) as keep:
+    with checkpoints.autosave(state) as save_if_due:
         for step in progress(range(loop.done, steps + 1), description):
             if step > loop.done:
                 loop.step()
@@ -50,5 +50,5 @@ def adapt(
                     trajectory.append({"step": step, **measures})
                     if step in (0, steps):
                         samples.extend({"step": step, **row} for row in responses)
-            keep()
+            save_if_due()
     return trajectory, samples
