@@ -272,7 +272,6 @@ class Stages:
 
     def adapt_online(self, recompute: bool = False) -> int:
         from goodhart.models.adapters import attach_adapter
-        from goodhart.models.tokens import encode_prompts
         from goodhart.training.online.loop import OnlineRun, Settings
 
         def run(model: Any) -> None:
@@ -292,8 +291,7 @@ class Stages:
                 batch_size=self.bench.rows,
                 recompute=recompute,
             )
-            ids = encode_prompts(self.tokenizer, self.prompts)
-            online = OnlineRun(model, self.tokenizer, self._ensemble(model), settings, self.prompts, ids, seed=0)
+            online = OnlineRun(model, self.tokenizer, self._ensemble(model), settings, self.prompts, seed=0)
             for _ in range(2):
                 online.step()
 

@@ -16,7 +16,7 @@ from goodhart.models.decoder import Decoder
 from goodhart.models.ensemble import load_with_policy
 from goodhart.models.loading import load_policy, load_tokenizer
 from goodhart.models.logprobs import sequence_logprobs
-from goodhart.models.tokens import collate, decode, encode_prompts
+from goodhart.models.tokens import collate, decode
 from goodhart.runtime.finite import NotFinite
 from goodhart.runtime.seeds import mix
 from goodhart.sampling.engines import sample
@@ -119,7 +119,7 @@ def online(tiny: Study, settings: Settings = SETTINGS, seed: int = 0) -> OnlineR
     )
     problems = read_table(tiny / "data/problems.parquet", PROBLEMS).query("split == 'online'")
     prompts = problems["prompt"].tolist()
-    return OnlineRun(model, tokenizer, ensemble, settings, prompts, encode_prompts(tokenizer, prompts), seed)
+    return OnlineRun(model, tokenizer, ensemble, settings, prompts, seed)
 
 
 def tensors(model: PeftModel, part: str = "") -> dict[str, torch.Tensor]:

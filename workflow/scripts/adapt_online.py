@@ -56,7 +56,6 @@ def train(given: Arguments) -> None:
     from goodhart.hyperparameters.appendix_c import values
     from goodhart.models.adapters import publish_adapter
     from goodhart.models.loading import LARGE
-    from goodhart.models.tokens import encode_prompts
     from goodhart.training.checkpoints import Checkpoints
     from goodhart.training.online.adapt import adapt
     from goodhart.training.online.loop import DERIVED, OnlineRun, Settings
@@ -72,15 +71,14 @@ def train(given: Arguments) -> None:
         **{name: used[name] for name in DERIVED},
     )
     prompts = training["prompt"].tolist()
-    ids = encode_prompts(evaluator.tokenizer, prompts)
-    loop = OnlineRun(evaluator.model, evaluator.tokenizer, evaluator.ensemble, settings, prompts, ids, given.seed)
+    loop = OnlineRun(evaluator.model, evaluator.tokenizer, evaluator.ensemble, settings, prompts, given.seed)
 
     def evaluate() -> tuple[dict[str, Any], list[dict[str, Any]]]:
         measures, responses, _ = evaluator.evaluate("reference")
         return measures, [{"problem_id": i, **row} for i, row in zip(evaluation["problem_id"], responses, strict=True)]
 
-    cell = {name: given.metrics[name] for name in ("method", "level", "beta", "seed")}
-    cell |= {f"kl_{name}": given.kl_beta[name] for name in ("level", "beta")}
+    offline = {name: given.metrics[name] for name in ("method", "level", "beta", "seed")}
+    cell = offline | {"kl_level": given.kl_beta["level"], "kl_beta": given.kl_beta["beta"]}
     outputs = [given.trajectory, given.updates, given.samples, given.output]
     with Checkpoints(given.checkpoints, given.origin, given.checkpoint_minutes, outputs) as checkpoints:
         description = f"online {cell['level']} kl-{cell['kl_level']} seed {given.seed}"

@@ -5,6 +5,7 @@ r"""Derive the hyperparameters of one stage from architecture, hardware and data
 """
 
 import sys
+from ast import literal_eval
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,10 +63,9 @@ def main(argv: list[str] | None = None) -> None:
 def _override(item: str) -> tuple[str, float]:
     name, _, value = item.partition("=")
     try:
-        number = float(value)
-    except ValueError as error:
+        return name, literal_eval(value)
+    except (ValueError, SyntaxError) as error:
         raise InputError(f"--override {item} is not NAME=NUMBER.") from error
-    return name, int(number) if number.is_integer() and "." not in value and "e" not in value.lower() else number
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path, PosixPath
-from types import NoneType, UnionType
+from types import NoneType
 from typing import Any, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from goodhart.errors import InputError
@@ -76,7 +76,10 @@ class Flags:
         """The parser, whose help begins with the docstring of the script."""
         arguments = parser(sys.modules[cls.__module__].__doc__)
         for item, annotation in _flags(cls):
-            kind, several = _kind(annotation)
+            # Optional types, list[T] and tuple[T, ...] have one type of values; the last two take several values.
+            kinds = [kind for kind in get_args(annotation) if kind not in (NoneType, ...)]
+            kind = kinds[0] if len(kinds) == 1 else annotation
+            several = len(kinds) == 1 and get_origin(annotation) in (list, tuple)
             arguments.add_argument(
                 f"--{item.name.replace('_', '-')}",
                 type=kind if kind in KINDS else Path,
@@ -105,15 +108,6 @@ def _flags(cls: type) -> Iterator[tuple[Field[Any], Any]]:
             yield from _flags(item.metadata["group"])
         elif item.init:
             yield item, annotations[item.name]
-
-
-def _kind(annotation: Any) -> tuple[Any, bool]:
-    """The type of a value of a flag, and whether the flag takes several, as list[T] and tuple[T, ...] do."""
-    several = get_origin(annotation) in (list, tuple)
-    kinds = [kind for kind in get_args(annotation) if kind not in (NoneType, ...)]
-    if len(kinds) == 1 and (several or get_origin(annotation) is UnionType):
-        return kinds[0], several
-    return annotation, False
 
 
 def _fill(cls: type[T], raw: Mapping[str, Any]) -> T:

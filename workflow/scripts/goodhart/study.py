@@ -50,11 +50,9 @@ def overrides(config: Mapping[str, Any], stage: str) -> dict[str, float]:
     The online stage trains the offline adapter, and therefore shares its shape and length.
     """
     embedded = config["policy"]["pretraining"]["override"][stage] if config["policy"]["model"] is None else {}
-    shared = {}
-    if stage == "online":
-        offline = overrides(config, "offline")
-        names = ("lora_rank", "lora_alpha", "max_length", "inference_batch_size")
-        shared = {name: offline[name] for name in names if name in offline}
+    offline = overrides(config, "offline") if stage == "online" else {}
+    names = {"lora_rank", "lora_alpha", "max_length", "inference_batch_size"}
+    shared = {name: value for name, value in offline.items() if name in names}
     return {**shared, **embedded, **config[stage]["override"]}
 
 

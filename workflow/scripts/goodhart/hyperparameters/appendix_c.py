@@ -7,6 +7,7 @@ of the user, and records the value in use beside the derived one. Rounding to ne
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,15 +29,10 @@ FORMULAS = {
 _MAY_BE_ZERO = {"lora_dropout", "warmup_steps", "weight_decay"}
 
 
-def round_half_up(x: float) -> int:
-    """The nearest integer; halves go up (Python's `round` would send 2.5 to 2)."""
-    floor = math.floor(x)
-    return floor + (x - floor >= 0.5)
-
-
 def lora_rank(hidden_size: int) -> int:
     """B.1. LoRA rank for a hidden size h; 2048 lies exactly half-way and rounds up to 64."""
-    return min(max(2 ** round_half_up(math.log2(_positive("hidden_size", hidden_size)) / 2), 4), 64)
+    # floor(x + 1/2), since Python's `round` would send 2.5 to 2.
+    return min(max(2 ** math.floor(math.log2(_positive("hidden_size", hidden_size)) / 2 + 0.5), 4), 64)
 
 
 def lora_alpha(rank: int) -> int:
@@ -55,8 +51,6 @@ def batch_size(memory_gb: float, parameters: float, max_length: int, multiplier:
     `parameters` is the plain count (14.8e9 for Qwen3-14B), not that of packed 4-bit tensors, which is half of it;
     `multiplier` is 1 for training and 2 for inference.
     """
-    if multiplier not in (1, 2):
-        raise InputError(f"multiplier must be 1 (training) or 2 (inference), not {multiplier!r}.")
     budget = _positive("memory_gb", memory_gb) * multiplier * 1024 * 10**9
     ratio = budget / (_positive("parameters", parameters) * _positive("max_length", max_length))
     # frexp is the exact floor of log2: math.log2 rounds numbers just below a power of two up to it.
@@ -95,9 +89,11 @@ def sample_size(n: int) -> int:
     return math.isqrt(int(_positive("n", n)) - 1) + 1
 
 
-def sequence_length(token_counts: Sequence[int]) -> int:
-    """Algorithm 1, line 2. Maximum tokens of a sequence: ceil of the 75th percentile, linearly interpolated."""
-    return math.ceil(_percentile_75(token_counts))
+def length_percentile(token_counts: Sequence[int]) -> float:
+    """Algorithm 1, line 2. The 75th percentile of token counts, linearly interpolated; its ceil is the max_length."""
+    if len(token_counts) == 0:
+        raise InputError("token_counts is empty: no sequence was measured.")
+    return _positive("the 75th percentile of token_counts", float(np.percentile(token_counts, 75)))
 
 
 def derive(
@@ -110,7 +106,7 @@ def derive(
     token_counts: Sequence[int],
     steps: int | None = None,
     epochs: int = 1,
-    overrides: Mapping[str, float] | None = None,
+    overrides: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """All of Appendix C for one model, as a JSON-ready record.
 
@@ -122,7 +118,6 @@ def derive(
     Formulas take values in use: alpha, learning rate and clipping norm (through the trainable parameters) follow an
     overridden rank; the batch size follows an overridden length.
     """
-    overrides = overrides or {}
     for name in overrides.keys() - FORMULAS.keys():
         raise InputError(f"cannot override {name!r}: no such derived value; there are {', '.join(FORMULAS)}.")
     values: dict[str, dict[str, Any]] = {}
@@ -137,7 +132,8 @@ def derive(
         }
         return used
 
-    length = use("max_length", sequence_length(token_counts))
+    p75 = length_percentile(token_counts)
+    length = use("max_length", math.ceil(p75))
     rank = use("lora_rank", lora_rank(hidden_size))
     use("lora_alpha", lora_alpha(rank))
     use("lora_dropout", lora_dropout(n))
@@ -150,29 +146,25 @@ def derive(
     use("warmup_steps", warmup_steps(total))
     use("weight_decay", weight_decay(n))
     shapes = Counter((int(inputs), int(outputs)) for inputs, outputs in projections)
-    inputs = {
-        "hidden_size": hidden_size,
-        "parameters": parameters,
-        "projections": [{"in": i, "out": o, "matrices": count} for (i, o), count in shapes.items()],
-        "trainable_parameters": trainable,
-        "n": n,
-        "memory_gb": memory_gb,
-        "total_steps": total,
-        "token_counts": {"size": len(token_counts), "p75": _percentile_75(token_counts)},
+    return {
+        "inputs": {
+            "hidden_size": hidden_size,
+            "parameters": parameters,
+            "projections": [{"in": i, "out": o, "matrices": count} for (i, o), count in shapes.items()],
+            "trainable_parameters": trainable,
+            "n": n,
+            "memory_gb": memory_gb,
+            "total_steps": total,
+            "token_counts": {"size": len(token_counts), "p75": p75},
+        },
+        "values": values,
     }
-    return {"inputs": inputs, "values": values}
 
 
 def _positive(name: str, value: float) -> float:
     if not (math.isfinite(value) and value > 0):
         raise InputError(f"{name} must be a positive number, not {value!r}.")
     return value
-
-
-def _percentile_75(token_counts: Sequence[int]) -> float:
-    if len(token_counts) == 0:
-        raise InputError("token_counts is empty: no sequence was measured.")
-    return _positive("the 75th percentile of token_counts", float(np.percentile(token_counts, 75)))
 
 
 def _override(name: str, value: Any, derived: float) -> float:

@@ -22,18 +22,17 @@ def in_batches(
 
     `work` returns one result per row, not on an accelerator, and the result of a row must not depend on its batch.
     """
+    batches = [rows[start : start + size] for start in range(0, len(rows), size)]
 
-    def batch(start: int) -> list[T]:
-        part = rows[start : start + size]
+    def work_on(batch: Sequence[S]) -> list[T]:
+        return within_memory(
+            lambda length: [done for i in range(0, len(batch), length) for done in work(batch[i : i + length])],
+            len(batch),
+            what,
+        )[0]
 
-        def pieces(length: int) -> list[T]:
-            return [result for i in range(0, len(part), length) for result in work(part[i : i + length])]
-
-        return within_memory(pieces, len(part), what)[0]
-
-    starts = range(0, len(rows), size)
-    batches = spread(batch, starts, (lambda mine: progress(mine, what)) if report else iter)
-    return [result for results in batches for result in results]
+    results = spread(work_on, batches, (lambda indices: progress(indices, what)) if report else iter)
+    return [result for batch in results for result in batch]
 
 
 def within_memory(work: Callable[[int], T], size: int, what: str, smallest: int = 1) -> tuple[T, int]:

@@ -31,16 +31,16 @@ def local_rank() -> int:
 
 
 def spread(
-    work: Callable[[S], T], items: Sequence[S], watch: Callable[[Collection[int]], Iterable[int]] = iter
+    work: Callable[[S], T], items: Sequence[S], wrap: Callable[[Collection[int]], Iterable[int]] = iter
 ) -> list[T]:
     """`work` of every item, in order: each process does its share and receives the results of the others.
 
-    Results of `work` must not be on an accelerator. `watch` wraps the indices of the items of a process, for progress.
+    Results of `work` must not be on an accelerator. `wrap` wraps the indices of the items of a process, for progress.
     """
     if count() > 1:
         _join()
-    mine = range(rank(), len(items), count())
-    share = [(i, work(items[i])) for i in watch(mine)]
+    indices = range(rank(), len(items), count())
+    share = [(i, work(items[i])) for i in wrap(indices)]
     pairs = [pair for part in gather(share) for pair in part]
     return [value for _, value in sorted(pairs, key=itemgetter(0))]
 

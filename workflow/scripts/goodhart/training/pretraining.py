@@ -82,8 +82,8 @@ def train(
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
 
     def state() -> tuple[int, dict[str, Any]]:
-        drawing = {"generator": generator.get_state(), "order": order, "losses": losses}
-        return len(losses), drawing | {name: part.state_dict() for name, part in parts.items()}
+        states = {name: part.state_dict() for name, part in parts.items()}
+        return len(losses), {"generator": generator.get_state(), "order": order, "losses": losses, **states}
 
     if (saved := checkpoints.restore()) is not None:
         for name, part in parts.items():
@@ -109,8 +109,7 @@ def train(
                 losses.append(loss.item())
                 order.pop()
             save_if_due()
-    total = sum(weights.sum().item() for weights in model.parameters())
-    Watched("update", steps).check("sum of all weights after it", total)
+    Watched("update", steps).check("sum of all weights after it", sum(p.sum().item() for p in model.parameters()))
     return losses
 
 

@@ -143,9 +143,7 @@ def fit(trainer: Trainer, run: Callable[[], object]) -> list[dict[str, float]]:
     run()
     steps = [row for row in trainer.state.log_history if "loss" in row]
     size = max(1, len(steps) // ENTRIES)
-    return [_entry(steps[i : i + size]) for i in range(0, len(steps), size)]
-
-
-def _entry(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    last = steps[-1]
-    return {k: float(last[k] if k in LATEST else sum(row[k] for row in steps) / len(steps)) for k in sorted(last)}
+    return [
+        {k: float(part[-1][k] if k in LATEST else sum(row[k] for row in part) / len(part)) for k in sorted(part[-1])}
+        for part in (steps[i : i + size] for i in range(0, len(steps), size))
+    ]

@@ -16,7 +16,7 @@ import torch
 from goodhart.models.adapters import activate, merged, recomputed
 from goodhart.models.ensemble import RewardEnsemble, uncertainty
 from goodhart.models.logprobs import sequence_logprobs
-from goodhart.models.tokens import collate_rows, decode
+from goodhart.models.tokens import collate_rows, decode, encode_prompts
 from goodhart.runtime import distributed
 from goodhart.runtime.batches import in_batches, within_memory
 from goodhart.runtime.finite import Watched, label_step
@@ -64,11 +64,10 @@ class OnlineRun:
         ensemble: RewardEnsemble,
         settings: Settings,
         prompts: Sequence[str],
-        prompt_ids: Sequence[list[int]],
         seed: int,
     ) -> None:
         self.model, self.tokenizer, self.ensemble, self.settings = model, tokenizer, ensemble, settings
-        self.prompts, self.prompt_ids = prompts, prompt_ids
+        self.prompts, self.prompt_ids = prompts, encode_prompts(tokenizer, prompts)
         self.seed = seed
         self.updates: list[dict[str, Any]] = []
         self.micro_batch = settings.batch_size
