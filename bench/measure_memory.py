@@ -272,7 +272,8 @@ class Stages:
 
     def adapt_online(self, recompute: bool = False) -> int:
         from goodhart.models.adapters import attach_adapter
-        from goodhart.training.online.loop import OnlineRun, Settings
+        from goodhart.training.online.loop import OnlineRun
+        from goodhart.training.settings import Settings
 
         def run(model: Any) -> None:
             model = attach_adapter(model, self.adapter, "policy", trainable=True)

@@ -120,7 +120,8 @@ def our_run(args: argparse.Namespace, tokenizer: Any, prompts: Sequence[str]) ->
 
     from goodhart.models.ensemble import Scores
     from goodhart.sampling.settings import Sampling
-    from goodhart.training.online.loop import OnlineRun, Settings
+    from goodhart.training.online.loop import OnlineRun
+    from goodhart.training.settings import Settings
 
     model = policy(args, "policy")
     model.add_adapter("reference", model.peft_config["policy"])

@@ -24,8 +24,9 @@ from goodhart.sampling.settings import Sampling
 from goodhart.store.files import read_table
 from goodhart.store.schemas.inputs import PROBLEMS
 from goodhart.training.online import loop, loss
-from goodhart.training.online.loop import OnlineRun, Settings, prompt_rows
+from goodhart.training.online.loop import OnlineRun, prompt_rows
 from goodhart.training.online.loss import Loss, advantages, kl_coefficient, online_loss
+from goodhart.training.settings import Settings
 from tiny_study import Study
 
 EPSILON = 2**-23

@@ -53,7 +53,8 @@ if config["policy"]["model"] is None:
         params:
             **flags_of(
                 "pretrain_policy",
-                config["policy"]["pretraining"] | {"sampling_batch_size": None},
+                config["policy"]["pretraining"],
+                sampling_batch_size=None,
                 threads=config["threads"],
                 autosave=True,
             ),
@@ -91,7 +92,9 @@ if config["preferences"]["source"] == "sampled":
         benchmark:
             f"{BENCHMARKS}/sample_preferences.tsv"
         params:
-            **flags_of("sample_preferences", SAMPLED, study.source(config, "preferences")),
+            **flags_of(
+                "sample_preferences", SAMPLED, study.source(config, "preferences")
+            ),
 
 else:
 

@@ -15,7 +15,7 @@ if config["reward"]["model"]:
         params:
             **flags_of(
                 "resolve_model",
-                {name: config["reward"][name] for name in ("model", "revision", "prompts")},
+                study.pick(config["reward"], "model", "revision", "prompts"),
                 role="reward",
             ),
 
@@ -38,7 +38,7 @@ use rule model_step as train_reward with:
             "train_reward",
             "member",
             MODELS,
-            {name: config["reward"][name] for name in ("epochs", "seed")},
+            study.pick(config["reward"], "epochs", "seed"),
             autosave=True,
         ),
 

@@ -24,7 +24,7 @@ from goodhart.store.files import write_table
 from goodhart.store.flags import record, table
 from goodhart.store.schemas.inputs import PROBLEMS
 from goodhart.store.schemas.measurements import SAMPLES, STEPS, TRAJECTORY
-from goodhart.training.settings import AutosaveFlags, Online
+from goodhart.training.settings import DERIVED, AutosaveFlags, Online, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +57,7 @@ def train(given: Arguments) -> None:
     from goodhart.models.adapters import publish_adapter
     from goodhart.models.loading import LARGE
     from goodhart.training.checkpoints import Checkpoints
-    from goodhart.training.online.adapt import adapt
-    from goodhart.training.online.loop import DERIVED, OnlineRun, Settings
+    from goodhart.training.online.loop import OnlineRun, adapt
 
     torch.manual_seed(given.seed)
     used, (training, evaluation) = values(given.derived_online), given.problems
@@ -81,8 +80,9 @@ def train(given: Arguments) -> None:
     cell = offline | {"kl_level": given.kl_beta["level"], "kl_beta": given.kl_beta["beta"]}
     outputs = [given.trajectory, given.updates, given.samples, given.output]
     with Checkpoints(given.checkpoints, given.origin, given.checkpoint_minutes, outputs) as checkpoints:
-        description = f"online {cell['level']} kl-{cell['kl_level']} seed {given.seed}"
-        trajectory, samples = adapt(loop, evaluate, checkpoints, description)
+        trajectory, samples = adapt(
+            loop, evaluate, checkpoints, f"online {cell['level']} kl-{cell['kl_level']} seed {given.seed}"
+        )
         write_table(given.updates, [{**cell, **row} for row in loop.updates], STEPS, given.origin)
         write_table(given.samples, [{**cell, **row} for row in samples], SAMPLES, given.origin)
         publish_adapter(evaluator.model, "policy", given.output, given.policy, given.origin)

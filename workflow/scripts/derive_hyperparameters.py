@@ -32,7 +32,6 @@ class Arguments(StepFlags):
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
     manifest = read_json(given.model / "manifest.json", ["hidden_size", "parameters", "projections"])
-    overrides = dict(_override(item) for item in given.override)
 
     from goodhart.hyperparameters import appendix_c
     from goodhart.models.loading import load_tokenizer
@@ -55,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
         token_counts=counts,
         steps=given.steps,
         epochs=given.epochs,
-        overrides=overrides,
+        overrides=dict(_override(item) for item in given.override),
     )
     write_json(given.derived, derived, given.origin)
 

@@ -132,8 +132,7 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except InputError as error:
-        print(f"{script}: error: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(f"{script}: error: {error}")
     except Stopped as signal:
         print(f"{script}: stopped by {signal}; a rerun resumes from here", file=sys.stderr, flush=True)
         os._exit(128 + signal.number)

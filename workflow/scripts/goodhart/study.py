@@ -56,6 +56,11 @@ def overrides(config: Mapping[str, Any], stage: str) -> dict[str, float]:
     return {**shared, **embedded, **config[stage]["override"]}
 
 
+def pick(section: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """The settings of these names."""
+    return {name: section[name] for name in names}
+
+
 def source(config: Mapping[str, Any], section: str) -> dict[str, Any]:
     """The settings of the source that `task` or `preferences` names, and those that all its sources share."""
     shared = {name: value for name, value in config[section].items() if name not in ("source", "verifier")}
@@ -64,7 +69,7 @@ def source(config: Mapping[str, Any], section: str) -> dict[str, Any]:
 
 def sampling(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of `sampling.settings.Sampling`; the embedded policy has a batch size of its own."""
-    chosen = {name: config["sampling"][name] for name in ("max_new_tokens", "batch_size", "engine", "stop")}
+    chosen = pick(config["sampling"], "max_new_tokens", "batch_size", "engine", "stop")
     if config["policy"]["model"] is None:
         chosen["batch_size"] = config["policy"]["pretraining"]["sampling_batch_size"]
     return chosen
@@ -84,7 +89,7 @@ def memory(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that decide the memory of every stage, besides its models and derived values."""
     return {
         **sampling(config),
-        **{name: config[name] for name in ("precision", "memory_gb")},
+        **pick(config, "precision", "memory_gb"),
         "device": "cuda" if config["gpus"] else "cpu",
         "members": config["reward"]["members"],
         "prompt_tokens": config["sampling"]["prompt_tokens"],

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from goodhart.cli import Output, flag
 from goodhart.models.admission import PRECISIONS
 from goodhart.runtime.types import Record
+from goodhart.sampling.settings import Sampling
 from goodhart.store.flags import StepFlags, record
 
 
@@ -49,3 +50,20 @@ class Online:
     prompts_per_step: int = flag(help="one response each")
     kl_percentile: float = flag(help="p_KL of Eq. 10")
     evaluate_every: int = flag(help="updates between two evaluations")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Online):
+    """All settings of an online run except the seed: those of the study, the beta, and the values of Appendix C."""
+
+    sampling: Sampling
+    beta: float
+    learning_rate: float
+    clip_norm: float
+    weight_decay: float
+    warmup_steps: int
+    batch_size: int  # rows of a micro-batch
+    recompute: bool  # activation checkpointing
+
+
+DERIVED = ("learning_rate", "clip_norm", "weight_decay", "warmup_steps", "batch_size")  # of `Settings`

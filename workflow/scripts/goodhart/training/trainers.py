@@ -86,9 +86,10 @@ def train_adapter(
 
     `record` opens the metrics. A loss, gradient norm or weight that is not finite leaves its batch in stopped.json.
     """
-    outputs = [given.adapter, given.metrics]
     with (
-        Checkpoints(given.checkpoints, given.origin, given.checkpoint_minutes, outputs) as checkpoints,
+        Checkpoints(
+            given.checkpoints, given.origin, given.checkpoint_minutes, [given.adapter, given.metrics]
+        ) as checkpoints,
         dump_on_nan(given.adapter.parent / "stopped.json", seed),
     ):
         model, trained = train(build, given.derived, given.precision, given.epochs, seed, checkpoints)

@@ -1,13 +1,12 @@
-"""Online adaptation: policy gradient on the ensemble's mean reward, with an adaptive squared penalty (Eq. 8-10).
+"""Online adaptation: policy gradient on the mean reward of the ensemble, with an adaptive squared penalty (Eq. 8-10).
 
     L = -mean[A * log pi(y|x)] + kappa * mean[(log pi(y|x) - log pi_ref(y|x))^2],    log-probs summed over the sequence
 
-The reference is the frozen offline adapter on the policy's own base. The true reward is never used here.
+The reference is the offline adapter, frozen, on the base of the policy. The true reward is never used here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,30 +19,16 @@ from goodhart.models.tokens import collate_rows, decode, encode_prompts
 from goodhart.runtime import distributed
 from goodhart.runtime.batches import in_batches, within_memory
 from goodhart.runtime.finite import Watched, label_step
+from goodhart.runtime.progress import progress
 from goodhart.runtime.seeds import mix
 from goodhart.runtime.signals import defer_signals
 from goodhart.runtime.types import PeftModel, PreTrainedTokenizerBase
 from goodhart.sampling.engines import sample
-from goodhart.sampling.settings import Sampling
+from goodhart.training.checkpoints import Checkpoints
 from goodhart.training.online.loss import DEGENERATE, advantages, kl_coefficient, online_loss
-from goodhart.training.settings import Online
+from goodhart.training.settings import Settings
 
-
-@dataclass(frozen=True, kw_only=True)
-class Settings(Online):
-    """All settings of an online run except the seed: those of the study, the beta, and the values of Appendix C."""
-
-    sampling: Sampling
-    beta: float
-    learning_rate: float
-    clip_norm: float
-    weight_decay: float
-    warmup_steps: int
-    batch_size: int  # rows of a micro-batch
-    recompute: bool  # activation checkpointing
-
-
-DERIVED = ("learning_rate", "clip_norm", "weight_decay", "warmup_steps", "batch_size")  # of `Settings`
+Rows = list[dict[str, Any]]
 
 
 def prompt_rows(count: int, per_step: int, step: int, seed: int) -> list[int]:
@@ -216,3 +201,45 @@ class OnlineRun:
 
     def _sequence_logprobs(self, pairs: Sequence[tuple[list[int], list[int]]]) -> torch.Tensor:
         return sequence_logprobs(self.model, collate_rows(pairs, self.tokenizer.pad_token_id, self.model.device))
+
+
+def adapt(
+    loop: OnlineRun,
+    evaluate: Callable[[], tuple[dict[str, Any], Rows]],
+    checkpoints: Checkpoints,
+    description: str,
+) -> tuple[Rows, Rows]:
+    """Make all updates of a run, with an evaluation before the first, at its interval and after the last.
+
+    The run resumes from the newest checkpoint; a signal saves the state after the last whole update.
+
+    Args:
+        evaluate: returns measures of the current policy, and one row per response.
+
+    Returns:
+        the measures of every evaluation, and the responses of the first and the last one, each with its `step`.
+    """
+    steps = loop.settings.steps
+    trajectory: Rows = []
+    samples: Rows = []
+
+    def state() -> tuple[int, dict[str, Any]]:
+        return loop.done, {"loop": loop.state(), "trajectory": trajectory, "samples": samples}
+
+    if saved := checkpoints.restore():
+        loop.restore(saved["loop"])
+        trajectory, samples = saved["trajectory"], saved["samples"]
+    with checkpoints.autosave(state) as save_if_due:
+        for step in progress(range(loop.done, steps + 1), description):
+            if step > loop.done:
+                loop.step()
+            due = step % loop.settings.evaluate_every == 0 or step == steps
+            if due and step not in (row["step"] for row in trajectory):
+                with label_step("evaluation after update", step):
+                    measures, responses = evaluate()
+                with defer_signals():
+                    trajectory.append({"step": step, **measures})
+                    if step in (0, steps):
+                        samples.extend({"step": step, **row} for row in responses)
+            save_if_due()
+    return trajectory, samples
