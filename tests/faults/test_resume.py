@@ -191,7 +191,7 @@ def test_a_checkpoint_of_another_run_is_not_continued(tiny: Study, tmp_path: Pat
     checkpoints(killed, tmp_path / "out")
     study, changes = tiny, often(0)
     if change == "other flag":
-        changes = changes | {"--epochs 1 --seed 1": "--epochs 2 --seed 1"}
+        changes = changes | {"--epochs 1": "--epochs 2"}
     else:
         study = Study(tmp_path / "copy")
         shutil.copytree(tiny.root, study.root)
@@ -232,7 +232,7 @@ def test_rows_grouped_by_length_come_in_the_same_order_after_a_stop(tiny: Study,
     """As for a large model: grouped rows, recomputed activations, two passes, stopped in the second one."""
 
     stop = At("transformers.Trainer.training_step", 8, TERM)
-    two = often(5) | {"--epochs 1 --seed 0": "--epochs 2 --seed 0"}
+    two = often(5) | {"--epochs 1": "--epochs 2"}
     assert run_apart(tiny, REWARD, tmp_path / "whole", large, changes=two)[0] == 0
     assert run_apart(tiny, REWARD, tmp_path / "out", large, stop, changes=two)[0] == 128 + signal.SIGTERM
     code, stderr = run_apart(tiny, REWARD, tmp_path / "out", large, changes=two)
@@ -261,7 +261,7 @@ def test_memory_that_runs_out_late_costs_the_interrupted_step_only(tiny: Study, 
     late = At("transformers.Trainer.training_step", 4, RuntimeError("CUDA out of memory"))
     code, stderr = run_apart(tiny, OFFLINE, tmp_path, late, changes=often(0))
     assert code == 0, stderr
-    assert "16 rows do not fit into memory, going on with 8" in stderr
+    assert "16 rows do not fit into memory, continuing with 8" in stderr
     assert "going on after step 3" in stderr
 
 
@@ -309,7 +309,7 @@ def test_two_processes_of_one_run_never_work_side_by_side(
     assert results(tmp_path) == whole(OFFLINE)
 
 
-def test_signals_wait_for_the_end_of_a_held_section() -> None:
+def test_signals_wait_for_the_end_of_a_deferred_section() -> None:
     done = []
 
     def update() -> None:

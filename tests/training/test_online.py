@@ -274,7 +274,7 @@ def test_a_full_memory_halves_the_update_and_changes_nothing(
     monkeypatch.setattr(loop, "online_loss", full)
     second = halved.step()
     assert halved.micro_batch == 2
-    assert "online update: 8 rows do not fit into memory, going on with 4" in capsys.readouterr().err
+    assert "online update: 8 rows do not fit into memory, continuing with 4" in capsys.readouterr().err
     assert second == pytest.approx(first, abs=1e-5)
     for name, tensor in tensors(whole.model, ".policy.").items():
         assert torch.allclose(tensor, tensors(halved.model, ".policy.")[name], atol=1e-6)

@@ -128,7 +128,7 @@ def test_a_batch_too_large_for_memory_is_halved_and_trains_the_same(
     monkeypatch.setattr(Qwen3Model, "forward", small)
     halved, again = trainers.train(build, *call)
     assert (again["micro_batch"], again["accumulation"]) == (2, 4)
-    assert "training: 8 rows do not fit into memory, going on with 4" in capsys.readouterr().err
+    assert "training: 8 rows do not fit into memory, continuing with 4" in capsys.readouterr().err
     losses = [[row["loss"] for row in each["history"]] for each in (record, again)]
     assert len(losses[0]) == 3
     assert losses[1] == pytest.approx(losses[0], abs=1e-5)

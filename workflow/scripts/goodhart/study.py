@@ -40,19 +40,19 @@ def cells(config: Mapping[str, Any], arm: str | None = None) -> list[Cell]:
 
 
 def all_levels(config: Mapping[str, Any]) -> list[str]:
-    """Every level whose beta is needed: the offline ones, and those that only enter Eq. 10."""
+    """Every level that needs a beta: the offline ones, and those that only enter Eq. 10."""
     return list(dict.fromkeys([*config["levels"], *(cell.kl_level for cell in cells(config))]))
 
 
 def overrides(config: Mapping[str, Any], stage: str) -> dict[str, float]:
-    """The values that replace Appendix C in a stage; those of the embedded policy come first where it is in use.
+    """The values that replace Appendix C in a stage: its own, which take precedence over those of the embedded policy.
 
     The online stage trains the offline adapter, and therefore shares its shape and length.
     """
     embedded = config["policy"]["pretraining"]["override"][stage] if config["policy"]["model"] is None else {}
     offline = overrides(config, "offline") if stage == "online" else {}
-    names = {"lora_rank", "lora_alpha", "max_length", "inference_batch_size"}
-    shared = {name: value for name, value in offline.items() if name in names}
+    names = ("lora_rank", "lora_alpha", "max_length", "inference_batch_size")
+    shared = {name: offline[name] for name in names if name in offline}
     return {**shared, **embedded, **config[stage]["override"]}
 
 

@@ -63,5 +63,5 @@ def within_memory(work: Callable[[int], T], size: int, what: str, smallest: int 
 
         gc.collect()
         torch.cuda.empty_cache()
-        print(f"{what}: {size} rows do not fit into memory, going on with {smaller}", file=sys.stderr, flush=True)
+        print(f"{what}: {size} rows do not fit into memory, continuing with {smaller}", file=sys.stderr, flush=True)
         size = smaller

@@ -21,7 +21,7 @@ class Stopped(BaseException):
         self.number = number
 
 
-_depth = 0  # of nested `defer_signals` sections, at whose end a signal is handled
+_depth = 0  # of nested `defer_signals` sections; signals wait for the end of the outermost
 _waiting: int | None = None
 
 

@@ -20,7 +20,7 @@ WORDS = Regex(r"\n| ?\d| ?#+| ?[A-Za-z]+[.,!:?]?| ?[^\sA-Za-z0-9#]")
 
 
 def build_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
-    """A word-level tokeniser whose tokens carry their leading space, so that decoding gives the text back exactly."""
+    """A word-level tokeniser; tokens include their leading space, so that decoding restores the text exactly."""
     split = pre_tokenizers.Split(WORDS, behavior="isolated")
     words = sorted({piece for text in texts for piece, _ in split.pre_tokenize_str(text)})
     vocabulary = {word: index for index, word in enumerate([PAD, END, *words])}

@@ -107,7 +107,7 @@ def train(
 ) -> tuple[PeftModel, dict[str, Any]]:
     """Train the trainer that `build` makes from its arguments, in batches that fit into memory.
 
-    Training resumes from the newest checkpoint, also after memory ran out: model and trainer are then built anew with
+    Training resumes from the newest checkpoint, also after memory ran out: model and trainer are then rebuilt with
     half the batch and twice the accumulation. If the last update of a pass has fewer rows, its micro-batches then have
     equal weights, rather than its rows.
 
