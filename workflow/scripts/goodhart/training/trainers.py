@@ -82,9 +82,10 @@ def train_adapter(
     build: Callable[[dict[str, Any]], Guarded],
     record: Mapping[str, Any],
 ) -> None:
-    """Train what `build` makes, as `train` does, and publish the adapter on `base` and its metrics.
+    """Train with the trainer that `build` makes (`train`), and publish the adapter on `base` and its metrics.
 
-    `record` opens the metrics. A loss, gradient norm or weight that is not finite leaves its batch in stopped.json.
+    The metrics are those of `record` and of `train`. If a loss, a gradient norm or a weight is not finite, its batch is
+    written to stopped.json.
     """
     with (
         Checkpoints(
