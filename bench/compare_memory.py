@@ -23,7 +23,7 @@ from goodhart.errors import InputError
 from goodhart.store.files import read_json
 
 PEAK = re.compile(r"peak memory: ([\d.]+) GiB of the process(?:, ([\d.]+) GiB of the GPU)?")
-HALVED = "do not fit into memory, going on with"
+HALVED = "do not fit into memory, continuing with"
 CONTEXT = "CUDA context and libraries"
 
 

@@ -179,7 +179,7 @@ class Stages:
                 peft_config=lora_config(RANK, 2 * RANK, 0.1, "SEQ_CLS"),
             )
 
-        return held_bytes(model) + peak_bytes(lambda: self._train(build, recompute, len(rows)))
+        return held_bytes(model) + peak_bytes(lambda: self._train(build, recompute))
 
     def train_offline(self, recompute: bool = False) -> int:
         from goodhart.models.adapters import lora_config
@@ -207,15 +207,15 @@ class Stages:
                     peft_config=lora_config(RANK, 2 * RANK, 0.1, "CAUSAL_LM"),
                 )
 
-            self._train(build, recompute, len(rows))
+            self._train(build, recompute)
 
         return self._with_policy(run)
 
-    def _train(self, build: Callable[[dict[str, Any]], Any], recompute: bool, rows: int) -> None:
+    def _train(self, build: Callable[[dict[str, Any]], Any], recompute: bool) -> None:
         from goodhart.training.checkpoints import Checkpoints
         from goodhart.training.trainers import train
 
-        train(build, self.derived(recompute), self.precision, rows, 1, 0, Checkpoints(self.folder / "out", {}, 5))
+        train(build, self.derived(recompute), self.precision, 1, 0, Checkpoints(self.folder / "out", {}, 5))
 
     def evaluate_rewards(self) -> int:
         from goodhart.models.ensemble import RewardEnsemble
@@ -272,8 +272,8 @@ class Stages:
 
     def adapt_online(self, recompute: bool = False) -> int:
         from goodhart.models.adapters import attach_adapter
-        from goodhart.models.tokens import encode_prompts
-        from goodhart.training.online.loop import OnlineRun, Settings
+        from goodhart.training.online.loop import OnlineRun
+        from goodhart.training.settings import Settings
 
         def run(model: Any) -> None:
             model = attach_adapter(model, self.adapter, "policy", trainable=True)
@@ -292,8 +292,7 @@ class Stages:
                 batch_size=self.bench.rows,
                 recompute=recompute,
             )
-            ids = encode_prompts(self.tokenizer, self.prompts)
-            online = OnlineRun(model, self.tokenizer, self._ensemble(model), settings, self.prompts, ids, seed=0)
+            online = OnlineRun(model, self.tokenizer, self._ensemble(model), settings, self.prompts, seed=0)
             for _ in range(2):
                 online.step()
 

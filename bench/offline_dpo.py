@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     preferences = read_table(study / "data/preferences.parquet", PREFERENCES).drop(columns="split")
     pairs = logprobs.merge(preferences, on="pair_id", validate="one_to_one")
     tokenizer = load_tokenizer(study / "policy")
-    settings = arguments(derived, "float32", len(pairs), 1, 0, args.output.with_suffix(".trainer"), used["batch_size"])
+    settings = arguments(derived, "float32", 1, 0, args.output.with_suffix(".trainer"), used["batch_size"])
     lora = lora_config(used["lora_rank"], used["lora_alpha"], used["lora_dropout"], "CAUSAL_LM")
 
     def common() -> dict[str, Any]:

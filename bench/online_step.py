@@ -119,9 +119,9 @@ def our_run(args: argparse.Namespace, tokenizer: Any, prompts: Sequence[str]) ->
     import torch
 
     from goodhart.models.ensemble import Scores
-    from goodhart.models.tokens import encode_prompts
     from goodhart.sampling.settings import Sampling
-    from goodhart.training.online.loop import OnlineRun, Settings
+    from goodhart.training.online.loop import OnlineRun
+    from goodhart.training.settings import Settings
 
     model = policy(args, "policy")
     model.add_adapter("reference", model.peft_config["policy"])
@@ -150,7 +150,7 @@ def our_run(args: argparse.Namespace, tokenizer: Any, prompts: Sequence[str]) ->
         recompute=recomputes(model),
     )
     rows = list(prompts) * args.per_prompt
-    return OnlineRun(model, tokenizer, Free(), settings, rows, encode_prompts(tokenizer, rows), 0)  # type: ignore[arg-type]
+    return OnlineRun(model, tokenizer, Free(), settings, rows, 0)  # type: ignore[arg-type]
 
 
 def recomputes(model: Any) -> bool:

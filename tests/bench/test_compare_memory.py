@@ -59,7 +59,7 @@ def test_without_a_gpu_the_processs_peak_is_compared_and_said_to_be_no_predictio
 
 
 def test_a_halved_batch_is_marked(tmp_path: Path) -> None:
-    text = "training: 8 rows do not fit into memory, going on with 4\npeak memory: 3.10 GiB of the process, 7.00 GiB"
+    text = "training: 8 rows do not fit into memory, continuing with 4\npeak memory: 3.10 GiB of the process, 7.00 GiB"
     study(tmp_path, {"score_reference": f"{text} of the GPU"})
     said = compare_memory.table(compare_memory.jobs("bench", tmp_path))
     assert "| score_reference * |" in said

@@ -55,7 +55,7 @@ def test_ctrl_c_saves_the_last_whole_step_and_a_rerun_goes_on(folder: Path, whol
     running.communicate(timeout=60)
     assert running.returncode != 0
     said = wait_for(
-        lambda: re.search(r"adapt_online\.py: stopped by SIGINT; a rerun goes on from here", log.read_text())
+        lambda: re.search(r"adapt_online\.py: stopped by SIGINT; a rerun resumes from here", log.read_text())
     )
     assert said
     assert not (folder / TARGET).exists()

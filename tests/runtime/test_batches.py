@@ -45,7 +45,7 @@ def test_a_batch_is_halved_to_a_divisor_and_the_change_is_said(capsys: pytest.Ca
 
     assert within_memory(work, 30, "training") == ("5 at a time", 5)
     assert tried == [30, 15, 5]
-    assert "training: 30 rows do not fit into memory, going on with 15" in capsys.readouterr().err
+    assert "training: 30 rows do not fit into memory, continuing with 15" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("smallest", [1, 8])

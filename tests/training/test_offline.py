@@ -62,7 +62,7 @@ def cached(
     ]
     set_seed(0)
     return CachedReferenceDPOTrainer(
-        args=config("dpo", BETA, arguments(DERIVED, precision, len(rows), 2, 0, folder, 8)),
+        args=config("dpo", BETA, arguments(DERIVED, precision, 2, 0, folder, 8)),
         train_dataset=tokenized(rows),
         **common(tiny, precision),
     )
@@ -84,9 +84,7 @@ def test_the_loss_curve_is_that_of_stock_trl(tiny: Study, tmp_path: Path, pairs:
     ours = cached(tiny, tmp_path / "ours", pairs, precision=precision)
     set_seed(0)
     stock = DPOTrainer(
-        args=DPOConfig(
-            beta=BETA, loss_type=["sigmoid"], **arguments(DERIVED, precision, len(pairs), 2, 0, tmp_path / "stock", 8)
-        ),
+        args=DPOConfig(beta=BETA, loss_type=["sigmoid"], **arguments(DERIVED, precision, 2, 0, tmp_path / "stock", 8)),
         train_dataset=Dataset.from_pandas(pairs[["prompt", "chosen", "rejected"]], preserve_index=False),
         **common(tiny, precision),
     )
@@ -119,6 +117,6 @@ def test_the_cached_columns_are_the_reference(tiny: Study, tmp_path: Path, pairs
 
 
 def test_the_configuration_is_eq_1_at_beta(tmp_path: Path) -> None:
-    made = config("dpo", 0.25, arguments(DERIVED, "float32", 24, 1, 0, tmp_path, 8))
+    made = config("dpo", 0.25, arguments(DERIVED, "float32", 1, 0, tmp_path, 8))
     assert (made.beta, made.loss_type, made.precompute_ref_log_probs) == (0.25, ["sigmoid"], True)
     assert (made.label_smoothing, made.disable_dropout) == (0.0, False)

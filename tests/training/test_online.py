@@ -16,7 +16,7 @@ from goodhart.models.decoder import Decoder
 from goodhart.models.ensemble import load_with_policy
 from goodhart.models.loading import load_policy, load_tokenizer
 from goodhart.models.logprobs import sequence_logprobs
-from goodhart.models.tokens import collate, decode, encode_prompts
+from goodhart.models.tokens import collate, decode
 from goodhart.runtime.finite import NotFinite
 from goodhart.runtime.seeds import mix
 from goodhart.sampling.engines import sample
@@ -24,8 +24,9 @@ from goodhart.sampling.settings import Sampling
 from goodhart.store.files import read_table
 from goodhart.store.schemas.inputs import PROBLEMS
 from goodhart.training.online import loop, loss
-from goodhart.training.online.loop import OnlineRun, Settings, prompt_rows
+from goodhart.training.online.loop import OnlineRun, prompt_rows
 from goodhart.training.online.loss import Loss, advantages, kl_coefficient, online_loss
+from goodhart.training.settings import Settings
 from tiny_study import Study
 
 EPSILON = 2**-23
@@ -119,7 +120,7 @@ def online(tiny: Study, settings: Settings = SETTINGS, seed: int = 0) -> OnlineR
     )
     problems = read_table(tiny / "data/problems.parquet", PROBLEMS).query("split == 'online'")
     prompts = problems["prompt"].tolist()
-    return OnlineRun(model, tokenizer, ensemble, settings, prompts, encode_prompts(tokenizer, prompts), seed)
+    return OnlineRun(model, tokenizer, ensemble, settings, prompts, seed)
 
 
 def tensors(model: PeftModel, part: str = "") -> dict[str, torch.Tensor]:
@@ -273,7 +274,7 @@ def test_a_full_memory_halves_the_update_and_changes_nothing(
     monkeypatch.setattr(loop, "online_loss", full)
     second = halved.step()
     assert halved.micro_batch == 2
-    assert "online update: 8 rows do not fit into memory, going on with 4" in capsys.readouterr().err
+    assert "online update: 8 rows do not fit into memory, continuing with 4" in capsys.readouterr().err
     assert second == pytest.approx(first, abs=1e-5)
     for name, tensor in tensors(whole.model, ".policy.").items():
         assert torch.allclose(tensor, tensors(halved.model, ".policy.")[name], atol=1e-6)

@@ -12,7 +12,7 @@ if config["task"]["source"] == "arithmetic":
         benchmark:
             f"{BENCHMARKS}/generate_problems.tsv"
         params:
-            **flags_of("generate_problems", study.task(config)),
+            **flags_of("generate_problems", study.source(config, "task")),
 
 else:
 
@@ -29,7 +29,7 @@ else:
         benchmark:
             f"{BENCHMARKS}/load_problems.tsv"
         params:
-            **flags_of("load_problems", study.task(config)),
+            **flags_of("load_problems", study.source(config, "task")),
 
 
 if config["policy"]["model"] is None:
@@ -51,7 +51,13 @@ if config["policy"]["model"] is None:
             mem_mb=host_memory,
             runtime=time_limit,
         params:
-            **flags_of("pretrain_policy", study.pretraining(config), autosave=True),
+            **flags_of(
+                "pretrain_policy",
+                config["policy"]["pretraining"],
+                sampling_batch_size=None,
+                threads=config["threads"],
+                autosave=True,
+            ),
         shell:
             "exec $PYTHON workflow/scripts/{params.script}.py {params.files} {params.settings} &> {log}"
 
@@ -68,7 +74,7 @@ else:
         benchmark:
             f"{BENCHMARKS}/resolve_policy.tsv"
         params:
-            **flags_of("resolve_model", study.model(config, "policy"), role="policy"),
+            **flags_of("resolve_model", config["policy"], role="policy"),
 
 
 if config["preferences"]["source"] == "sampled":
@@ -86,7 +92,9 @@ if config["preferences"]["source"] == "sampled":
         benchmark:
             f"{BENCHMARKS}/sample_preferences.tsv"
         params:
-            **flags_of("sample_preferences", SAMPLED, study.preferences(config)),
+            **flags_of(
+                "sample_preferences", SAMPLED, study.source(config, "preferences")
+            ),
 
 else:
 
@@ -103,4 +111,4 @@ else:
         benchmark:
             f"{BENCHMARKS}/load_preferences.tsv"
         params:
-            **flags_of("load_preferences", study.preferences(config)),
+            **flags_of("load_preferences", study.source(config, "preferences")),

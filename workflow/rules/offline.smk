@@ -22,7 +22,7 @@ use rule model_step as train_offline with:
             "method",
             "seed",
             MODELS,
-            study.training(config, "offline"),
+            config["offline"],
             autosave=True,
         ),
 

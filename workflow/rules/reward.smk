@@ -13,7 +13,11 @@ if config["reward"]["model"]:
         benchmark:
             f"{BENCHMARKS}/resolve_backbone.tsv"
         params:
-            **flags_of("resolve_model", study.model(config, "reward"), role="reward"),
+            **flags_of(
+                "resolve_model",
+                study.pick(config["reward"], "model", "revision", "prompts"),
+                role="reward",
+            ),
 
 
 use rule model_step as train_reward with:
@@ -34,7 +38,7 @@ use rule model_step as train_reward with:
             "train_reward",
             "member",
             MODELS,
-            study.training(config, "reward"),
+            study.pick(config["reward"], "epochs", "seed"),
             autosave=True,
         ),
 

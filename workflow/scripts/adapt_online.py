@@ -1,7 +1,7 @@
 r"""Adapt one offline checkpoint online against the reward ensemble (Eq. 8-10), and evaluate proxy and true reward.
 
-The policy starts from the offline adapter, and its reference is the same adapter frozen. Both share one base, as do the
-reward models where the study has one backbone. The true reward is measured at every evaluation and never used.
+The policy starts from the offline adapter, and its reference is the same adapter, frozen. Both share one base model,
+also with the reward models if these have the same backbone. The true reward is measured, but never used in training.
 
     python workflow/scripts/adapt_online.py --adapter adapter --metrics metrics.json --kl-beta beta/p20.json \
         --policy policy --backbone policy --precision float32 --members member-0/adapter member-1/adapter \
@@ -24,7 +24,7 @@ from goodhart.store.files import write_table
 from goodhart.store.flags import record, table
 from goodhart.store.schemas.inputs import PROBLEMS
 from goodhart.store.schemas.measurements import SAMPLES, STEPS, TRAJECTORY
-from goodhart.training.settings import AutosaveFlags, Online
+from goodhart.training.settings import DERIVED, AutosaveFlags, Online, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +47,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def train(given: Arguments) -> None:
-    """The run that the arguments ask for, from loading its models to publishing its outputs."""
-    made = given.origin
-    given.verify(made)
+    """One online run, from loading its models to publishing its outputs."""
+    given.verify(given.origin)
     use_threads(given.threads)
     import torch
 
@@ -57,10 +56,8 @@ def train(given: Arguments) -> None:
     from goodhart.hyperparameters.appendix_c import values
     from goodhart.models.adapters import publish_adapter
     from goodhart.models.loading import LARGE
-    from goodhart.models.tokens import encode_prompts
     from goodhart.training.checkpoints import Checkpoints
-    from goodhart.training.online.adapt import adapt
-    from goodhart.training.online.loop import DERIVED, OnlineRun, Settings
+    from goodhart.training.online.loop import OnlineRun, adapt
 
     torch.manual_seed(given.seed)
     used, (training, evaluation) = values(given.derived_online), given.problems
@@ -73,23 +70,23 @@ def train(given: Arguments) -> None:
         **{name: used[name] for name in DERIVED},
     )
     prompts = training["prompt"].tolist()
-    ids = encode_prompts(evaluator.tokenizer, prompts)
-    loop = OnlineRun(evaluator.model, evaluator.tokenizer, evaluator.ensemble, settings, prompts, ids, given.seed)
+    loop = OnlineRun(evaluator.model, evaluator.tokenizer, evaluator.ensemble, settings, prompts, given.seed)
 
     def evaluate() -> tuple[dict[str, Any], list[dict[str, Any]]]:
         measures, responses, _ = evaluator.evaluate("reference")
         return measures, [{"problem_id": i, **row} for i, row in zip(evaluation["problem_id"], responses, strict=True)]
 
-    cell = {name: given.metrics[name] for name in ("method", "level", "beta", "seed")}
-    cell |= {f"kl_{name}": given.kl_beta[name] for name in ("level", "beta")}
+    offline = {name: given.metrics[name] for name in ("method", "level", "beta", "seed")}
+    cell = offline | {"kl_level": given.kl_beta["level"], "kl_beta": given.kl_beta["beta"]}
     outputs = [given.trajectory, given.updates, given.samples, given.output]
-    with Checkpoints(given.checkpoints, made, given.checkpoint_minutes, outputs) as checkpoints:
-        description = f"online {cell['level']} kl-{cell['kl_level']} seed {given.seed}"
-        trajectory, samples = adapt(loop, evaluate, checkpoints, description)
-        write_table(given.updates, [{**cell, **row} for row in loop.updates], STEPS, made)
-        write_table(given.samples, [{**cell, **row} for row in samples], SAMPLES, made)
-        publish_adapter(evaluator.model, "policy", given.output, given.policy, made)
-        write_table(given.trajectory, [{**cell, **row} for row in trajectory], TRAJECTORY, made)
+    with Checkpoints(given.checkpoints, given.origin, given.checkpoint_minutes, outputs) as checkpoints:
+        trajectory, samples = adapt(
+            loop, evaluate, checkpoints, f"online {cell['level']} kl-{cell['kl_level']} seed {given.seed}"
+        )
+        write_table(given.updates, [{**cell, **row} for row in loop.updates], STEPS, given.origin)
+        write_table(given.samples, [{**cell, **row} for row in samples], SAMPLES, given.origin)
+        publish_adapter(evaluator.model, "policy", given.output, given.policy, given.origin)
+        write_table(given.trajectory, [{**cell, **row} for row in trajectory], TRAJECTORY, given.origin)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ python workflow/scripts/collect_beta_grid.py --betas beta/p20.json beta/p50.json
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from goodhart.cli import Output, run
 from goodhart.store.files import write_json
@@ -19,8 +18,7 @@ class Arguments(StepFlags):
 
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
-    levels: list[dict[str, Any]] = sorted(given.betas, key=lambda level: level["beta"])
-    write_json(given.beta_grid, {"levels": levels}, given.origin)
+    write_json(given.beta_grid, {"levels": sorted(given.betas, key=lambda level: level["beta"])}, given.origin)
 
 
 if __name__ == "__main__":

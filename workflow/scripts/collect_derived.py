@@ -22,8 +22,7 @@ class Arguments(StepFlags):
 
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
-    stages = {"offline": given.offline, "reward": given.reward, "online": given.online}
-    write_json(given.derived, stages, given.origin)
+    write_json(given.derived, {"offline": given.offline, "reward": given.reward, "online": given.online}, given.origin)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The beta of one level: a percentile of the reference's absolute log-ratios over their median (Eq. 6-7), or a number.
+"""The beta of one level: a percentile of absolute reference log-ratios over their median (Eq. 6-7), or a given number.
 
 python workflow/scripts/derive_beta.py --level p20 --logprobs logprobs.parquet --beta beta/p20.json
 """

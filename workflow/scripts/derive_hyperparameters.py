@@ -1,10 +1,11 @@
-r"""Derive the hyperparameters of one stage from architecture, hardware and data (Appendix C), overrides beside them.
+r"""Derive the hyperparameters of one stage from architecture, hardware and data (Appendix C), and record overrides.
 
     python workflow/scripts/derive_hyperparameters.py --model policy --preferences preferences.parquet \
         --memory-gb 80 --epochs 1 --seed 0 --override learning_rate=5e-3 --derived derived/offline.json
 """
 
 import sys
+from ast import literal_eval
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,18 +22,16 @@ class Arguments(StepFlags):
     model: Path = flag(help="model folder of the stage: policy or reward backbone")
     preferences: Frame = table(PREFERENCES, "train")
     memory_gb: float = flag(help="V_GB of Eq. B.3")
-    epochs: int = flag(default=1, help="passes over the training pairs, of which the warm-up is a part")
-    steps: int | None = flag(default=None, help="updates, of a stage that is not measured in epochs")
-    seed: int = flag(help="draws the sample whose token counts set the length")
-    override: tuple[str, ...] = flag(default=(), help="NAME=VALUE: use VALUE, record both")
+    epochs: int = flag(default=1, help="passes over the training pairs, for the warm-up")
+    steps: int | None = flag(default=None, help="updates, for a stage without epochs")
+    seed: int = flag(help="seed of the sample whose token counts set max_length")
+    override: tuple[str, ...] = flag(default=(), help="NAME=VALUE: use VALUE, and record both values")
     derived: Output
 
 
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
     manifest = read_json(given.model / "manifest.json", ["hidden_size", "parameters", "projections"])
-    made = given.origin
-    overrides = dict(_override(item) for item in given.override)
 
     from goodhart.hyperparameters import appendix_c
     from goodhart.models.loading import load_tokenizer
@@ -55,18 +54,17 @@ def main(argv: list[str] | None = None) -> None:
         token_counts=counts,
         steps=given.steps,
         epochs=given.epochs,
-        overrides=overrides,
+        overrides=dict(_override(item) for item in given.override),
     )
-    write_json(given.derived, derived, made)
+    write_json(given.derived, derived, given.origin)
 
 
 def _override(item: str) -> tuple[str, float]:
     name, _, value = item.partition("=")
     try:
-        number = float(value)
-    except ValueError as error:
+        return name, literal_eval(value)
+    except (ValueError, SyntaxError) as error:
         raise InputError(f"--override {item} is not NAME=NUMBER.") from error
-    return name, int(number) if number.is_integer() and "." not in value and "e" not in value.lower() else number
 
 
 if __name__ == "__main__":

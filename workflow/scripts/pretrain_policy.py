@@ -1,4 +1,4 @@
-r"""Train the embedded policy: a word-level tokeniser and a tiny Qwen3 on the teacher's corpus.
+r"""Train the embedded policy: a word-level tokeniser and a tiny Qwen3 on the corpus of the teacher.
 
     python workflow/scripts/pretrain_policy.py --corpus corpus.parquet --hidden-size 64 --layers 2 --heads 2 \
         --kv-heads 1 --head-dim 32 --mlp-size 192 --steps 2400 --batch-size 32 --learning-rate 5e-3 --seed 0 \
@@ -31,7 +31,6 @@ class Arguments(AutosaveFlags):
 
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
-    corpus = given.corpus
     use_threads(given.threads)
     import torch
 
@@ -41,17 +40,16 @@ def main(argv: list[str] | None = None) -> None:
     from goodhart.training.pretraining import build_model, build_tokenizer, train
 
     torch.manual_seed(given.seed)
-    tokenizer = build_tokenizer([*corpus["prompt"], *corpus["response"]])
+    tokenizer = build_tokenizer([*given.corpus["prompt"], *given.corpus["response"]])
     model = build_model(tokenizer, given.shape)
-    made = given.origin
     with (
-        Checkpoints(given.checkpoints, made, given.checkpoint_minutes, [given.policy]) as checkpoints,
+        Checkpoints(given.checkpoints, given.origin, given.checkpoint_minutes, [given.policy]) as checkpoints,
         dump_on_nan(given.policy.with_suffix(".stopped.json"), given.seed),
     ):
         losses = train(
             model,
-            encode_prompts(tokenizer, corpus["prompt"].tolist()),
-            encode_responses(tokenizer, corpus["response"].tolist()),
+            encode_prompts(tokenizer, given.corpus["prompt"].tolist()),
+            encode_responses(tokenizer, given.corpus["response"].tolist()),
             steps=given.steps,
             batch_size=given.batch_size,
             learning_rate=given.learning_rate,
@@ -62,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
         with publish(given.policy) as folder:
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
-            stamp_model(folder, folder, "plain", made)
+            stamp_model(folder, folder, "plain", given.origin)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@
 
     given = Arguments.parse(argv)
 
-A field `max_new_tokens` is the flag --max-new-tokens. A field with a default may be left out; a list or tuple takes
-several values.
+A field `max_new_tokens` is the flag --max-new-tokens. A field with a default is optional; a list or tuple takes several
+values.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path, PosixPath
-from types import NoneType, UnionType
+from types import NoneType
 from typing import Any, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from goodhart.errors import InputError
@@ -29,18 +29,18 @@ T = TypeVar("T")
 
 
 class Output(PosixPath):
-    """The type of a flag that names what a script writes; a plain `Path` is what it reads (`store.provenance`)."""
+    """The type of a flag for a path that the script writes; it reads a plain `Path` (`store.provenance`)."""
 
 
 class Source(str):
-    """The type of a flag that names a file or folder of this machine, or else something elsewhere."""
+    """The type of a flag for a local file or folder, or a name on a hub."""
 
 
 class Labelled(str):
     """The type of a flag that reads NAME=FILE."""
 
 
-# The types of flags; a field of any other type is what `read` makes of the file or folder that the flag names.
+# The types of flags; a field of any other type is the result of `read` on the file or folder that the flag names.
 KINDS = (int, float, str, Output, Source, Labelled)
 
 
@@ -51,46 +51,49 @@ def flag(
     choices: Sequence[str] | None = None,
     default: Any = MISSING,
 ) -> Any:
-    """A field with more to say than its type: how to `read` the file or folder it names, its choices, its help."""
+    """A field with a function to `read` its file or folder, with choices, or with a help text."""
     return field(metadata={"read": read, "help": help, "choices": choices}, default=default)
 
 
 def group(cls: type[T]) -> T:
-    """A field that is a dataclass of settings, each of whose fields is a flag."""
+    """A field that holds a dataclass of settings; each field of that dataclass is a flag."""
     return field(metadata={"group": cls})
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """An argument parser that shows a script's docstring as it is written."""
+    """An argument parser that shows the docstring of a script unchanged."""
     return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Flags:
-    """The base of every script's arguments; `raw` is the command line as it was given, with paths for contents."""
+    """The base of the arguments of every script; `raw` is the parsed command line, before any file is read."""
 
     raw: argparse.Namespace = field(init=False, repr=False, compare=False)
 
     @classmethod
     def parser(cls) -> argparse.ArgumentParser:
         """The parser, whose help begins with the docstring of the script."""
-        made = parser(sys.modules[cls.__module__].__doc__)
-        for one, annotation in _flags(cls):
-            kind, several = _kind(annotation)
-            made.add_argument(
-                f"--{one.name.replace('_', '-')}",
+        arguments = parser(sys.modules[cls.__module__].__doc__)
+        for item, annotation in _flags(cls):
+            # Optional types, list[T] and tuple[T, ...] have one type of values; the last two take several values.
+            kinds = [kind for kind in get_args(annotation) if kind not in (NoneType, ...)]
+            kind = kinds[0] if len(kinds) == 1 else annotation
+            several = len(kinds) == 1 and get_origin(annotation) in (list, tuple)
+            arguments.add_argument(
+                f"--{item.name.replace('_', '-')}",
                 type=kind if kind in KINDS else Path,
-                required=one.default is MISSING,
+                required=item.default is MISSING,
                 default=argparse.SUPPRESS,
-                help=one.metadata.get("help"),
-                choices=one.metadata.get("choices"),
+                help=item.metadata.get("help"),
+                choices=item.metadata.get("choices"),
                 **({"action": "extend", "nargs": "+"} if several else {}),
             )
-        return made
+        return arguments
 
     @classmethod
     def parse(cls, argv: Sequence[str] | None = None) -> Self:
-        """The arguments of a command line, every file they name read and checked; `InputError` says what is wrong."""
+        """The arguments of a command line, with all their files read and checked (`InputError`)."""
         raw = cls.parser().parse_args(argv)
         given = _fill(cls, vars(raw))
         object.__setattr__(given, "raw", raw)
@@ -98,52 +101,43 @@ class Flags:
 
 
 def _flags(cls: type) -> Iterator[tuple[Field[Any], Any]]:
-    """The fields of a dataclass that are flags, those of its groups among them, and their annotations."""
+    """The fields of a dataclass and of its groups that are flags, with their annotations."""
     annotations = get_type_hints(cls)
-    for one in fields(cls):
-        if "group" in one.metadata:
-            yield from _flags(one.metadata["group"])
-        elif one.init:
-            yield one, annotations[one.name]
-
-
-def _kind(annotation: Any) -> tuple[Any, bool]:
-    """The type of a flag's value or values, and whether there are several, as of list[T] and tuple[T, ...]."""
-    several = get_origin(annotation) in (list, tuple)
-    kinds = [kind for kind in get_args(annotation) if kind not in (NoneType, ...)]
-    if len(kinds) == 1 and (several or get_origin(annotation) is UnionType):
-        return kinds[0], several
-    return annotation, False
+    for item in fields(cls):
+        if "group" in item.metadata:
+            yield from _flags(item.metadata["group"])
+        elif item.init:
+            yield item, annotations[item.name]
 
 
 def _fill(cls: type[T], raw: Mapping[str, Any]) -> T:
-    """A dataclass of flags from what the command line gave."""
+    """A dataclass of flags, filled from the parsed command line."""
     values: dict[str, Any] = {}
-    for one in fields(cls):  # type: ignore[arg-type]
-        if "group" in one.metadata:
-            values[one.name] = _fill(one.metadata["group"], raw)
-        elif one.name in raw:
-            given, read = raw[one.name], one.metadata.get("read") or (lambda value: value)
-            values[one.name] = tuple(map(read, given)) if isinstance(given, list) else read(given)
+    for item in fields(cls):  # type: ignore[arg-type]
+        if "group" in item.metadata:
+            values[item.name] = _fill(item.metadata["group"], raw)
+        elif item.name in raw:
+            given, read = raw[item.name], item.metadata.get("read") or (lambda value: value)
+            values[item.name] = tuple(map(read, given)) if isinstance(given, list) else read(given)
     return cls(**values)
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a script: an `InputError` becomes one sentence on stderr and exit code 1, anything else keeps its traceback.
+    """Run a script: an `InputError` becomes one sentence on stderr and exit code 1; other errors keep their traceback.
 
-    A script that used torch says how much memory it took. The process then ends at once: unloading torch takes a
-    second that a workflow of fifty jobs would rather keep.
+    A script that used torch prints its peak memory. The process then exits without unloading torch, which saves a
+    second in each of the many jobs of a workflow.
     """
+    script = Path(sys.argv[0]).name
     try:
         main()
     except InputError as error:
-        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(f"{script}: error: {error}")
     except Stopped as signal:
-        print(f"{Path(sys.argv[0]).name}: stopped by {signal}; a rerun goes on from here", file=sys.stderr, flush=True)
+        print(f"{script}: stopped by {signal}; a rerun resumes from here", file=sys.stderr, flush=True)
         os._exit(128 + signal.number)
-    except KeyboardInterrupt:  # while it was still reading or importing
-        print(f"{Path(sys.argv[0]).name}: stopped by SIGINT; a rerun starts it anew", file=sys.stderr, flush=True)
+    except KeyboardInterrupt:  # before training, while reading or importing
+        print(f"{script}: stopped by SIGINT; a rerun starts from the beginning", file=sys.stderr, flush=True)
         os._exit(130)
     if "torch" in sys.modules:
         print(peak_memory(), file=sys.stderr)
@@ -153,13 +147,13 @@ def run(main: Callable[[], None]) -> None:
 
 
 def peak_memory() -> str:
-    """What this process and, where it used one, its GPU held at most, as a line for the log; a GiB is 2^30 bytes."""
+    """Peak memory of this process and, if it used one, of its GPU, as a line for the log; a GiB is 2^30 bytes."""
     import resource
 
     import torch
 
     status = Path("/proc/self/status")
-    if status.is_file():  # getrusage's maximum may be that of the process that started this one
+    if status.is_file():  # ru_maxrss may include the peak of the parent process
         peak = next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) * 1024
     else:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS

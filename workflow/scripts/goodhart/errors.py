@@ -1,9 +1,9 @@
-"""The one exception a user is meant to read."""
+"""The exception for bad input, written for the user."""
 
 
 class InputError(ValueError):
-    """Bad input, said in one sentence: what is wrong, where, and what to do.
+    """Bad input, described in one sentence: what is wrong, where, and what to do.
 
-    Scripts print the sentence and exit with 1 (`goodhart.commandline.run`); every other exception is a bug and keeps
-    its traceback.
+    Scripts print the sentence and exit with 1 (`goodhart.cli.run`); every other exception is a bug and keeps its
+    traceback.
     """

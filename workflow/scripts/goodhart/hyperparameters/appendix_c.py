@@ -1,12 +1,13 @@
 """Every hyperparameter from the architecture, the hardware and the data (Appendix C of the paper).
 
-One pure function a formula, with the paper's equation number, and `derive`, which applies them all, lets the user
-override any, and records what was used beside what the formula gave. Rounding to nearest is round half up.
+Each formula is one pure function with its equation number in the paper. `derive` applies them all, with the overrides
+of the user, and records the value in use beside the derived one. Rounding to nearest is round half up.
 """
 
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,15 +29,10 @@ FORMULAS = {
 _MAY_BE_ZERO = {"lora_dropout", "warmup_steps", "weight_decay"}
 
 
-def round_half_up(x: float) -> int:
-    """The nearest integer; halves go up (Python's `round` would send 2.5 to 2)."""
-    floor = math.floor(x)
-    return floor + (x - floor >= 0.5)
-
-
 def lora_rank(hidden_size: int) -> int:
-    """B.1. LoRA rank for a hidden size h; 2048 lies exactly half way and rounds up to 64."""
-    return min(max(2 ** round_half_up(math.log2(_positive("hidden_size", hidden_size)) / 2), 4), 64)
+    """B.1. LoRA rank for a hidden size h; 2048 lies exactly half-way and rounds up to 64."""
+    # floor(x + 1/2), since Python's `round` would send 2.5 to 2.
+    return min(max(2 ** math.floor(math.log2(_positive("hidden_size", hidden_size)) / 2 + 0.5), 4), 64)
 
 
 def lora_alpha(rank: int) -> int:
@@ -50,13 +46,11 @@ def lora_dropout(n: int) -> float:
 
 
 def batch_size(memory_gb: float, parameters: float, max_length: int, multiplier: int) -> int:
-    """B.3. Examples that fit `memory_gb` GB beside a model of so many parameters, at max_length tokens.
+    """B.3. Examples of max_length tokens that fit into `memory_gb` GB beside a model of `parameters` parameters.
 
-    `parameters` is the plain count (14.8e9 for Qwen3-14B), not the halved one of packed 4-bit tensors; `multiplier` is
-    1 for training and 2 for inference.
+    `parameters` is the plain count (14.8e9 for Qwen3-14B), not that of packed 4-bit tensors, which is half of it;
+    `multiplier` is 1 for training and 2 for inference.
     """
-    if multiplier not in (1, 2):
-        raise InputError(f"multiplier must be 1 (training) or 2 (inference), not {multiplier!r}.")
     budget = _positive("memory_gb", memory_gb) * multiplier * 1024 * 10**9
     ratio = budget / (_positive("parameters", parameters) * _positive("max_length", max_length))
     # frexp is the exact floor of log2: math.log2 rounds numbers just below a power of two up to it.
@@ -69,12 +63,12 @@ def trainable_parameters(projections: Sequence[tuple[int, int]], rank: int) -> i
 
 
 def learning_rate(trainable: int) -> float:
-    """B.4. Learning rate for so many trainable parameters."""
+    """B.4. Learning rate for a number of trainable parameters."""
     return min(max(2e-4 / math.sqrt(_positive("trainable", trainable) / 1e7), 5e-7), 2e-4)
 
 
 def clip_norm(trainable: int) -> float:
-    """B.5. Gradient clipping norm for so many trainable parameters."""
+    """B.5. Gradient clipping norm for a number of trainable parameters."""
     return min(max(math.log10(_positive("trainable", trainable)) / 7, 0.5), 2.0)
 
 
@@ -91,13 +85,15 @@ def weight_decay(n: int) -> float:
 
 
 def sample_size(n: int) -> int:
-    """ceil(sqrt(n)) of n examples: whose lengths are measured (Algorithm 1, line 2), which are probed (section 5.1)."""
+    """ceil(sqrt(n)): the size of the sample of lengths (Algorithm 1, line 2) and of the probe (section 5.1)."""
     return math.isqrt(int(_positive("n", n)) - 1) + 1
 
 
-def sequence_length(token_counts: Sequence[int]) -> int:
-    """Algorithm 1, line 2. Tokens a sequence may have: ceil of the 75th percentile, linearly interpolated."""
-    return math.ceil(_percentile_75(token_counts))
+def length_percentile(token_counts: Sequence[int]) -> float:
+    """Algorithm 1, line 2. The 75th percentile of token counts, linearly interpolated; its ceil is the max_length."""
+    if len(token_counts) == 0:
+        raise InputError("token_counts is empty: no sequence was measured.")
+    return _positive("the 75th percentile of token_counts", float(np.percentile(token_counts, 75)))
 
 
 def derive(
@@ -110,19 +106,18 @@ def derive(
     token_counts: Sequence[int],
     steps: int | None = None,
     epochs: int = 1,
-    overrides: Mapping[str, float] | None = None,
+    overrides: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """All of Appendix C for one model, as a JSON-ready record.
 
-    T_total of the warm-up is `steps` where that is given (the online stage), else the batches of `epochs` passes over
-    the n examples.
+    T_total of the warm-up is `steps` if that is given (the online stage), else the batches of `epochs` passes over the
+    n examples.
 
-    Returns {"inputs": every number needed to redo it by hand, "values": {name: {"value": used, "derived": what the
-    formula gave, "formula": its text, "overridden": bool}}} for the names in FORMULAS. A formula that takes another's
-    result takes the *used* one: alpha, and through the trainable parameters the learning rate and the clipping norm,
-    follow an overridden rank; the batch size follows an overridden length.
+    Returns {"inputs": every number needed to repeat the calculation by hand, "values": {name: {"value": the value in
+    use, "derived": the result of the formula, "formula": its text, "overridden": bool}}} for the names in FORMULAS.
+    Formulas take values in use: alpha, learning rate and clipping norm (through the trainable parameters) follow an
+    overridden rank; the batch size follows an overridden length.
     """
-    overrides = overrides or {}
     for name in overrides.keys() - FORMULAS.keys():
         raise InputError(f"cannot override {name!r}: no such derived value; there are {', '.join(FORMULAS)}.")
     values: dict[str, dict[str, Any]] = {}
@@ -137,7 +132,8 @@ def derive(
         }
         return used
 
-    length = use("max_length", sequence_length(token_counts))
+    p75 = length_percentile(token_counts)
+    length = use("max_length", math.ceil(p75))
     rank = use("lora_rank", lora_rank(hidden_size))
     use("lora_alpha", lora_alpha(rank))
     use("lora_dropout", lora_dropout(n))
@@ -150,17 +146,19 @@ def derive(
     use("warmup_steps", warmup_steps(total))
     use("weight_decay", weight_decay(n))
     shapes = Counter((int(inputs), int(outputs)) for inputs, outputs in projections)
-    inputs = {
-        "hidden_size": hidden_size,
-        "parameters": parameters,
-        "projections": [{"in": i, "out": o, "matrices": count} for (i, o), count in shapes.items()],
-        "trainable_parameters": trainable,
-        "n": n,
-        "memory_gb": memory_gb,
-        "total_steps": total,
-        "token_counts": {"size": len(token_counts), "p75": _percentile_75(token_counts)},
+    return {
+        "inputs": {
+            "hidden_size": hidden_size,
+            "parameters": parameters,
+            "projections": [{"in": i, "out": o, "matrices": count} for (i, o), count in shapes.items()],
+            "trainable_parameters": trainable,
+            "n": n,
+            "memory_gb": memory_gb,
+            "total_steps": total,
+            "token_counts": {"size": len(token_counts), "p75": p75},
+        },
+        "values": values,
     }
-    return {"inputs": inputs, "values": values}
 
 
 def _positive(name: str, value: float) -> float:
@@ -169,14 +167,8 @@ def _positive(name: str, value: float) -> float:
     return value
 
 
-def _percentile_75(token_counts: Sequence[int]) -> float:
-    if len(token_counts) == 0:
-        raise InputError("token_counts is empty: no sequence was measured.")
-    return _positive("the 75th percentile of token_counts", float(np.percentile(token_counts, 75)))
-
-
 def _override(name: str, value: Any, derived: float) -> float:
-    """The user's value for `name`, if it is a number of the kind the formula gives."""
+    """The override of `name`, if it is a number of the same kind as the derived one."""
     whole = isinstance(derived, int)
     kind = int if whole else (int, float)
     right_kind = isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
@@ -186,7 +178,7 @@ def _override(name: str, value: Any, derived: float) -> float:
 
 
 def values(derived: Mapping[str, Any]) -> dict[str, Any]:
-    """The values in use of a record that `derive` made, by name."""
+    """The values in use of a record of `derive`, by name."""
     try:
         return {name: derived["values"][name]["value"] for name in FORMULAS}
     except (KeyError, TypeError) as error:

@@ -37,7 +37,7 @@ def parse_level(level: str) -> tuple[str, float]:
 
 
 def derive_beta(level: str, chosen: np.ndarray, rejected: np.ndarray) -> dict[str, Any]:
-    """The beta of a level as a record, from the reference's log-probs of the training pairs, (pairs,) each, in nats."""
+    """The record of the beta of a level, from reference log-probs of the training pairs, (pairs,) each, in nats."""
     kind, number = parse_level(level)
     deltas = log_ratio_magnitudes(chosen, rejected)
     percentile = kind == "percentile"

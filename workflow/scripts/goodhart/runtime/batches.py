@@ -1,4 +1,4 @@
-"""Work in batches: spread over the processes of a job, and halved where memory runs out."""
+"""Work in batches: divided among the processes of a job, and halved when memory runs out."""
 
 import gc
 import sys
@@ -11,38 +11,37 @@ from goodhart.runtime.progress import progress
 
 S = TypeVar("S")
 T = TypeVar("T")
-# What a full memory is called: by torch on a GPU and on a CPU, by CUDA itself, and by its linear algebra.
+# How errors name a full memory: those of torch on a GPU and on a CPU, of CUDA, and of cuBLAS.
 FULL = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def in_batches(
     work: Callable[[Sequence[S]], Sequence[T]], rows: Sequence[S], size: int, what: str, report: bool = False
 ) -> list[T]:
-    """What `work` makes of each row, `size` consecutive rows at a time; `report` shows how far it is.
+    """The result of `work` for each row, `size` consecutive rows at a time; `report` shows the progress.
 
-    `work` returns one result a row, off the accelerator, and must give a row the same one in any batch.
+    `work` returns one result per row, not on an accelerator, and the result of a row must not depend on its batch.
     """
+    batches = [rows[start : start + size] for start in range(0, len(rows), size)]
 
-    def batch(start: int) -> list[T]:
-        part = rows[start : start + size]
+    def work_on(batch: Sequence[S]) -> list[T]:
+        return within_memory(
+            lambda length: [done for i in range(0, len(batch), length) for done in work(batch[i : i + length])],
+            len(batch),
+            what,
+        )[0]
 
-        def pieces(length: int) -> list[T]:
-            return [result for i in range(0, len(part), length) for result in work(part[i : i + length])]
-
-        return within_memory(pieces, len(part), what)[0]
-
-    starts = range(0, len(rows), size)
-    batches = spread(batch, starts, (lambda mine: progress(mine, what)) if report else iter)
-    return [result for results in batches for result in results]
+    results = spread(work_on, batches, (lambda indices: progress(indices, what)) if report else iter)
+    return [result for batch in results for result in batch]
 
 
 def within_memory(work: Callable[[int], T], size: int, what: str, smallest: int = 1) -> tuple[T, int]:
-    """`work(size)`, or where memory runs out `work` of the largest divisor of `size` up to its half, and so on.
+    """`work(size)`; each time memory runs out, `work` again with the largest divisor of the size up to its half.
 
-    A divisor, so that a batch still splits evenly. `work` is called anew and must start from the beginning.
+    A divisor still splits a batch evenly. Each call of `work` must start from the beginning.
 
     Returns:
-        what `work` returned, and the size it managed with.
+        the result of `work`, and the size that fitted.
 
     Raises:
         InputError: `smallest` rows do not fit either.
@@ -53,21 +52,16 @@ def within_memory(work: Callable[[int], T], size: int, what: str, smallest: int 
         except RuntimeError as error:
             if not any(sign in str(error) for sign in FULL):
                 raise
-        # Outside the except clause: a traceback would keep alive what filled the memory.
+        # Outside the except clause, where the traceback would keep the tensors that filled the memory alive.
         smaller = next((d for d in range(size // 2, 0, -1) if size % d == 0), 0)
         if smaller < smallest:
             raise InputError(
                 f"{what}: {size} rows do not fit into memory; override a smaller batch size or max_length, or choose "
                 "precision nf4."
             )
-        _empty_cache()
-        print(f"{what}: {size} rows do not fit into memory, going on with {smaller}", file=sys.stderr, flush=True)
-        size = smaller
+        import torch
 
-
-def _empty_cache() -> None:
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
+        gc.collect()
         torch.cuda.empty_cache()
+        print(f"{what}: {size} rows do not fit into memory, continuing with {smaller}", file=sys.stderr, flush=True)
+        size = smaller

@@ -1,4 +1,4 @@
-"""Numbers that are NaN or infinite stop a run before they do harm, and the batch they are in is kept to be read."""
+"""A number that is NaN or infinite stops a run before it changes a weight, and its batch is written to a file."""
 
 import json
 import math
@@ -13,12 +13,12 @@ from goodhart.runtime.types import Tensor
 
 
 class NotFinite(InputError):
-    """A number that is NaN or infinite, with the rows of the batch it is in.
+    """A number is NaN or infinite; with the rows of its batch.
 
     Attributes:
-        what: what is not finite; where, step: in which stage and, where it has steps, in which of them.
-        rows, offending: the batch, and the numbers of the rows in it that have such a number, as far as known.
-        path: the file that holds all of this (`dump_on_nan`).
+        what: names the number; where, step: the stage and, if it has steps, the step.
+        rows, offending: the batch, and the indices of its rows with such a number, as far as they are known.
+        path: the file with all of this (`dump_on_nan`).
     """
 
     def __init__(
@@ -41,13 +41,13 @@ class NotFinite(InputError):
 
 
 class Watched:
-    """The rows of one batch, column by column as they come to be known; a number that is not finite stops the run."""
+    """The rows of one batch, column by column as these are computed; a number that is not finite stops the run."""
 
     def __init__(self, where: str, step: int | None = None, **columns: Sequence[Any]) -> None:
         self.where, self.step, self.columns = where, step, columns
 
     def add(self, name: str, values: Tensor) -> Tensor:
-        """One more column, (rows,) or (rows, k), which comes back; `NotFinite` names how many of its rows are not."""
+        """Add a column, (rows,) or (rows, k), and return it; `NotFinite` counts its rows that are not finite."""
         self.columns[name] = values.tolist()
         whole = values.isfinite().reshape(len(values), -1).all(dim=1).tolist()
         if not all(whole):
@@ -56,7 +56,7 @@ class Watched:
         return values
 
     def check(self, name: str, value: float) -> None:
-        """One number of the batch as a whole."""
+        """Check one number of the whole batch."""
         if not math.isfinite(value):
             self._stop(f"{name} is {value}")
 
@@ -67,7 +67,7 @@ class Watched:
 
 @contextmanager
 def label_step(where: str, step: int | None = None) -> Iterator[None]:
-    """Tell a `NotFinite` that comes from deeper down in which stage, and in which step of it, that was."""
+    """Set stage and step of a `NotFinite` that is raised inside."""
     try:
         yield
     except NotFinite as stop:
@@ -77,28 +77,20 @@ def label_step(where: str, step: int | None = None) -> Iterator[None]:
 
 @contextmanager
 def dump_on_nan(path: Path, seed: int | None = None) -> Iterator[None]:
-    """Write what a `NotFinite` says to `path`, whole or not at all; a run that ends well removes what an earlier left.
+    """Write a `NotFinite` to `path`, atomically; a run that succeeds removes the file of an earlier one.
 
-    JSON has no such numbers: they are the texts "nan", "inf" and "-inf". In a job of several processes the one that met
-    the number writes it, and its launcher ends the others.
+    JSON has no such numbers: they become the texts "nan", "inf" and "-inf". In a job of several processes the one that
+    raised it writes the file, and the launcher ends the others.
     """
     try:
         yield
     except NotFinite as stop:
         stop.path = path
-        record: dict[str, Any] = {"where": stop.where, "step": stop.step, "what": stop.what, "seed": seed}
-        record |= {"offending": list(stop.offending), "rows": list(stop.rows)}
+        record = {name: getattr(stop, name) for name in ("where", "step", "what", "offending", "rows")} | {"seed": seed}
+        finite = json.loads(json.dumps(record), parse_constant=lambda name: str(float(name)))
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(_as_json(record), indent=1, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps(finite, indent=1, allow_nan=False) + "\n")
         os.replace(temporary, path)
         raise
     path.unlink(missing_ok=True)
-
-
-def _as_json(content: Any) -> Any:
-    if isinstance(content, Mapping):
-        return {key: _as_json(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_as_json(value) for value in content]
-    return str(content) if isinstance(content, float) and not math.isfinite(content) else content

@@ -5,27 +5,23 @@ import time
 from collections.abc import Collection, Iterator
 from typing import TypeVar
 
+from tqdm import tqdm
+
 from goodhart.runtime import distributed
 
 T = TypeVar("T")
 
 
 def progress(items: Collection[T], description: str, every: float = 10.0) -> Iterator[T]:
-    """Pass `items` through: a bar on a terminal; in a log, a plain line every `every` seconds and one at the end."""
-    if distributed.rank():
-        yield from items
-        return
-    if sys.stderr.isatty():
-        from tqdm import tqdm
-
-        yield from tqdm(items, desc=description)
+    """Yield `items` and report progress: a bar on a terminal; in a log, a line every `every` seconds and at the end."""
+    if distributed.rank() or sys.stderr.isatty():
+        yield from tqdm(items, desc=description, disable=distributed.rank() > 0)
         return
     start = last = time.monotonic()
-    done = 0
     for done, item in enumerate(items, start=1):
         yield item
         now = time.monotonic()
         if now - last >= every:
             last = now
             print(f"{description}: {done}/{len(items)} after {now - start:.0f} s", file=sys.stderr, flush=True)
-    print(f"{description}: {done} done in {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)
+    print(f"{description}: {len(items)} done in {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)

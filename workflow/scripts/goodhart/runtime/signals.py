@@ -1,8 +1,8 @@
-"""SIGTERM and SIGINT, taken where a training loop can stand them.
+"""SIGTERM and SIGINT, handled where a training loop can be interrupted.
 
 A scheduler sends SIGTERM before it kills a job (time limit, preemption, cancellation); Ctrl-C is SIGINT. Within
-`stoppable` either raises `Stopped` at once, in the middle of a forward pass if need be, so that the loop can save what
-the last whole step left. Within `defer_signals`, where weights, optimiser and records change together, it waits.
+`stoppable` either raises `Stopped` at once, even in the middle of a forward pass, so that the loop can save the state
+after the last whole step. Within `defer_signals`, where weights, optimizer and records change together, it waits.
 """
 
 import signal
@@ -14,20 +14,20 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stopped(BaseException):
-    """A signal ended the run; not an `Exception`, so that nothing on the way takes it for a failure."""
+    """A signal ended the run; not an `Exception`, so that no handler of failures catches it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.number = number
 
 
-_depth = 0  # of `defer_signals` sections; a signal that arrives in one waits for its end
+_depth = 0  # of nested `defer_signals` sections; signals wait for the end of the outermost
 _waiting: int | None = None
 
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """SIGTERM and SIGINT raise `Stopped` in here; the first one only, for what follows it is the saving."""
+    """The first SIGTERM or SIGINT inside raises `Stopped`; later ones are ignored, so that the state can be saved."""
     global _depth, _waiting
     before = {number: signal.signal(number, _arrive) for number in SIGNALS}
     try:
@@ -40,7 +40,7 @@ def stoppable() -> Iterator[None]:
 
 @contextmanager
 def defer_signals() -> Iterator[None]:
-    """A section that is done whole or not at all: a signal is taken at its end."""
+    """A section that a signal cannot interrupt: it is handled at the end."""
     defer()
     try:
         yield
@@ -49,13 +49,13 @@ def defer_signals() -> Iterator[None]:
 
 
 def defer() -> None:
-    """Begin a `defer_signals` section that another function ends."""
+    """Begin a `defer_signals` section; `deliver` ends it."""
     global _depth
     _depth += 1
 
 
 def deliver() -> None:
-    """End a `defer_signals` section; raises `Stopped` if a signal has been waiting and no other section is open."""
+    """End a `defer_signals` section; raises `Stopped` if a signal is waiting and no other section is open."""
     global _depth, _waiting
     _depth -= 1
     if _depth == 0 and _waiting is not None:

@@ -1,4 +1,4 @@
-"""Types of libraries that are imported late, under names that annotations can use at once."""
+"""Types of libraries that are imported late, under names that annotations can use before the import."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -9,17 +9,16 @@ from trl import DPOConfig, DPOTrainer
 from goodhart.models.tokens import Pair
 from goodhart.runtime.types import Frame
 from goodhart.training.guarded import Guarded
-from goodhart.training.trainers import Resumable
 
-# TRL's loss for each method of the workflow.
+# The loss of TRL's DPOTrainer for each method of the workflow.
 LOSSES = {"dpo": "sigmoid"}
 
 
-class CachedReferenceDPOTrainer(Guarded, Resumable, DPOTrainer):
-    """DPOTrainer on rows that are already tokenised and already carry the reference log-probs.
+class CachedReferenceDPOTrainer(Guarded, DPOTrainer):
+    """DPOTrainer on tokenised rows that carry the reference log-probs.
 
-    TRL computes the latter itself, once a run; a study of L levels and S seeds would pay for that L x S times. Needs
-    `precompute_ref_log_probs=True`, without which TRL ignores the columns.
+    By itself, TRL computes these log-probs in every run: L x S times in a study of L levels and S seeds. The trainer
+    needs `precompute_ref_log_probs=True`, without which TRL ignores the columns.
     """
 
     def _prepare_dataset(self, dataset: Dataset, *_args: object, **_kwargs: object) -> Dataset:
@@ -30,8 +29,7 @@ class CachedReferenceDPOTrainer(Guarded, Resumable, DPOTrainer):
 
 
 def rows(pairs: Sequence[Pair | None], logprobs: Frame) -> list[dict[str, Any]]:
-    """What the trainer sees: encoded pairs, those that fit, with the reference log-probs of the same row."""
-    known = zip(pairs, logprobs["chosen_logprob"], logprobs["rejected_logprob"], strict=True)
+    """Rows for the trainer: the encoded pairs that fit, each with the reference log-probs of its row of `logprobs`."""
     return [
         {
             "prompt_ids": pair.prompt,
@@ -40,16 +38,11 @@ def rows(pairs: Sequence[Pair | None], logprobs: Frame) -> list[dict[str, Any]]:
             "ref_chosen_logps": chosen,
             "ref_rejected_logps": rejected,
         }
-        for pair, chosen, rejected in known
+        for pair, chosen, rejected in zip(pairs, logprobs["chosen_logprob"], logprobs["rejected_logprob"], strict=True)
         if pair
     ]
 
 
 def config(method: str, beta: float, arguments: dict) -> DPOConfig:
-    """The TRL configuration of one run: Eq. 1 at `beta`."""
-    return DPOConfig(
-        beta=beta,
-        loss_type=[LOSSES[method]],
-        precompute_ref_log_probs=True,
-        **arguments,
-    )
+    """The TRL configuration of one run: Eq. 1 at `beta`, with the `arguments` of `trainers.arguments`."""
+    return DPOConfig(beta=beta, loss_type=[LOSSES[method]], precompute_ref_log_probs=True, **arguments)

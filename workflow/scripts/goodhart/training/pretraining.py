@@ -1,4 +1,4 @@
-"""The embedded policy: a word-level tokeniser and a tiny Qwen3, trained on the teacher's responses."""
+"""The embedded policy: a word-level tokeniser and a tiny Qwen3, trained on the responses of the teacher."""
 
 import math
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from goodhart.runtime.finite import Watched
@@ -19,7 +20,7 @@ WORDS = Regex(r"\n| ?\d| ?#+| ?[A-Za-z]+[.,!:?]?| ?[^\sA-Za-z0-9#]")
 
 
 def build_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
-    """A word-level tokeniser whose tokens carry their leading space, so that decoding gives the text back exactly."""
+    """A word-level tokeniser; tokens include their leading space, so that decoding restores the text exactly."""
     split = pre_tokenizers.Split(WORDS, behavior="isolated")
     words = sorted({piece for text in texts for piece, _ in split.pre_tokenize_str(text)})
     vocabulary = {word: index for index, word in enumerate([PAD, END, *words])}
@@ -64,8 +65,10 @@ def train(
 ) -> list[float]:
     """Minimise the next-token loss on the responses (AdamW, cosine to zero); returns the loss of every step, in nats.
 
-    A loss, gradient norm or final weight that is not finite raises `inspection.NotFinite`. Batches hold rows of like
-    length, so that little is spent on padding. It goes on from the newest checkpoint.
+    Batches have rows of like length, so that there is little padding. Training resumes from the newest checkpoint.
+
+    Raises:
+        NotFinite: a loss, a gradient norm or a final weight is not finite.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     warmup = math.isqrt(steps)
@@ -79,8 +82,8 @@ def train(
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
 
     def state() -> tuple[int, dict[str, Any]]:
-        drawn = {"generator": generator.get_state(), "order": order, "losses": losses}
-        return len(losses), drawn | {name: part.state_dict() for name, part in parts.items()}
+        states = {name: part.state_dict() for name, part in parts.items()}
+        return len(losses), {"generator": generator.get_state(), "order": order, "losses": losses, **states}
 
     if (saved := checkpoints.restore()) is not None:
         for name, part in parts.items():
@@ -88,16 +91,15 @@ def train(
         generator.set_state(saved["generator"])
         order, losses = saved["order"], saved["losses"]
     model.train()
-    with checkpoints.autosave(state) as keep:
+    with checkpoints.autosave(state) as save_if_due:
         for step in progress(range(len(losses) + 1, steps + 1), "pretraining"):
             if not order:
                 order = torch.randperm(len(batches), generator=generator).tolist()
-            rows = batches[order[-1]]
-            ids, labels = _collate([prompts[i] for i in rows], [responses[i] for i in rows])
-            loss = model(input_ids=ids, labels=labels).loss
+            batch = [prompts[i] for i in batches[order[-1]]], [responses[i] for i in batches[order[-1]]]
+            loss = model(**_collate(*batch)).loss
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0).item()
-            watched = Watched("update", step, prompt=[prompts[i] for i in rows], tokens=[responses[i] for i in rows])
+            watched = Watched("update", step, prompt=batch[0], tokens=batch[1])
             watched.check("loss", loss.item())
             watched.check("gradient norm", norm)
             with defer_signals():
@@ -106,18 +108,17 @@ def train(
                 optimizer.zero_grad(set_to_none=True)
                 losses.append(loss.item())
                 order.pop()
-            keep()
-    total = sum(weights.sum().item() for weights in model.parameters())
-    Watched("update", steps).check("sum of all weights after it", total)
+            save_if_due()
+    Watched("update", steps).check("sum of all weights after it", sum(p.sum().item() for p in model.parameters()))
     return losses
 
 
-def _collate(prompts: list[Sequence[int]], responses: list[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Right-padded ids, and labels that are -100 on prompts and padding; causal attention needs no mask for that."""
-    width = max(len(p) + len(r) for p, r in zip(prompts, responses, strict=True))
-    ids = torch.zeros(len(prompts), width, dtype=torch.long)
-    labels = torch.full((len(prompts), width), -100)
-    for row, (p, r) in enumerate(zip(prompts, responses, strict=True)):
-        ids[row, : len(p) + len(r)] = torch.tensor([*p, *r])
-        labels[row, len(p) : len(p) + len(r)] = torch.tensor([*r])
-    return ids, labels
+def _collate(prompts: list[Sequence[int]], responses: list[Sequence[int]]) -> dict[str, torch.Tensor]:
+    """Right-padded ids, and labels that are -100 on prompts and padding; causal attention needs no mask for these."""
+    rows = list(zip(prompts, responses, strict=True))
+    ids = [torch.tensor([*prompt, *response]) for prompt, response in rows]
+    labels = [torch.tensor([-100] * len(prompt) + [*response]) for prompt, response in rows]
+    return {
+        "input_ids": pad_sequence(ids, batch_first=True),
+        "labels": pad_sequence(labels, batch_first=True, padding_value=-100),
+    }

@@ -1,10 +1,9 @@
-"""Training of a reward member with TRL's RewardTrainer (Eq. 5)."""
+"""Training of a member of the reward ensemble with TRL's RewardTrainer (Eq. 5)."""
 
 from trl import RewardTrainer
 
 from goodhart.training.guarded import Guarded
-from goodhart.training.trainers import Resumable
 
 
-class MemberTrainer(Guarded, Resumable, RewardTrainer):
-    """RewardTrainer that stops at what is not finite, and goes on where it was stopped."""
+class MemberTrainer(Guarded, RewardTrainer):
+    """RewardTrainer that stops at numbers that are not finite, and resumes after an interruption."""

@@ -1,9 +1,12 @@
-"""The settings of the training stages, as the configuration and the command line have them."""
+"""The settings of the training stages, under the names of their keys in the configuration and of their flags."""
 
 from dataclasses import dataclass
 
 from goodhart.cli import Output, flag
-from goodhart.store.flags import StepFlags
+from goodhart.models.admission import PRECISIONS
+from goodhart.runtime.types import Record
+from goodhart.sampling.settings import Sampling
+from goodhart.store.flags import StepFlags, record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,6 +15,19 @@ class AutosaveFlags(StepFlags):
 
     checkpoints: Output = flag(help="folder of the checkpoints, removed after success")
     checkpoint_minutes: float = flag(help="minutes between two; 0: after every step")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterFlags(AutosaveFlags):
+    """The arguments that the training of DPO adapters and of reward models share."""
+
+    precision: str = flag(choices=PRECISIONS)
+    derived: Record = record("inputs", "values", help="derived/<stage>.json")
+    epochs: int
+    seed: int
+    threads: int
+    adapter: Output
+    metrics: Output
 
 
 @dataclass(frozen=True)
@@ -28,9 +44,26 @@ class Shape:
 
 @dataclass(frozen=True, kw_only=True)
 class Online:
-    """The length of an online run, its batches, and the penalty's percentile."""
+    """The length of an online run, its batches, and the percentile of its penalty."""
 
     steps: int = flag(help="updates")
     prompts_per_step: int = flag(help="one response each")
     kl_percentile: float = flag(help="p_KL of Eq. 10")
     evaluate_every: int = flag(help="updates between two evaluations")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Online):
+    """All settings of an online run except the seed: those of the study, the beta, and the values of Appendix C."""
+
+    sampling: Sampling
+    beta: float
+    learning_rate: float
+    clip_norm: float
+    weight_decay: float
+    warmup_steps: int
+    batch_size: int  # rows of a micro-batch
+    recompute: bool  # activation checkpointing
+
+
+DERIVED = ("learning_rate", "clip_norm", "weight_decay", "warmup_steps", "batch_size")  # of `Settings`

@@ -1,127 +1,38 @@
-"""What the two TRL trainers of the offline phase share: their arguments, the rows they see, and how they go on."""
+"""Training of an adapter with a TRL trainer, as DPO and the reward models share it: arguments, data, the run itself."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PrinterCallback, Trainer, TrainerCallback
-from transformers.trainer_pt_utils import LengthGroupedSampler
+from datasets import Dataset, disable_progress_bars
+from transformers import Trainer, set_seed
 
 from goodhart.errors import InputError
 from goodhart.hyperparameters.appendix_c import values
+from goodhart.models.adapters import publish_adapter
 from goodhart.models.loading import LARGE
 from goodhart.runtime import distributed
 from goodhart.runtime.batches import within_memory
-from goodhart.runtime.seeds import mix
-from goodhart.runtime.signals import Stopped, defer, deliver, stoppable
-from goodhart.runtime.types import Dataset, PeftModel
-from goodhart.training.checkpoints import Checkpoint, Checkpoints
+from goodhart.runtime.finite import dump_on_nan
+from goodhart.runtime.types import PeftModel
+from goodhart.store.files import write_json
+from goodhart.training.checkpoints import Checkpoints
+from goodhart.training.guarded import Guarded
+from goodhart.training.settings import AdapterFlags
 
-LATEST = {"epoch", "step", "learning_rate", "grad_norm", "num_tokens"}  # not averaged over the steps of an entry
-ENTRIES = 20  # of a training history
-
-
-class Resumable(Trainer):
-    """A Trainer that keeps checkpoints, and goes on from one to the very bits of a run that was never stopped.
-
-    transformers saves and loads model, optimiser, schedule, random states and step; here are added when it does so, the
-    rest of what a run depends on, and a signal's way out in the middle of a step.
-    """
-
-    checkpoints: Checkpoints
-
-    def resume(self, checkpoints: Checkpoints, newest: Checkpoint | None) -> None:
-        """Train, from the newest checkpoint if there is one; a signal saves what the last whole step left."""
-        self.checkpoints = checkpoints
-        self._total_train_tokens = newest.notes["tokens"] if newest else 0
-        self.remove_callback(PrinterCallback)
-        self.add_callback(_Keeper(self))
-        with stoppable():
-            try:
-                self.train(resume_from_checkpoint=str(newest.folder / "checkpoint") if newest else None)
-            except Stopped:
-                if distributed.count() == 1 and self.state.global_step > checkpoints.step:
-                    _set_random_states(*self.random_states)
-                    self._save_checkpoint(self.model, None)
-                raise
-
-    def _save_checkpoint(self, model: torch.nn.Module, trial: None) -> None:
-        def write(folder: Path) -> None:
-            self.args.output_dir = str(folder)
-            super(Resumable, self)._save_checkpoint(model, trial)
-            saved = (folder / f"checkpoint-{self.state.global_step}").rename(folder / "checkpoint")
-            states = [(path.name, path.read_bytes()) for path in saved.glob("rng_state*")]
-            for name, content in (pair for pairs in distributed.gather(states) for pair in pairs):
-                (saved / name).write_bytes(content)  # each process has its own, and the first one's folder is kept
-
-        notes = {"micro_batch": self.args.per_device_train_batch_size, "tokens": self._tokens()}
-        self.checkpoints.save(self.state.global_step, write, notes)
-
-    def _tokens(self) -> int:
-        """Tokens seen, as of the last whole step."""
-        return int(next(row["num_tokens"] for row in reversed(self.state.log_history) if "num_tokens" in row))
-
-    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> torch.utils.data.Sampler:
-        sampler = super()._get_train_sampler(train_dataset)
-        if isinstance(sampler, LengthGroupedSampler):
-            return _ByLength(sampler, self.args.data_seed)
-        return sampler
-
-
-class _ByLength(LengthGroupedSampler):
-    """Rows of like length together, in an order that follows from seed and epoch, whatever was drawn before."""
-
-    def __init__(self, sampler: LengthGroupedSampler, seed: int) -> None:
-        super().__init__(sampler.batch_size * distributed.count(), lengths=sampler.lengths)  # whatever their number
-        self.seed = seed
-        self.set_epoch(0)
-
-    def set_epoch(self, epoch: int) -> None:
-        self.generator = torch.Generator().manual_seed(mix(self.seed, epoch))
-
-
-class _Keeper(TrainerCallback):
-    """Asks for a checkpoint when one is due, and keeps signals away while weights and records change."""
-
-    def __init__(self, trainer: Resumable) -> None:
-        self.trainer = trainer
-
-    def on_train_begin(self, *_: Any, **__: Any) -> None:
-        defer()
-
-    def on_step_begin(self, *_: Any, **__: Any) -> None:
-        deliver()
-
-    def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
-        defer()
-
-    def on_step_end(self, _args: Any, _state: Any, control: Any, **_kwargs: Any) -> None:
-        self.trainer.random_states = _random_states()
-        control.should_save = self.trainer.checkpoints.due()
-
-    def on_train_end(self, *_: Any, **__: Any) -> None:
-        deliver()
-
-
-def _random_states() -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """torch's, which dropout draws from; nothing else that is random happens in a step."""
-    return torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-
-
-def _set_random_states(cpu: torch.Tensor, gpus: list[torch.Tensor]) -> None:
-    torch.set_rng_state(cpu)
-    torch.cuda.set_rng_state_all(gpus)
+LATEST = {"epoch", "step", "learning_rate", "grad_norm", "num_tokens"}  # an entry has the last value, no average
+ENTRIES = 20  # of a training history, or a few more
 
 
 def arguments(
-    derived: Mapping[str, Any], precision: str, rows: int, epochs: int, seed: int, folder: Path, micro_batch: int
+    derived: Mapping[str, Any], precision: str, epochs: int, seed: int, folder: Path, micro_batch: int
 ) -> dict[str, Any]:
     """Keyword arguments of a TRL config from a `derived/<stage>.json`.
 
-    An update takes `batch_size` rows: over all processes, `micro_batch` of them at a time in each. Dropout stays on
-    (TRL would turn it off), and sequences are already cut to length, so the trainer cuts nothing. A large model
-    computes its activations anew in the backward pass, and sees rows of like length together.
+    An update takes `batch_size` rows over all processes, in micro-batches of `micro_batch` rows in each. Dropout stays
+    on (TRL would turn it off). The trainer cuts no sequence, since all are cut to length already. A large model uses
+    activation checkpointing and batches of rows of like length.
     """
     gpu = torch.cuda.is_available()
     used = values(derived)
@@ -144,9 +55,9 @@ def arguments(
         "use_cpu": not gpu,
         "gradient_checkpointing": large,
         "train_sampling_strategy": "group_by_length" if large else "random",
-        "remove_unused_columns": False,  # or the rows' lengths would be gone before they are grouped by them
-        "save_strategy": "no",  # `Resumable` saves
-        "logging_steps": 1,  # what is averaged over several steps would be lost with the process
+        "remove_unused_columns": False,  # the column of lengths is needed to group the rows
+        "save_strategy": "no",  # `Guarded` saves
+        "logging_steps": 1,  # an interruption would lose an average over several steps
         "disable_tqdm": True,
         "report_to": [],
         "dataloader_num_workers": 0,
@@ -155,36 +66,55 @@ def arguments(
 
 def tokenized(rows: Sequence[Mapping[str, Any]]) -> Dataset:
     """A dataset of token ids, one row a pair, ready for a TRL preference collator; `length` is its longest side."""
-    from datasets import Dataset, disable_progress_bars
-
     disable_progress_bars()
-    return Dataset.from_list([{**row, "length": _length(row)} for row in rows])
+    return Dataset.from_list(
+        [
+            {**row, "length": len(row.get("prompt_ids", [])) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))}
+            for row in rows
+        ]
+    )
 
 
-def _length(row: Mapping[str, Any]) -> int:
-    return len(row.get("prompt_ids", [])) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))
+def train_adapter(
+    given: AdapterFlags,
+    base: Path,
+    seed: int,
+    build: Callable[[dict[str, Any]], Guarded],
+    record: Mapping[str, Any],
+) -> None:
+    """Train with the trainer that `build` makes (`train`), and publish the adapter on `base` and its metrics.
+
+    The metrics are those of `record` and of `train`. If a loss, a gradient norm or a weight is not finite, its batch is
+    written to stopped.json.
+    """
+    with (
+        Checkpoints(
+            given.checkpoints, given.origin, given.checkpoint_minutes, [given.adapter, given.metrics]
+        ) as checkpoints,
+        dump_on_nan(given.adapter.parent / "stopped.json", seed),
+    ):
+        model, trained = train(build, given.derived, given.precision, given.epochs, seed, checkpoints)
+        publish_adapter(model, "default", given.adapter, base, given.origin)
+        write_json(given.metrics, {**record, **trained}, given.origin)
 
 
 def train(
-    build: Callable[[dict[str, Any]], Resumable],
+    build: Callable[[dict[str, Any]], Guarded],
     derived: Mapping[str, Any],
     precision: str,
-    rows: int,
     epochs: int,
     seed: int,
     checkpoints: Checkpoints,
 ) -> tuple[PeftModel, dict[str, Any]]:
-    """Train what `build` makes of the trainer's arguments, in batches that fit into memory.
+    """Train the trainer that `build` makes from its arguments, in batches that fit into memory.
 
-    It goes on from the newest checkpoint, also where memory ran out: model and trainer are then built anew with half
-    the batch and twice the accumulation. The last update of a pass, where it is of fewer rows, then weighs its parts
-    alike rather than its rows.
+    Training resumes from the newest checkpoint, also after memory ran out: model and trainer are then rebuilt with
+    half the batch and twice the accumulation. If the last update of a pass has fewer rows, its micro-batches then have
+    equal weights, rather than its rows.
 
     Returns:
         the trained model, and the record of it: `micro_batch`, `accumulation` and the logged `history`.
     """
-    from transformers import set_seed
-
     whole = values(derived)["batch_size"]
     if whole % distributed.count():
         raise InputError(f"batch_size {whole} cannot be split over {distributed.count()} processes; override it.")
@@ -194,21 +124,20 @@ def train(
         largest = min(size, newest.notes["micro_batch"]) if newest else size
         micro_batch = next(rows for rows in range(largest, 0, -1) if size % rows == 0)
         set_seed(seed)
-        settings = arguments(derived, precision, rows, epochs, seed, checkpoints.folder, micro_batch)
-        trainer = build(settings)
-        accumulation = settings["gradient_accumulation_steps"]
+        trainer = build(arguments(derived, precision, epochs, seed, checkpoints.folder, micro_batch))
         history = fit(trainer, lambda: trainer.resume(checkpoints, newest))
+        accumulation = trainer.args.gradient_accumulation_steps
         return trainer.model, {"micro_batch": micro_batch, "accumulation": accumulation, "history": history}
 
     share = whole // distributed.count()
-    smallest = share if distributed.count() > 1 else 1  # one process alone cannot start over
+    smallest = share if distributed.count() > 1 else 1  # no process can restart without the others
     return within_memory(attempt, share, "training", smallest)[0]
 
 
 def fit(trainer: Trainer, run: Callable[[], object]) -> list[dict[str, float]]:
-    """Train by `run`; returns some twenty entries of the history.
+    """Train by calling `run`; returns about twenty entries of the history, each an average over its steps.
 
-    An entry averages what was logged over its steps. Trainable weights are float32, which TRL undoes on a 4-bit base.
+    Trainable weights are float32, which TRL undoes on a 4-bit base.
     """
     for parameter in trainer.model.parameters():
         if parameter.requires_grad:
@@ -216,9 +145,7 @@ def fit(trainer: Trainer, run: Callable[[], object]) -> list[dict[str, float]]:
     run()
     steps = [row for row in trainer.state.log_history if "loss" in row]
     size = max(1, len(steps) // ENTRIES)
-    return [_entry(steps[i : i + size]) for i in range(0, len(steps), size)]
-
-
-def _entry(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    last = steps[-1]
-    return {k: float(last[k] if k in LATEST else sum(row[k] for row in steps) / len(steps)) for k in sorted(last)}
+    return [
+        {k: float(part[-1][k] if k in LATEST else sum(row[k] for row in part) / len(part)) for k in sorted(part[-1])}
+        for part in (steps[i : i + size] for i in range(0, len(steps), size))
+    ]

@@ -1,13 +1,12 @@
-"""Online adaptation: policy gradient on the ensemble's mean reward, with an adaptive squared penalty (Eq. 8-10).
+"""Online adaptation: policy gradient on the mean reward of the ensemble, with an adaptive squared penalty (Eq. 8-10).
 
     L = -mean[A * log pi(y|x)] + kappa * mean[(log pi(y|x) - log pi_ref(y|x))^2],    log-probs summed over the sequence
 
-The reference is the frozen offline adapter on the policy's own base. The true reward is never used here.
+The reference is the offline adapter, frozen, on the base of the policy. The true reward is never used here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,49 +15,32 @@ import torch
 from goodhart.models.adapters import activate, merged, recomputed
 from goodhart.models.ensemble import RewardEnsemble, uncertainty
 from goodhart.models.logprobs import sequence_logprobs
-from goodhart.models.tokens import collate_rows, decode
+from goodhart.models.tokens import collate_rows, decode, encode_prompts
 from goodhart.runtime import distributed
 from goodhart.runtime.batches import in_batches, within_memory
-from goodhart.runtime.distributed import spread, sum_gradients
 from goodhart.runtime.finite import Watched, label_step
+from goodhart.runtime.progress import progress
 from goodhart.runtime.seeds import mix
 from goodhart.runtime.signals import defer_signals
 from goodhart.runtime.types import PeftModel, PreTrainedTokenizerBase
 from goodhart.sampling.engines import sample
-from goodhart.sampling.settings import Sampling
+from goodhart.training.checkpoints import Checkpoints
 from goodhart.training.online.loss import DEGENERATE, advantages, kl_coefficient, online_loss
-from goodhart.training.settings import Online
+from goodhart.training.settings import Settings
 
-
-@dataclass(frozen=True, kw_only=True)
-class Settings(Online):
-    """All that decides an online run beside the seed: the study's settings, the beta, and Appendix C's values."""
-
-    sampling: Sampling
-    beta: float
-    learning_rate: float
-    clip_norm: float
-    weight_decay: float
-    warmup_steps: int
-    batch_size: int  # rows of a micro-batch
-    recompute: bool  # activations, in the backward pass
-
-
-DERIVED = ("learning_rate", "clip_norm", "weight_decay", "warmup_steps", "batch_size")  # of `Settings`
+Rows = list[dict[str, Any]]
 
 
 def prompt_rows(count: int, per_step: int, step: int, seed: int) -> list[int]:
-    """The prompts of update `step` (from 0): pass after pass over `count` of them, each in an order of its own."""
+    """The prompts of update `step` (from 0): updates go through all `count` prompts in a new order in every pass."""
     first, last = step * per_step, (step + 1) * per_step
-    rows: list[int] = []
-    for epoch in range(first // count, (last - 1) // count + 1):
-        order = np.random.default_rng([seed, epoch]).permutation(count)
-        rows += order[max(0, first - epoch * count) : last - epoch * count].tolist()
-    return rows
+    passes = range(first // count, (last - 1) // count + 1)
+    orders = np.concatenate([np.random.default_rng([seed, number]).permutation(count) for number in passes])
+    return orders[first - passes.start * count : last - passes.start * count].tolist()
 
 
 class OnlineRun:
-    """A policy adapter trained online; `policy` and `reference` are adapters on one base, as the rewards may be."""
+    """Online training of the adapter `policy`; `reference`, and perhaps the reward models, are adapters on its base."""
 
     def __init__(
         self,
@@ -67,11 +49,10 @@ class OnlineRun:
         ensemble: RewardEnsemble,
         settings: Settings,
         prompts: Sequence[str],
-        prompt_ids: Sequence[list[int]],
         seed: int,
     ) -> None:
         self.model, self.tokenizer, self.ensemble, self.settings = model, tokenizer, ensemble, settings
-        self.prompts, self.prompt_ids = prompts, prompt_ids
+        self.prompts, self.prompt_ids = prompts, encode_prompts(tokenizer, prompts)
         self.seed = seed
         self.updates: list[dict[str, Any]] = []
         self.micro_batch = settings.batch_size
@@ -86,20 +67,20 @@ class OnlineRun:
 
     @property
     def done(self) -> int:
-        """Updates made."""
+        """The number of updates so far."""
         return len(self.updates)
 
     def step(self) -> dict[str, Any]:
-        """One update on a fresh batch of prompts; adds to `updates`, and returns, what happened (`records.STEPS`).
+        """One update on the next batch of prompts; returns its record (`STEPS`), which it appends to `updates`.
 
-        Until the update itself, a run that is stopped here is as it was; update and record are made together.
+        An interruption before the optimizer's step leaves the run unchanged; step and record are one section.
         """
         rows = prompt_rows(len(self.prompts), self.settings.prompts_per_step, self.done, self.seed)
         ids = [self.prompt_ids[i] for i in rows]
         activate(self.model, "policy")
         with merged(self.model), label_step("online update", self.done + 1):
             rollout = sample(self.model, self.tokenizer, ids, self.settings.sampling, mix(self.seed, self.done + 1))
-        # Rows of like length share a micro-batch, in all that follows.
+        # Sorted by length, so that a micro-batch has rows of like length.
         order = sorted(range(len(rows)), key=lambda i: len(ids[i]) + len(rollout.responses[i]))
         pairs = [(ids[i], rollout.responses[i]) for i in order]
         finished = [rollout.finished[i] for i in order]
@@ -144,7 +125,7 @@ class OnlineRun:
         return record
 
     def state(self) -> dict[str, Any]:
-        """All that the updates to come depend on; random numbers follow from seed and step, and have no state."""
+        """All that later updates depend on; random numbers follow from seed and step, and have no state."""
         return {
             "policy": [parameter.detach().cpu() for parameter in self.parameters],
             "optimizer": self.optimizer.state_dict(),
@@ -154,7 +135,7 @@ class OnlineRun:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go back to a `state` of the same run."""
+        """Restore a `state` of the same run."""
         with torch.no_grad():
             for parameter, saved in zip(self.parameters, state["policy"], strict=True):
                 parameter.copy_(saved)
@@ -166,14 +147,10 @@ class OnlineRun:
     def _logprobs(self, adapter: str, pairs: Sequence[tuple[list[int], list[int]]]) -> torch.Tensor:
         """log pi(y|x) of each (prompt, response) under one adapter: (rows,) float32 on the CPU."""
         activate(self.model, adapter)
-        return torch.tensor(
-            in_batches(
-                lambda rows: self._sequence_logprobs(rows).tolist(),
-                pairs,
-                self.micro_batch,
-                f"log-probs of the {adapter}",
-            )
+        logprobs = in_batches(
+            lambda rows: self._sequence_logprobs(rows).tolist(), pairs, self.micro_batch, f"log-probs of the {adapter}"
         )
+        return torch.tensor(logprobs)
 
     def _backward(
         self,
@@ -184,14 +161,15 @@ class OnlineRun:
     ) -> tuple[torch.Tensor, float, list[list[float]]]:
         """Gradients of Eq. 8 over the whole batch, a micro-batch at a time.
 
-        kappa needs the log-probs of all rows. Where they are of one micro-batch, the pass that has their gradients
-        yields them. Else, and before the first update, a pass like the reference's does, and the other one adds its
-        gradients alone, not its values: policy and reference are the same then and kappa is beta / eps, and the last
-        bits in which two kinds of passes may differ, times that, would be the whole update. A GPU may differ by more,
-        and makes the two passes always.
+        kappa needs the log-probs of all rows. If the batch is one micro-batch, they come from the pass that computes
+        the gradients. Otherwise, and in the first update, they come from a separate pass without gradients, just as
+        those of the reference, and the pass with gradients contributes its gradients but not its values: in the first
+        update policy and reference are equal and kappa is beta / eps, so that rounding differences between the two
+        kinds of passes, times kappa, would dominate the update. On a GPU the differences are larger, and the passes
+        are always separate.
 
         Returns:
-            log pi(y|x) of each row (rows,), kappa, and each micro-batch's share in the terms of Eq. 8.
+            log pi(y|x) of each row (rows,), kappa, and the contribution of each micro-batch to the terms of Eq. 8.
         """
 
         def attempt(size: int) -> tuple[torch.Tensor, float, list[list[float]]]:
@@ -213,13 +191,55 @@ class OnlineRun:
                 (loss.total * share).backward()
                 return [term.item() * share for term in loss]
 
-            return policy, kappa, spread(backward, range(0, len(pairs), size))
+            return policy, kappa, distributed.spread(backward, range(0, len(pairs), size))
 
-        smallest = self.micro_batch if distributed.count() > 1 else 1  # one process alone cannot start over
+        smallest = self.micro_batch if distributed.count() > 1 else 1  # no process can restart without the others
         with recomputed(self.model) if self.settings.recompute else nullcontext():
-            made, self.micro_batch = within_memory(attempt, self.micro_batch, "online update", smallest)
-        sum_gradients(self.parameters)
-        return made
+            result, self.micro_batch = within_memory(attempt, self.micro_batch, "online update", smallest)
+        distributed.sum_gradients(self.parameters)
+        return result
 
     def _sequence_logprobs(self, pairs: Sequence[tuple[list[int], list[int]]]) -> torch.Tensor:
         return sequence_logprobs(self.model, collate_rows(pairs, self.tokenizer.pad_token_id, self.model.device))
+
+
+def adapt(
+    loop: OnlineRun,
+    evaluate: Callable[[], tuple[dict[str, Any], Rows]],
+    checkpoints: Checkpoints,
+    description: str,
+) -> tuple[Rows, Rows]:
+    """Make all updates of a run, with an evaluation before the first, at its interval and after the last.
+
+    The run resumes from the newest checkpoint; a signal saves the state after the last whole update.
+
+    Args:
+        evaluate: returns measures of the current policy, and one row per response.
+
+    Returns:
+        the measures of every evaluation, and the responses of the first and the last one, each with its `step`.
+    """
+    steps = loop.settings.steps
+    trajectory: Rows = []
+    samples: Rows = []
+
+    def state() -> tuple[int, dict[str, Any]]:
+        return loop.done, {"loop": loop.state(), "trajectory": trajectory, "samples": samples}
+
+    if saved := checkpoints.restore():
+        loop.restore(saved["loop"])
+        trajectory, samples = saved["trajectory"], saved["samples"]
+    with checkpoints.autosave(state) as save_if_due:
+        for step in progress(range(loop.done, steps + 1), description):
+            if step > loop.done:
+                loop.step()
+            due = step % loop.settings.evaluate_every == 0 or step == steps
+            if due and step not in (row["step"] for row in trajectory):
+                with label_step("evaluation after update", step):
+                    measures, responses = evaluate()
+                with defer_signals():
+                    trajectory.append({"step": step, **measures})
+                    if step in (0, steps):
+                        samples.extend({"step": step, **row} for row in responses)
+            save_if_due()
+    return trajectory, samples

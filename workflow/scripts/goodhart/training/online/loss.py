@@ -8,9 +8,7 @@ from typing import NamedTuple
 import torch
 
 EPSILON = torch.finfo(torch.float32).eps
-
-
-DEGENERATE = 1e-6  # a batch whose rewards spread less than this carries no preference
+DEGENERATE = 1e-6  # below this SD of its rewards, a batch counts as a zero-variance batch
 
 
 class Loss(NamedTuple):
@@ -22,7 +20,7 @@ class Loss(NamedTuple):
 
 
 def advantages(rewards: torch.Tensor) -> torch.Tensor:
-    """Eq. 9 over the whole batch (ddof = 0); all zero where the rewards do not differ. (rows,) -> (rows,)."""
+    """Eq. 9 over the whole batch (ddof = 0); zero in a zero-variance batch. (rows,) -> (rows,)."""
     deviation = rewards.std(correction=0)
     if deviation < DEGENERATE:
         return torch.zeros_like(rewards)
@@ -30,7 +28,7 @@ def advantages(rewards: torch.Tensor) -> torch.Tensor:
 
 
 def kl_coefficient(beta: float, log_ratios: torch.Tensor, percentile: float) -> float:
-    """Eq. 10: kappa = beta / (Q_p(|log pi - log pi_ref|) + eps), constant with respect to the parameters."""
+    """Eq. 10: kappa = beta / (Q_p(|log pi - log pi_ref|) + eps), a constant: no gradient flows through it."""
     return beta / (torch.quantile(log_ratios.detach().abs().float(), percentile / 100).item() + EPSILON)
 
 
