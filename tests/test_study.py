@@ -18,7 +18,9 @@ from goodhart.hyperparameters.betas import parse_level
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "config" / "config.yaml").read_text()
 CONFIG: dict[str, Any] = yaml.safe_load(TEXT)
-SCHEMA: dict[str, Any] = yaml.safe_load((ROOT / "workflow" / "schemas" / "config.schema.yaml").read_text())
+SCHEMA: dict[str, Any] = study.complete(
+    yaml.safe_load((ROOT / "workflow" / "schemas" / "config.schema.yaml").read_text())
+)
 OPEN = {"arms"}  # mappings whose keys a study chooses
 
 

@@ -97,12 +97,18 @@ def memory(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def complete(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A schema that requires every key it names, as config.yaml gives each its default."""
+    inner = {name: complete(one) for name, one in schema.get("properties", {}).items()}
+    return {**schema, "properties": inner, "required": list(inner)} if inner else dict(schema)
+
+
 def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     """Raise `InputError` with one sentence that names the key, unless `config` is a study the workflow can run."""
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
 
-    error = best_match(Draft202012Validator(schema).iter_errors(config))
+    error = best_match(Draft202012Validator(complete(schema)).iter_errors(config))
     if error is not None:
         key = ".".join(map(str, error.absolute_path)) or "the top level"
         raise InputError(f"config: {key}: {error.message}.")
