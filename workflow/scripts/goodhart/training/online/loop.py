@@ -16,7 +16,7 @@ import torch
 from goodhart.models.adapters import activate, merged, recomputed
 from goodhart.models.ensemble import RewardEnsemble, uncertainty
 from goodhart.models.logprobs import sequence_logprobs
-from goodhart.models.tokens import collate_rows, decode
+from goodhart.models.tokens import collate, decode
 from goodhart.runtime import distributed
 from goodhart.runtime.batches import in_batches, within_memory
 from goodhart.runtime.distributed import spread, sum_gradients
@@ -222,4 +222,5 @@ class OnlineRun:
         return made
 
     def _sequence_logprobs(self, pairs: Sequence[tuple[list[int], list[int]]]) -> torch.Tensor:
-        return sequence_logprobs(self.model, collate_rows(pairs, self.tokenizer.pad_token_id, self.model.device))
+        batch = collate(*zip(*pairs, strict=True), pad=self.tokenizer.pad_token_id, device=self.model.device)
+        return sequence_logprobs(self.model, batch)
