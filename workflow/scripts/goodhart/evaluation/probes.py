@@ -68,9 +68,8 @@ def preference_accuracy(
     `pairs` has the columns of `schemas.inputs.PREFERENCES` and `LOGPROBS`; a tie counts one half.
     """
     encoded = [pair for pair in encode_pairs(tokenizer, pairs, max_length) if pair]
-    watched = Watched(
-        "preference accuracy", **{name: pairs[name].tolist() for name in ("prompt", "chosen", "rejected")}
-    )
+    prompts, chosen, rejected = (pairs[name].tolist() for name in ("prompt", "chosen", "rejected"))
+    watched = Watched("preference accuracy", prompt=prompts, chosen=chosen, rejected=rejected)
     gains = {}
     for side in ("chosen", "rejected"):
         rows = [(pair.prompt, getattr(pair, side)) for pair in encoded]
