@@ -58,11 +58,11 @@ from goodhart.cli import parser, run
 from goodhart.data.preferences import finish_preferences
 from goodhart.data.tasks import arithmetic
 from goodhart.errors import InputError
-from goodhart.evaluation.probes import diversity, ood_distances, win_rate
+from goodhart.evaluation.probes import diversity, ood_distances
 from goodhart.hyperparameters import appendix_c
 from goodhart.hyperparameters.betas import beta_at, log_ratio_magnitudes, parse_level
 from goodhart.models.adapters import lora_config
-from goodhart.models.ensemble import quality, uncertainty
+from goodhart.models.ensemble import quality, uncertainty, win_rate
 from goodhart.models.logprobs import masked_mean
 from goodhart.models.manifest import describe_model
 from goodhart.models.tokens import Batch, collate, encode_pairs, encode_prompts, encode_responses

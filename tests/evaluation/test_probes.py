@@ -16,7 +16,7 @@ from goodhart.evaluation import probes
 from goodhart.evaluation.probes import Evaluator
 from goodhart.evaluation.responses import ProblemSet, respond
 from goodhart.models.adapters import activate, attach_adapter
-from goodhart.models.ensemble import RewardEnsemble, load_with_policy
+from goodhart.models.ensemble import RewardEnsemble, load_with_policy, win_rate
 from goodhart.models.loading import load_policy, load_tokenizer
 from goodhart.models.logprobs import sequence_logprobs
 from goodhart.models.tokens import collate, encode_pairs, encode_prompts
@@ -91,8 +91,8 @@ def test_diversity_at_its_ends() -> None:
 
 
 def test_a_tie_is_half_a_win() -> None:
-    assert probes.win_rate(torch.tensor([1.0, 2.0, 3.0, 0.0]), torch.tensor([0.0, 2.0, 3.0, 5.0])) == 0.5
-    assert probes.win_rate(torch.ones(3), torch.zeros(3)) == 1
+    assert win_rate(torch.tensor([1.0, 2.0, 3.0, 0.0]), torch.tensor([0.0, 2.0, 3.0, 5.0])) == 0.5
+    assert win_rate(torch.ones(3), torch.zeros(3)) == 1
 
 
 def test_prompt_entropy_is_over_the_prompts_own_tokens(model: PeftModel, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -40,8 +40,9 @@ def main(argv: list[str] | None = None) -> None:
     given.verify(origin)
     import torch
 
-    from goodhart.evaluation.probes import Evaluator, preference_accuracy, win_rate
+    from goodhart.evaluation.probes import Evaluator, preference_accuracy
     from goodhart.hyperparameters.appendix_c import values
+    from goodhart.models.ensemble import win_rate
 
     used = values(given.derived_offline)
     evaluator = Evaluator.load(given, given.problems, used["inference_batch_size"])

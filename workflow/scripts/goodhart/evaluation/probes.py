@@ -10,7 +10,7 @@ from goodhart.evaluation.flags import EvaluationFlags
 from goodhart.evaluation.responses import ProblemSet, respond
 from goodhart.hyperparameters.appendix_c import sample_size, values
 from goodhart.models.adapters import activate, attach_adapter
-from goodhart.models.ensemble import RewardEnsemble, load_centroid, load_with_policy, uncertainty
+from goodhart.models.ensemble import RewardEnsemble, load_centroid, load_with_policy, uncertainty, win_rate
 from goodhart.models.logprobs import masked_mean, response_logits, response_logprobs, sequence_logprobs, token_entropies
 from goodhart.models.tokens import Row, collate, encode_pairs, encode_prompts
 from goodhart.runtime.batches import in_batches
@@ -34,11 +34,6 @@ def diversity(embeddings: torch.Tensor) -> float:
     unit = torch.nn.functional.normalize(embeddings.double(), dim=-1)
     similarity = (unit.sum(0).square().sum() - unit.square().sum()) / (n * (n - 1))
     return 1 - similarity.item()
-
-
-def win_rate(rewards: torch.Tensor, baseline: torch.Tensor) -> float:
-    """Share of rows with a reward above that of the baseline for the same prompt; a tie counts one half."""
-    return ((rewards > baseline).double() + 0.5 * (rewards == baseline).double()).mean().item()
 
 
 @torch.no_grad()

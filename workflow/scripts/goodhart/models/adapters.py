@@ -121,7 +121,7 @@ def merged(model: PreTrainedModel | PeftModel) -> Iterator[None]:
 
 
 @contextmanager
-def recomputed(model: PeftModel) -> Iterator[None]:
+def activation_checkpointing(model: PeftModel) -> Iterator[None]:
     """Activation checkpointing inside this context: the backward pass computes the activations of each layer again.
 
     transformers checkpoints only in training mode, which would turn dropout on. So the layers are set to training mode

@@ -52,13 +52,13 @@ def read_prompt(prompt: str) -> Turns:
 
 
 def _prompt(value: Any) -> str:
-    if isinstance(value, str):
-        # A text that looks like a conversation is stored as the only turn of one, so that it is read as a text.
-        return value if read_prompt(value) == _turns(value) else _dump(_turns(value))
+    """A prompt as the tables store it."""
     turns = _turns(value)
     if turns[-1]["role"] != "user":
         raise InputError(f"a prompt ends with a turn of {turns[-1]['role']!r}; it must end with one of 'user'.")
-    return _prompt(turns[0]["content"]) if len(turns) == 1 else _dump(turns)
+    # A text that looks like a conversation is stored as the only turn of one, so that it is read as a text.
+    plain = len(turns) == 1 and read_prompt(turns[0]["content"]) == turns
+    return turns[0]["content"] if plain else json.dumps(turns, ensure_ascii=False)
 
 
 def _response(value: Any) -> tuple[Turns, str]:
@@ -78,10 +78,6 @@ def _turns(value: Any) -> Turns:
     if turns and all(isinstance(t, Mapping) and isinstance(t.get(key), str) for t in turns for key in KEYS):
         return [{key: turn[key] for key in KEYS} for turn in turns]
     raise InputError(f"expected a text or a list of messages with 'role' and 'content', found {value!r:.80}.")
-
-
-def _dump(turns: Turns) -> str:
-    return json.dumps(turns, ensure_ascii=False)
 
 
 def _shared_words(one: str, other: str) -> str:

@@ -122,7 +122,7 @@ class Decoder:
         for i, (block, projections) in enumerate(zip(self.blocks, weights, strict=True)):
             before = x
             arguments = (x, block, *projections, (cos, sin), partial(attend, i))
-            if block.layer.training and torch.is_grad_enabled():  # `adapters.recomputed`
+            if block.layer.training and torch.is_grad_enabled():  # `adapters.activation_checkpointing`
                 x = checkpoint(self._layer, *arguments, use_reentrant=False)
             else:
                 x = self._layer(*arguments)

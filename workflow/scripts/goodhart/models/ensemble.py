@@ -143,6 +143,11 @@ def uncertainty(rewards: torch.Tensor) -> torch.Tensor:
     return rewards.std(dim=1, correction=1) if rewards.shape[1] > 1 else torch.zeros(len(rewards))
 
 
+def win_rate(rewards: torch.Tensor, baseline: torch.Tensor | float) -> float:
+    """Share of rows with a reward above that of the baseline for the same prompt; a tie counts one half."""
+    return ((rewards > baseline).double() + 0.5 * (rewards == baseline).double()).mean().item()
+
+
 def quality(chosen: torch.Tensor, rejected: torch.Tensor) -> dict[str, Any]:
     """How well the reward models order held-out pairs; `chosen` and `rejected` are rewards, (pairs, K).
 
@@ -167,18 +172,14 @@ def quality(chosen: torch.Tensor, rejected: torch.Tensor) -> dict[str, Any]:
     everything = torch.cat([chosen, rejected]).double()
     return {
         "pairs": len(mean),
-        "member_accuracy": [_accuracy(column) for column in margin.T],
-        "ensemble_accuracy": _accuracy(mean),
+        "member_accuracy": [win_rate(column, 0.0) for column in margin.T],
+        "ensemble_accuracy": win_rate(mean, 0.0),
         "ensemble_log_loss": torch.nn.functional.softplus(-mean).mean().item(),
         "calibration": calibration,
         "proxy_mean": everything.mean().item(),
         "proxy_scale": everything.mean(dim=1).std(correction=1).item(),
         "uncertainty": uncertainty(everything).mean().item(),
     }
-
-
-def _accuracy(margin: torch.Tensor) -> float:
-    return ((margin > 0).double() + 0.5 * (margin == 0).double()).mean().item()
 
 
 def _attach_member(backbone: PreTrainedModel | PeftModel, folder: Path, name: str) -> tuple[PeftModel, torch.Tensor]:

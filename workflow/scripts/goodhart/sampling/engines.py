@@ -8,7 +8,7 @@ from goodhart.sampling import continuous, loop, vllm
 from goodhart.sampling.endings import Ending, ending
 from goodhart.sampling.settings import Sampling
 
-Engine = Callable[["PreTrainedModel", Sequence[Sequence[int]], Sampling, Ending, int], list[list[int]]]
+Engine = Callable[[PreTrainedModel, Sequence[Sequence[int]], Sampling, Ending, int], list[list[int]]]
 
 # An engine draws one row of at most `max_new_tokens` tokens a prompt; `sample` cuts off what follows its end.
 ENGINES: dict[str, Engine] = {

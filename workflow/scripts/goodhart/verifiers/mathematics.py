@@ -47,14 +47,12 @@ def is_correct(text: str, gold: str, style: str = "strict") -> bool:
     A gold answer that cannot be parsed is an `InputError`; otherwise every response would silently be wrong.
     """
     target = _read_gold(gold)
-    if style == "strict":
-        answer = boxed_answer(text)
-        if answer is None or len(answer) > LONGEST[style]:
-            return False
-        return _limited(lambda: _equal(target, _parse_answer(answer)), otherwise=False)
-    if style == "flexible":
-        return _limited(lambda: _equal(target, _parse_text(text[-LONGEST[style] :])), otherwise=False)
-    raise InputError(f"unknown answer style {style!r}: choose strict or flexible.")
+    if style not in LONGEST:
+        raise InputError(f"unknown answer style {style!r}: choose strict or flexible.")
+    answer = boxed_answer(text) if style == "strict" else text[-LONGEST[style] :]
+    if answer is None or len(answer) > LONGEST[style]:
+        return False
+    return _limited(lambda: _equal(target, _parse(answer, whole=style == "strict")), otherwise=False)
 
 
 @lru_cache(maxsize=100_000)
@@ -64,24 +62,20 @@ def _read_gold(gold: str) -> list[Any]:
     answer = boxed_answer(gold) if boxed else gold.strip()
     parsed: list[Any] = []
     if answer and len(answer) <= LONGEST["strict"] and (boxed or "\n" not in answer):  # a bare answer has one line
-        parsed = _limited(lambda: _parse_answer(answer), otherwise=[])
+        parsed = _limited(lambda: _parse(answer, whole=True), otherwise=[])
     if not parsed:
         raise InputError(rf"the gold answer {gold[-60:]!r} is not a mathematical answer and has none in \boxed{{}}.")
     return parsed
 
 
-def _parse_answer(answer: str) -> list[Any]:
-    """The whole answer; if it cannot be parsed, it remains a text, rather than some number inside it."""
+def _parse(answer: str, whole: bool) -> list[Any]:
+    """An expression in the text; if `whole`, that is all of it, or else the text itself, but not some number inside."""
     from math_verify import LatexExtractionConfig, parse
 
+    if not whole:
+        return parse(answer, parsing_timeout=None)
     box = [LatexExtractionConfig(boxed_match_priority=0)]
     return parse(rf"\boxed{{{answer}}}", box, extraction_mode="first_match", parsing_timeout=None)
-
-
-def _parse_text(text: str) -> list[Any]:
-    from math_verify import parse
-
-    return parse(text, parsing_timeout=None)
 
 
 def _equal(gold: list[Any], answer: list[Any]) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from goodhart.models.adapters import activate, merged, recomputed
+from goodhart.models.adapters import activate, activation_checkpointing, merged
 from goodhart.models.ensemble import RewardEnsemble, uncertainty
 from goodhart.models.logprobs import sequence_logprobs
 from goodhart.models.tokens import collate, decode
@@ -216,7 +216,7 @@ class OnlineRun:
             return policy, kappa, spread(backward, range(0, len(pairs), size))
 
         smallest = self.micro_batch if distributed.count() > 1 else 1  # one process alone cannot start over
-        with recomputed(self.model) if self.settings.recompute else nullcontext():
+        with activation_checkpointing(self.model) if self.settings.recompute else nullcontext():
             made, self.micro_batch = within_memory(attempt, self.micro_batch, "online update", smallest)
         sum_gradients(self.parameters)
         return made
