@@ -47,33 +47,33 @@ def _draw_batch(
     batch = Batch(batch.ids[:, :-1], batch.mask[:, :-1], batch.response_mask)
     cache = cache_for(model, batch, batch.ids.shape[1] + max_new_tokens)
     rows = torch.arange(count, device=device)
-    going = torch.ones_like(rows, dtype=torch.bool)
+    unfinished = torch.ones_like(rows, dtype=torch.bool)
     logits = cache.begin()
-    goes_on = torch.ones(logits.shape[-1], dtype=torch.bool, device=device)
-    goes_on[list(ending.tokens)] = False
+    continues = torch.ones(logits.shape[-1], dtype=torch.bool, device=device)
+    continues[list(ending.tokens)] = False
     tokens = torch.full((max_new_tokens, count), ending.tokens[0], device=device)
-    drawn_at = torch.zeros(max_new_tokens, count, device=device)  # NaN if the distribution is
+    drawn = torch.zeros(max_new_tokens, count, device=device)  # NaN if the distribution is
     for step in range(max_new_tokens):
         # An exponential race: a token has the largest p / -log u with probability p. Random numbers are drawn for all
         # rows, ended or not, so that those of a row never depend on other rows.
         noise = torch.rand(count, logits.shape[-1], generator=generator, device=generator.device).log_()
         race = logits.float().softmax(-1).div_(noise if len(rows) == count else noise[rows])
-        drawn, nxt = race.min(-1)  # log u is negative, so the largest is the minimum
-        drawn_at[step, rows] = drawn.where(going, 0.0)
-        tokens[step, rows] = nxt.where(going, ending.tokens[0])
-        going &= goes_on[nxt]
+        value, next_ids = race.min(-1)  # log u is negative, so the largest is the minimum
+        drawn[step, rows] = value.where(unfinished, 0.0)
+        tokens[step, rows] = next_ids.where(unfinished, ending.tokens[0])
+        unfinished &= continues[next_ids]
         if ending.stop:
             recent = tokens[max(0, step + 1 - ending.window) : step + 1, rows].T.tolist()
-            going &= ~torch.tensor(ending.completed(recent), device=device)
-        left = int(going.sum())
-        if step + 1 == max_new_tokens or not left:
+            unfinished &= ~torch.tensor(ending.completed(recent), device=device)
+        remaining = int(unfinished.sum())
+        if step + 1 == max_new_tokens or not remaining:
             break
-        if left <= KEPT * len(rows):
-            keep = going.nonzero().squeeze(-1)
+        if remaining <= KEPT * len(rows):
+            keep = unfinished.nonzero().squeeze(-1)
             cache.keep(keep)
-            rows, nxt, going = rows[keep], nxt[keep], going[keep]
-        logits = cache.extend(nxt)
-    broken, sampled = drawn_at.isnan().any(0), tokens.T.tolist()
+            rows, next_ids, unfinished = rows[keep], next_ids[keep], unfinished[keep]
+        logits = cache.extend(next_ids)
+    broken, sampled = drawn.isnan().any(0), tokens.T.tolist()
     if broken.any():
         raise NotFinite(
             f"the next-token distribution is not finite in {broken.sum()} of {len(prompts)} rows",
