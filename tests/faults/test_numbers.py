@@ -182,7 +182,7 @@ def test_a_gradient_that_overflows_under_a_finite_loss_stops_before_the_update(t
 
 
 def test_pretraining_stops_too(tiny: Study, tmp_path: Path) -> None:
-    hasty = Study(tiny.root, {"--learning-rate 5e-3": "--learning-rate 1e30"})
+    hasty = Study(tiny.root, {"--learning-rate 0.005": "--learning-rate 1e30"})
     sentence, record = stop(hasty, "pretrain_policy", tmp_path)
     assert sentence.startswith(f"update 2: gradient norm is nan; the batch is in {tmp_path}/policy.stopped.json")
     assert len(record["rows"]) == 32
