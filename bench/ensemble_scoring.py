@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     @torch.no_grad()
     def stock(some: Sequence[Any] = models) -> torch.Tensor:
         torch.use_deterministic_algorithms(False)
-        batch = collate(prompts, responses, tokenizer.pad_token_id)
+        batch = collate(prompts, responses, pad=tokenizer.pad_token_id)
         asked = {"input_ids": batch.ids, "attention_mask": batch.mask, "use_cache": False}
         return torch.cat([model(**asked).logits for model in some], dim=1)
 

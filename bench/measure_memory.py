@@ -145,13 +145,15 @@ class Stages:
         import torch
 
         from goodhart.models.logprobs import sequence_logprobs
-        from goodhart.models.tokens import collate_rows
+        from goodhart.models.tokens import collate
         from goodhart.runtime.batches import in_batches
 
         @torch.no_grad()
         def run(model: Any) -> None:
             def score(rows: Any) -> list[float]:
-                return sequence_logprobs(model, collate_rows(rows, self.tokenizer.pad_token_id)).tolist()
+                return sequence_logprobs(
+                    model, collate(*zip(*rows, strict=True), pad=self.tokenizer.pad_token_id)
+                ).tolist()
 
             pairs = list(zip(*self._tokens(2 * self.bench.scored), strict=True))
             in_batches(score, pairs, self.bench.scored, "log-probs")
@@ -260,13 +262,14 @@ class Stages:
     def probe_offline(self) -> int:
         import torch
 
-        from goodhart.evaluation.probes import evaluate
+        from goodhart.evaluation.probes import Evaluator
         from goodhart.models.adapters import attach_adapter
 
         def run(model: Any) -> None:
             model = attach_adapter(model, self.adapter, "policy")
             centroid = torch.ones(self.bench.shape[0])
-            evaluate(model, self.tokenizer, self._ensemble(model), centroid, self._exam(), None, self.bench.scored)
+            ensemble, exam = self._ensemble(model), self._exam()
+            Evaluator(model, self.tokenizer, ensemble, centroid, exam, self.bench.scored).evaluate(None)
 
         return self._with_policy(run)
 

@@ -224,14 +224,14 @@ def compare_logprobs(ours: Any, trainer: Any) -> str:
     from trl.trainer.utils import use_adapter
 
     from goodhart.models.adapters import activate, merged
-    from goodhart.models.tokens import collate_rows
+    from goodhart.models.tokens import collate
     from goodhart.sampling.engines import sample
 
     activate(ours.model, "policy")
     with merged(ours.model):
         drawn = sample(ours.model, ours.tokenizer, ours.prompt_ids, ours.settings.sampling, 1)
     pairs = list(zip(ours.prompt_ids, drawn.responses, strict=True))
-    batch = collate_rows(pairs, ours.tokenizer.pad_token_id, ours.model.device)
+    batch = collate(*zip(*pairs, strict=True), pad=ours.tokenizer.pad_token_id, device=ours.model.device)
     width = batch.response_mask.shape[1]
     worst = 0.0
     for mine, other in (("policy", "default"), ("reference", "ref")):

@@ -58,14 +58,14 @@ from goodhart.cli import parser, run
 from goodhart.data.preferences import finish_preferences
 from goodhart.data.tasks import arithmetic
 from goodhart.errors import InputError
-from goodhart.evaluation.probes import diversity, ood_distances, win_rate
+from goodhart.evaluation.probes import diversity, ood_distances
 from goodhart.hyperparameters import appendix_c
 from goodhart.hyperparameters.betas import beta_at, log_ratio_magnitudes, parse_level
 from goodhart.models.adapters import lora_config
-from goodhart.models.ensemble import quality, uncertainty
+from goodhart.models.ensemble import quality, uncertainty, win_rate
 from goodhart.models.logprobs import masked_mean
 from goodhart.models.manifest import describe_model
-from goodhart.models.tokens import Batch, collate_rows, encode_pairs, encode_prompts, encode_responses
+from goodhart.models.tokens import Batch, collate, encode_pairs, encode_prompts, encode_responses
 from goodhart.study import Cell, all_levels, arms, cells, overrides, sampling
 from goodhart.training.pretraining import Shape, build_model, build_tokenizer
 from goodhart.verifiers.registry import verifier
@@ -419,7 +419,7 @@ def batches(study: Study, rows: Rows, size: int) -> Iterator[tuple[list[int], Ba
     order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]) + len(rows[i][1]))
     for start in range(0, len(rows), size):
         picks = order[start : start + size]
-        yield picks, collate_rows([rows[i] for i in picks], study.tokenizer.pad_token_id)
+        yield picks, collate(*zip(*(rows[i] for i in picks), strict=True), pad=study.tokenizer.pad_token_id)
 
 
 def encoded(study: Study, prompts: Sequence[str], responses: Sequence[str]) -> Rows:

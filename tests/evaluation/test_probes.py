@@ -13,9 +13,10 @@ from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
 from goodhart.evaluation import probes
+from goodhart.evaluation.probes import Evaluator
 from goodhart.evaluation.responses import ProblemSet, respond
 from goodhart.models.adapters import activate, attach_adapter
-from goodhart.models.ensemble import RewardEnsemble, load_with_policy
+from goodhart.models.ensemble import RewardEnsemble, load_with_policy, win_rate
 from goodhart.models.loading import load_policy, load_tokenizer
 from goodhart.models.logprobs import sequence_logprobs
 from goodhart.models.tokens import collate, encode_pairs, encode_prompts
@@ -90,8 +91,8 @@ def test_diversity_at_its_ends() -> None:
 
 
 def test_a_tie_is_half_a_win() -> None:
-    assert probes.win_rate(torch.tensor([1.0, 2.0, 3.0, 0.0]), torch.tensor([0.0, 2.0, 3.0, 5.0])) == 0.5
-    assert probes.win_rate(torch.ones(3), torch.zeros(3)) == 1
+    assert win_rate(torch.tensor([1.0, 2.0, 3.0, 0.0]), torch.tensor([0.0, 2.0, 3.0, 5.0])) == 0.5
+    assert win_rate(torch.ones(3), torch.zeros(3)) == 1
 
 
 def test_prompt_entropy_is_over_the_prompts_own_tokens(model: PeftModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -127,7 +128,7 @@ def test_parts_make_a_whole(model: PeftModel, tokenizer: PreTrainedTokenizerBase
 def test_a_policy_that_is_the_reference_has_no_kl(
     model: PeftModel, tokenizer: PreTrainedTokenizerBase, ensemble: RewardEnsemble, problems: pd.DataFrame
 ) -> None:
-    measures, *_ = probes.evaluate(model, tokenizer, ensemble, torch.ones(64), examination(problems), "policy", 8)
+    measures, *_ = Evaluator(model, tokenizer, ensemble, torch.ones(64), examination(problems), 8).evaluate("policy")
     assert measures["kl"] == 0
 
 
@@ -136,7 +137,7 @@ def test_an_examination_measures_what_it_says(
 ) -> None:
     """Every measure again from its definition, a row at a time."""
     exam, centroid = examination(problems, batch_size=7), torch.arange(64.0)
-    measures, samples, rewards = probes.evaluate(model, tokenizer, ensemble, centroid, exam, "reference", 8)
+    measures, samples, rewards = Evaluator(model, tokenizer, ensemble, centroid, exam, 8).evaluate("reference")
     given = respond(model, tokenizer, exam)
     scores, embeddings, _ = ensemble.score(exam.prompts, given.texts, given.rollout.finished)
     prompts = encode_prompts(tokenizer, exam.prompts)
@@ -188,7 +189,7 @@ def test_responses_that_the_rewards_read_only_a_part_of_are_counted(
     given, prompts = respond(model, tokenizer, exam), encode_prompts(tokenizer, exam.prompts)
     lengths = [len(p) + len(r) for p, r in zip(prompts, given.rollout.responses, strict=True)]
     monkeypatch.setattr(ensemble, "max_length", max(lengths) - 1)
-    measures, *_ = probes.evaluate(model, tokenizer, ensemble, torch.ones(64), exam, None, 8)
+    measures, *_ = Evaluator(model, tokenizer, ensemble, torch.ones(64), exam, 8).evaluate(None)
     assert measures["reward_truncated"] == lengths.count(max(lengths)) / 16
 
 
@@ -223,6 +224,6 @@ def test_the_reference_itself_prefers_nothing(model: PeftModel, tokenizer: PreTr
     assert pair is not None
     with torch.no_grad():
         for side in ("chosen", "rejected"):
-            batch = collate([pair.prompt], [getattr(pair, side)], tokenizer.pad_token_id)
+            batch = collate([pair.prompt], [getattr(pair, side)], pad=tokenizer.pad_token_id)
             table[f"{side}_logprob"] = sequence_logprobs(model, batch).double().tolist()
     assert probes.preference_accuracy(model, tokenizer, table, 60, 8) == 0.5

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from goodhart.errors import InputError
-from goodhart.models.adapters import lora_config, tidy_adapter
+from goodhart.models.adapters import lora_config, save_adapter
 from goodhart.models.loading import load_policy
 from goodhart.models.manifest import stamp_adapter, stamp_model
 from goodhart.runtime.finite import NotFinite
@@ -101,13 +101,13 @@ def test_a_reward_that_holds_such_a_number_is_refused(tiny: Study, tmp_path: Pat
     member = with_weight(tiny / "reward/member-1/adapter", tmp_path / "member", "score.weight", value)
     with pytest.raises(InputError) as caught:
         tiny.run(script, tmp_path / "out", {"reward/member-1/adapter": member})
-    assert str(caught.value).startswith(f"{member} holds weights that are not finite (1 of 17 matrices, the first ")
+    assert str(caught.value).startswith(f"{member} has weights that are not finite (1 of 17 matrices, the first ")
     assert list((tmp_path / "out").rglob("*")) == []
 
 
 def test_an_offline_adapter_that_holds_such_a_number_is_refused(tiny: Study, tmp_path: Path) -> None:
     adapter = with_weight(tiny / f"{OFFLINE}/adapter", tmp_path / "adapter", "lora_B.weight", -math.inf)
-    with pytest.raises(InputError, match="holds weights that are not finite"):
+    with pytest.raises(InputError, match="has weights that are not finite"):
         tiny.run(ADAPT, tmp_path / "out", {f"{OFFLINE}/adapter": adapter})
     assert list((tmp_path / "out").rglob("*")) == []
 
@@ -348,8 +348,7 @@ def silent(tiny: Study, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
     save_file(weights, folder / "policy/model.safetensors", metadata={"format": "pt"})
     stamp_model(folder / "policy", folder / "policy", "plain")
     model = get_peft_model(load_policy(folder / "policy", "float32"), lora_config(4, 8, 0.0, "CAUSAL_LM"))
-    model.save_pretrained(folder / "adapter")
-    tidy_adapter(folder / "adapter")
+    save_adapter(model, "default", folder / "adapter")
     stamp_adapter(folder / "adapter", folder / "policy")
     return {"policy": folder / "policy", f"{OFFLINE}/adapter": folder / "adapter", "backbone": tiny / "policy"}
 

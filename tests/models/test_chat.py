@@ -51,7 +51,7 @@ def test_a_pair_is_split_by_hand(prompt: Any, chosen: Any, rejected: Any, expect
 @pytest.mark.parametrize(
     ("prompt", "chosen", "rejected", "message"),
     [
-        ("p", [*LONG, *said("c")], [*LONG, *said("r")], "earlier turns that are not the prompt's"),
+        ("p", [*LONG, *said("c")], [*LONG, *said("r")], "earlier turns that differ from the prompt"),
         (SHARED, turns("p", "c"), turns("q", "r"), "differ in more than their last turn"),
         (SHARED, said("c"), said("r"), "differ in more than their last turn"),
         (SHARED, "one", "another", "share no prompt"),
@@ -67,9 +67,9 @@ def test_what_is_no_pair_is_refused(prompt: Any, chosen: Any, rejected: Any, mes
 
 
 def test_a_prompt_of_the_tables_is_read_back() -> None:
-    assert read_prompt("why?") == "why?"
+    assert read_prompt("why?") == [{"role": "user", "content": "why?"}]
     assert read_prompt(split_pair(LONG, "c", "r")[0]) == LONG
-    assert read_prompt('[{"role": "a list"}') == '[{"role": "a list"}'
+    assert read_prompt('[{"role": "a list"}') == [{"role": "user", "content": '[{"role": "a list"}'}]
 
 
 def test_a_text_that_looks_like_a_conversation_is_still_a_text() -> None:

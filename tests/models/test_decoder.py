@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from goodhart.models import decoder, ensemble, kv_cache, logprobs
-from goodhart.models.adapters import activate, merged, recomputed
+from goodhart.models.adapters import activate, activation_checkpointing, merged
 from goodhart.models.loading import load_policy, load_tokenizer
 from goodhart.models.logprobs import sequence_logprobs
 from goodhart.models.tokens import Batch, collate
@@ -131,7 +131,7 @@ def test_gradients_are_those_of_transformers(model: PeftModel, batch: Batch, mon
         return list(torch.autograd.grad(sequence_logprobs(model, batch).square().sum(), trained))
 
     ours = gradients()
-    with recomputed(model):
+    with activation_checkpointing(model):
         again = gradients()
     with by_transformers(monkeypatch):
         theirs = gradients()
@@ -148,7 +148,7 @@ def test_recomputation_keeps_no_activations_of_a_layer(model: PeftModel, batch: 
         return sum(sizes)
 
     kept = saved()
-    with recomputed(model):
+    with activation_checkpointing(model):
         assert saved() < kept / 2
 
 

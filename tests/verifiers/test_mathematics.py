@@ -152,7 +152,7 @@ def test_an_answer_that_is_not_understood_is_not_the_number_inside_it() -> None:
     "gold", ["", " ", r"\boxed{}", r"\boxed{5", "}{", "$$", "Two lines,\nand no box: #### 5", "7" * 2000]
 )
 def test_a_gold_answer_that_cannot_be_read_is_refused(gold: str) -> None:
-    with pytest.raises(InputError, match="neither a mathematical answer nor holds one") as caught:
+    with pytest.raises(InputError, match="is not a mathematical answer and has none") as caught:
         is_correct(r"\boxed{5}", gold)
     assert len(str(caught.value).splitlines()) == 1
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from goodhart.cli import Output, flag, group, run
-from goodhart.evaluation.evaluator import EvaluationFlags
+from goodhart.evaluation.flags import EvaluationFlags
 from goodhart.runtime.finite import dump_on_nan
 from goodhart.runtime.threads import use_threads
 from goodhart.runtime.types import Frame, Record
@@ -52,7 +52,7 @@ def train(given: Arguments) -> None:
     use_threads(given.threads)
     import torch
 
-    from goodhart.evaluation.evaluator import Evaluator
+    from goodhart.evaluation.probes import Evaluator
     from goodhart.hyperparameters.appendix_c import values
     from goodhart.models.adapters import publish_adapter
     from goodhart.models.loading import LARGE
@@ -61,7 +61,7 @@ def train(given: Arguments) -> None:
 
     torch.manual_seed(given.seed)
     used, (training, evaluation) = values(given.derived_online), given.problems
-    evaluator = Evaluator(given, evaluation, used["inference_batch_size"], trainable=True)
+    evaluator = Evaluator.load(given, evaluation, used["inference_batch_size"], trainable=True)
     settings = Settings(
         **vars(given.online),
         sampling=given.sampling,

@@ -1,7 +1,7 @@
-r"""Evaluate the reward ensemble on held-out pairs, and compute once what every probe needs of it.
+r"""Evaluate the reward ensemble on held-out pairs, and compute what all probes need from it.
 
-Accuracy, calibration and the scale of the proxy (its SD over held-out responses); the centroid of Eq. 12; the
-ensemble's rewards of the reference policy's responses, the baseline of every win rate.
+These are the scale of the proxy (its SD over held-out responses), the centroid of Eq. 12, and the rewards of the
+reference policy's responses, the baseline of all win rates.
 
     python workflow/scripts/evaluate_rewards.py --members member-0/adapter member-1/adapter --preferences \
         preferences.parquet --backbone policy --precision float32 --derived derived/reward.json --responses \
@@ -42,9 +42,9 @@ class Arguments(StepFlags):
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
     check_adapters(given.backbone, given.members)
-    made = given.origin
+    origin = given.origin
     for member in given.members:
-        made.verify(member, "train_reward", ["backbone", "preferences"])
+        origin.verify(member, "train_reward", ["backbone", "preferences"])
     use_threads(given.threads)
     from goodhart.hyperparameters.appendix_c import sample_size, values
     from goodhart.models.ensemble import RewardEnsemble, quality, uncertainty
@@ -52,35 +52,30 @@ def main(argv: list[str] | None = None) -> None:
     from goodhart.models.manifest import check_model
 
     check_model(given.backbone)
-    used = values(given.derived)
-    ensemble = RewardEnsemble(
-        load_reward_backbone(given.backbone, given.precision),
-        load_tokenizer(given.backbone),
-        given.members,
-        used["inference_batch_size"],
-        used["max_length"],
-    )
-
-    def score(rows: Frame, side: str) -> Any:
-        finished = rows["finished"].tolist() if side == "response" else None
-        scores = ensemble.score(rows["prompt"].tolist(), rows[side].tolist(), finished)
-        watched = Watched("ensemble scoring", prompt=rows["prompt"].tolist(), response=rows[side].tolist())
-        watched.add("reward", scores.rewards)
-        watched.add("embedding", scores.embeddings)
-        return scores
-
-    held_out, train = given.preferences
+    backbone, tokenizer = load_reward_backbone(given.backbone, given.precision), load_tokenizer(given.backbone)
+    used, (held_out, train) = values(given.derived), given.preferences
+    ensemble = RewardEnsemble(backbone, tokenizer, given.members, used["inference_batch_size"], used["max_length"])
+    train = train.sample(n=sample_size(len(train)), random_state=given.seed)
     with dump_on_nan(given.quality.with_suffix(".stopped.json"), given.seed):
-        chosen, rejected = (score(held_out, side).rewards for side in ("chosen", "rejected"))
-        train = train.sample(n=sample_size(len(train)), random_state=given.seed)
-        embeddings = score(train, "chosen").embeddings
-        rewards = score(given.responses, "response").rewards
-    write_json(given.quality, {**quality(chosen, rejected), "centroid_responses": len(train)}, made)
-    write_tensors(given.centroid, {"centroid": embeddings.mean(dim=0)}, made)
+        chosen, rejected = (score(ensemble, held_out, side).rewards for side in ("chosen", "rejected"))
+        embeddings = score(ensemble, train, "chosen").embeddings
+        rewards = score(ensemble, given.responses, "response").rewards
+    write_json(given.quality, {**quality(chosen, rejected), "centroid_responses": len(train)}, origin)
+    write_tensors(given.centroid, {"centroid": embeddings.mean(dim=0)}, origin)
     baseline = given.responses[["problem_id"]].assign(
         proxy=rewards.mean(dim=1).double().numpy(), uncertainty=uncertainty(rewards).double().numpy()
     )
-    write_table(given.baseline, baseline, BASELINE, made)
+    write_table(given.baseline, baseline, BASELINE, origin)
+
+
+def score(ensemble: Any, rows: Frame, column: str) -> Any:
+    """The ensemble's `Scores` of the responses in a column; `NotFinite` if one of them is NaN or infinite."""
+    prompts, responses = rows["prompt"].tolist(), rows[column].tolist()
+    scores = ensemble.score(prompts, responses, rows["finished"].tolist() if column == "response" else None)
+    watched = Watched("ensemble scoring", prompt=prompts, response=responses)
+    watched.add("reward", scores.rewards)
+    watched.add("embedding", scores.embeddings)
+    return scores
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 r"""Generate the embedded task: chains of one-digit sums, split by chain, and the teacher's corpus for pretraining.
 
-Every chain belongs to one split only, so the policy meets no question of the preference, online or evaluation sets
-before its time.
+Every chain belongs to one split only, so that the pretraining corpus has no question of the preference, online or
+evaluation problems.
 
     python workflow/scripts/generate_problems.py --terms 3 4 --pretraining-examples 15000 --preference-problems 4000 \
         --online-problems 1000 --evaluation-problems 192 --seed 0 --problems problems.parquet --corpus corpus.parquet
@@ -31,32 +31,29 @@ class Arguments(StepFlags):
 
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
-    made = given.origin
+    origin = given.origin
     import numpy as np
 
     from goodhart.data.tasks import arithmetic
 
     rng = np.random.default_rng(given.seed)
     pools = arithmetic.split_chains(given.terms, SHARES, rng)
-    problems = []
-    for split in ("preference", "online", "evaluation"):
-        for number, chain in enumerate(arithmetic.distinct(pools[split], getattr(given, f"{split}_problems"))):
-            _, answer = arithmetic.working(chain)
-            problems.append(
-                {
-                    "problem_id": f"{split}-{number}",
-                    "split": split,
-                    "prompt": arithmetic.prompt(chain),
-                    "answer": str(answer),
-                }
-            )
-    drawn = arithmetic.draw(pools["pretraining"], given.pretraining_examples, rng)
+    problems = [
+        {
+            "problem_id": f"{split}-{number}",
+            "split": split,
+            "prompt": arithmetic.prompt(chain),
+            "answer": str(arithmetic.working(chain)[1]),
+        }
+        for split in ("preference", "online", "evaluation")
+        for number, chain in enumerate(arithmetic.distinct(pools[split], getattr(given, f"{split}_problems")))
+    ]
     corpus = [
         {"row": row, "prompt": arithmetic.prompt(chain), "response": arithmetic.teach(chain, rng)}
-        for row, chain in enumerate(drawn)
+        for row, chain in enumerate(arithmetic.draw(pools["pretraining"], given.pretraining_examples, rng))
     ]
-    write_table(given.problems, problems, PROBLEMS, made)
-    write_table(given.corpus, corpus, CORPUS, made)
+    write_table(given.problems, problems, PROBLEMS, origin)
+    write_table(given.corpus, corpus, CORPUS, origin)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 r"""Load preference pairs from a local file or a hub dataset, split 80/10/10 by prompt (section 4.1).
 
-The form says what a row is and which columns are named: with `pairs` two responses, the better one known; with `scored`
-one response and its score, of which the best and the worst of each prompt make a pair.
+The form defines what a row is, and so which columns it needs. `pairs`: a chosen and a rejected response. `scored`: one
+response and its score; the best and the worst response to each prompt become a pair.
 
     python workflow/scripts/load_preferences.py --source ultrafeedback/train.jsonl --form pairs --prompt-column prompt \
         --chosen-column chosen --rejected-column rejected --pairs 32 --seed 0 --policy policy \
@@ -27,7 +27,7 @@ class Arguments(StepFlags):
     revision: str | None = flag(default=None, help="branch, tag or commit of a hub dataset; default: main")
     form: str = flag(choices=sorted(FORMS))
     columns: Any = group(Columns)
-    pairs: int | None = flag(default=None, help="at most so many, drawn by the seed; default: all")
+    pairs: int | None = flag(default=None, help="maximum number, drawn with the seed; default: all")
     seed: int
     policy: Path = flag(help="model folder whose tokeniser counts tokens")
     preferences: Output
@@ -48,10 +48,10 @@ def main(argv: list[str] | None = None) -> None:
     from goodhart.models.manifest import check_model
 
     check_model(given.policy)
-    made = Origin.of(given.raw, __file__, data=record)
+    origin = Origin.of(given.raw, __file__, data=record)
     covered = coverage(preferences, load_tokenizer(given.policy))
-    write_table(given.preferences, preferences, PREFERENCES, made)
-    write_json(given.coverage, {"data": record, **counts, **dropped, **covered}, made)
+    write_table(given.preferences, preferences, PREFERENCES, origin)
+    write_json(given.coverage, {"data": record, **counts, **dropped, **covered}, origin)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-r"""Load a task with verifiable answers: local files or hub datasets, as the canonical table of problems.
+r"""Load problems with verifiable answers, from local files or hub datasets, into the table of problems.
 
     python workflow/scripts/load_problems.py --online gsm8k/train.jsonl --evaluation gsm8k/test.jsonl \
         --prompt-column question --answer-column answer --template '{question}' --online-problems 4 \
@@ -17,24 +17,24 @@ from goodhart.store.schemas.inputs import PROBLEMS
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments(StepFlags):
-    online: Source = flag(help="file or dataset[:split] of the problems of the online stage")
-    evaluation: Source = flag(help="file or dataset[:split] of the problems of the true reward")
-    name: str | None = flag(default=None, help="configuration of a hub dataset, as 'main' of openai/gsm8k")
+    online: Source = flag(help="file or dataset[:split] of the problems for online adaptation")
+    evaluation: Source = flag(help="file or dataset[:split] of the problems for the true reward")
+    name: str | None = flag(default=None, help="configuration of a hub dataset, such as 'main' of openai/gsm8k")
     revision: str | None = flag(default=None, help="branch, tag or commit of a hub dataset; default: main")
     prompt_column: str
     answer_column: str
-    template: str = flag(help="prompt with a place for {question}")
-    online_problems: int | None = flag(default=None, help="at most so many, drawn by the seed; default: all")
-    evaluation_problems: int | None = flag(default=None, help="at most so many, drawn by the seed; default: all")
+    template: str = flag(help="prompt with the placeholder {question}")
+    online_problems: int | None = flag(default=None, help="maximum number, drawn with the seed; default: all")
+    evaluation_problems: int | None = flag(default=None, help="maximum number, drawn with the seed; default: all")
     seed: int
     problems: Output
-    record: Output = flag(help="problems.json: what the problems are")
+    record: Output = flag(help="problems.json: the sources of the problems")
 
 
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
     if "{question}" not in given.template:
-        raise InputError(f"--template {given.template!r} has no place for {{question}}; add one.")
+        raise InputError(f"--template {given.template!r} lacks the placeholder {{question}}; add it.")
     import pandas as pd
 
     from goodhart.data.sources import pick_columns, read_source
@@ -56,10 +56,10 @@ def main(argv: list[str] | None = None) -> None:
             }
         )
         record[split] = {**pinned, "rows_in_source": rows, "problems": len(frame)}
-    made = Origin.of(given.raw, __file__, data=record)
+    origin = Origin.of(given.raw, __file__, data=record)
     shared = parts["online"]["prompt"].isin(parts["evaluation"]["prompt"])
-    write_table(given.problems, pd.concat(parts.values()), PROBLEMS, made)
-    write_json(given.record, {**record, "online_problems_also_evaluated": int(shared.sum())}, made)
+    write_table(given.problems, pd.concat(parts.values()), PROBLEMS, origin)
+    write_json(given.record, {**record, "online_problems_also_evaluated": int(shared.sum())}, origin)
 
 
 if __name__ == "__main__":

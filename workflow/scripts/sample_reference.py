@@ -1,4 +1,4 @@
-r"""Sample the reference policy's responses to the evaluation problems: the scale of the true reward, and the baseline.
+r"""Sample responses of the reference policy to the evaluation problems: scale of the true reward, and baseline.
 
     python workflow/scripts/sample_reference.py --problems problems.parquet --policy policy --precision float32 \
         --verifier gsm8k --max-new-tokens 48 --batch-size 192 --engine auto --seed 1 --threads 1 \
@@ -7,48 +7,32 @@ r"""Sample the reference policy's responses to the evaluation problems: the scal
 
 from dataclasses import dataclass
 
-from goodhart.cli import Output, group, run
-from goodhart.models.flags import PolicyFlags
+from goodhart.cli import Output, run
+from goodhart.evaluation.flags import ResponseFlags
 from goodhart.runtime.finite import dump_on_nan
-from goodhart.runtime.threads import use_threads
 from goodhart.runtime.types import Frame
-from goodhart.sampling.settings import Sampling
 from goodhart.store.files import write_table
 from goodhart.store.flags import table
 from goodhart.store.schemas.inputs import PROBLEMS, RESPONSES
-from goodhart.verifiers.registry import verifier
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments(PolicyFlags):
+class Arguments(ResponseFlags):
     problems: Frame = table(PROBLEMS, "evaluation")
-    verifier: str
-    sampling: Sampling = group(Sampling)
     seed: int
     responses: Output
 
 
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
-    made = given.origin
-    verifier(given.verifier)
-    use_threads(given.threads)
+    origin = given.origin
     from goodhart.evaluation.responses import ProblemSet, respond
-    from goodhart.models.loading import load_policy, load_tokenizer
-    from goodhart.models.manifest import check_model
 
-    check_model(given.policy)
-    problems = ProblemSet.of(given.problems, given.verifier, given.sampling, given.seed)
+    problems = ProblemSet.of(given, given.problems, given.seed)
     with dump_on_nan(given.responses.with_suffix(".stopped.json"), given.seed):
-        found = respond(load_policy(given.policy, given.precision), load_tokenizer(given.policy), problems)
-    responses = given.problems[["problem_id", "prompt"]].assign(
-        response=found.texts,
-        finished=found.rollout.finished,
-        tokens=[len(tokens) for tokens in found.rollout.responses],
-        correct=found.strict,
-        correct_flexible=found.flexible,
-    )
-    write_table(given.responses, responses, RESPONSES, made)
+        responses = respond(*given.load_policy(), problems)
+    rows = given.problems[["problem_id", "prompt"]].assign(**responses.columns())
+    write_table(given.responses, rows, RESPONSES, origin)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Preference data in any form, as pairs: which columns a form reads, and how its rows become chosen and rejected.
+"""Forms of preference data: the columns that each form reads, and how its rows become pairs.
 
-A reward is learned from pairs, so another form of data, or another rule of what is better, is another reward.
+Reward models are trained on pairs, so that another form of data, or another rule of which response is better, gives
+other reward models. A new form is a function and an entry of FORMS.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,15 +15,15 @@ from goodhart.runtime.types import Frame
 _PAIR = ("chosen", "rejected", "chosen_score", "rejected_score", "chosen_source", "rejected_source")
 _SCORED = ("response", "score", "response_source")
 COLUMNS = ("prompt", *_PAIR, *_SCORED)
-# Which column of the source holds each: keys of the config and flags of load_preferences.
+# The name of each column in the source: keys of the config, and flags of load_preferences.
 Columns = make_dataclass("Columns", [(f"{name}_column", str | None, None) for name in COLUMNS], frozen=True)
 
 
 class Form(NamedTuple):
-    """Columns, of COLUMNS, that the form needs or takes; `pair` makes of such rows the pairs, and counts what it drops.
+    """The columns (of COLUMNS) of a form, required and optional; `pair` turns its rows into pairs and counts of rows.
 
-    A pair has prompt, chosen and rejected and, where known, chosen_score, rejected_score and the two sources. Texts are
-    as the source has them, strings or lists of messages.
+    A pair has prompt, chosen and rejected and, if known, the scores and source models of the two responses. Texts are
+    strings or lists of messages, as in the source. The counts are those of dropped rows, for coverage.json.
     """
 
     required: tuple[str, ...]
@@ -30,16 +31,11 @@ class Form(NamedTuple):
     pair: Callable[[Frame], tuple[Frame, dict[str, int]]]
 
 
-def as_they_are(rows: Frame) -> tuple[Frame, dict[str, int]]:
-    """Rows that are pairs already."""
-    return rows, {}
-
-
 def best_against_worst(rows: Frame) -> tuple[Frame, dict[str, int]]:
-    """One pair a prompt from rows of prompt, response and score: the response with the highest score and the lowest.
+    """One pair for each prompt: the responses with the highest and the lowest score, or the first of several such.
 
-    Of several with the same score the first row counts. A prompt with one response, or with one score for all of them,
-    says nothing of what is better: it is dropped and counted.
+    A prompt with one response, or with the same score for all of them, does not show which is better: it is dropped
+    and counted.
     """
     rows = rows.assign(score=[_number(row, score) for row, score in enumerate(rows["score"])])
     rows["key"] = rows["prompt"].map(str)  # a prompt may be a list of messages
@@ -49,7 +45,7 @@ def best_against_worst(rows: Frame) -> tuple[Frame, dict[str, int]]:
     single = scores.size() == 1
     tied = (pairs["chosen_score"] == pairs["rejected_score"]) & ~single
     dropped = {
-        "rows_in_source": len(rows),  # in place of the pairs
+        "rows_in_source": len(rows),  # rather than the number of pairs
         "prompts_with_one_response_dropped": int(single.sum()),
         "prompts_with_tied_scores_dropped": int(tied.sum()),
     }
@@ -67,20 +63,23 @@ def _number(row: int, score: Any) -> float:
             return number
     except (TypeError, ValueError):
         pass
-    raise InputError(f"row {row} has the score {score!r:.60}, which is no number; correct it or leave the row out.")
+    raise InputError(f"row {row} has the score {score!r:.60}, which is not a number; correct it or remove the row.")
 
 
 FORMS: dict[str, Form] = {
-    "pairs": Form(_PAIR[:2], ("prompt", *_PAIR[2:]), as_they_are),
+    "pairs": Form(_PAIR[:2], ("prompt", *_PAIR[2:]), lambda rows: (rows, {})),
     "scored": Form(("prompt", *_SCORED[:2]), _SCORED[2:], best_against_worst),
 }
 
 
 def columns_of(name: str, given: Mapping[str, Any]) -> dict[str, str]:
-    """The source's columns that a form reads, by our names; an unknown form or a column it lacks is an `InputError`.
+    """The columns of the source that a form reads, as {our name: their name}.
 
     Args:
         given: the fields of `Columns`, or the configuration that has them as keys.
+
+    Raises:
+        InputError: the form is unknown, or a required column is not named.
     """
     if name not in FORMS:
         raise InputError(f"unknown form of preferences {name!r}: choose from {', '.join(sorted(FORMS))}.")

@@ -1,4 +1,4 @@
-"""From any source to the canonical tables: reading, splitting by prompt, and saying what was covered."""
+"""The canonical table of preferences: texts of any source, splits by prompt, and statistics of coverage."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,11 +11,12 @@ from goodhart.errors import InputError
 from goodhart.models.chat import SHARED, split_pair
 from goodhart.runtime.types import PreTrainedTokenizerBase
 
+OPTIONAL = ("chosen_score", "rejected_score", "chosen_source", "rejected_source")
 SPLITS = (("train", 0.8), ("validation", 0.9), ("test", 1.0))  # section 4.1: 80/10/10, as cumulative shares
 
 
 def pair_texts(frame: pd.DataFrame, source: str) -> pd.DataFrame:
-    """The rows with prompt, chosen and rejected as texts; without a prompt column, chosen and rejected share it."""
+    """The rows with prompt, chosen and rejected as texts; without a prompt column, the responses begin with it."""
     rows = []
     prompts = frame["prompt"] if "prompt" in frame else [SHARED] * len(frame)
     for row, pair in enumerate(zip(prompts, frame["chosen"], frame["rejected"], strict=True)):
@@ -28,49 +29,47 @@ def pair_texts(frame: pd.DataFrame, source: str) -> pd.DataFrame:
 
 
 def split_of(prompt: str, seed: int) -> str:
-    """The split a prompt belongs to, by its hash: every row of one prompt falls into the same one."""
+    """The split of a prompt, by its hash, so that all pairs of a prompt are in one split."""
     digest = hashlib.sha256(f"{seed}:{prompt}".encode()).digest()
     share = int.from_bytes(digest[:8], "big") / 2**64
     return next(name for name, end in SPLITS if share < end)
 
 
 def finish_preferences(frame: pd.DataFrame, seed: int, limit: int | None) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Drop pairs of identical responses, split, number and (with `limit`) draw a random subset.
+    """Drop pairs of identical responses, draw at most `limit` of the others, number them and assign splits.
 
-    Pairs whose two scores tie are counted and kept: the source chose, and the paper trains on what it chose.
+    Pairs with tied scores are counted, not dropped: the source states which response is chosen, as the paper assumes.
 
     Args:
-        frame: prompt, chosen, rejected and, where the source has them, scores and source models.
+        frame: prompt, chosen, rejected and, if the source has them, scores and source models.
 
     Returns:
-        the rows of `tables.PREFERENCES`, and counts for `coverage.json`.
+        the rows of `schemas.inputs.PREFERENCES`, and counts for `coverage.json`.
     """
     identical = frame["chosen"] == frame["rejected"]
-    kept = frame[~identical]
-    if kept.empty:
+    pairs = frame[~identical]
+    if pairs.empty:
         raise InputError("no preference pair has two different responses; check the source.")
-    if limit is not None and limit < len(kept):
-        kept = kept.sample(n=limit, random_state=seed).sort_index()
-    kept = kept.assign(split=[split_of(prompt, seed) for prompt in kept["prompt"]], pair_id=range(len(kept)))
-    absent = sorted({name for name, _ in SPLITS if name != "validation"} - set(kept["split"]))
+    if limit is not None and limit < len(pairs):
+        pairs = pairs.sample(n=limit, random_state=seed).sort_index()
+    pairs = pairs.assign(split=[split_of(prompt, seed) for prompt in pairs["prompt"]], pair_id=range(len(pairs)))
+    absent = sorted({name for name, _ in SPLITS if name != "validation"} - set(pairs["split"]))
     if absent:
-        raise InputError(f"the preferences have no pair in split {absent[0]} ({len(kept)} pairs in all); use more.")
-    for column in ("chosen_score", "rejected_score", "chosen_source", "rejected_source"):
-        if column not in kept:
-            kept[column] = None
+        raise InputError(f"the preferences have no pair in split {absent[0]} ({len(pairs)} pairs in all); use more.")
+    pairs = pairs.assign(**{column: None for column in OPTIONAL if column not in pairs})
     counts = {
         "rows_in_source": len(frame),
         "identical_pairs_dropped": int(identical.sum()),
-        "pairs_with_tied_scores": int((kept["chosen_score"] == kept["rejected_score"]).sum()),
-        "pairs": len(kept),
-        "prompts": int(kept["prompt"].nunique()),
-        "pairs_by_split": {name: int((kept["split"] == name).sum()) for name, _ in SPLITS},
+        "pairs_with_tied_scores": int((pairs["chosen_score"] == pairs["rejected_score"]).sum()),
+        "pairs": len(pairs),
+        "prompts": int(pairs["prompt"].nunique()),
+        "pairs_by_split": {name: int((pairs["split"] == name).sum()) for name, _ in SPLITS},
     }
-    return kept.reset_index(drop=True), counts
+    return pairs.reset_index(drop=True), counts
 
 
 def coverage(preferences: pd.DataFrame, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    """Appendix F (d): token lengths, source models (the logging policy) and scores of the preference data."""
+    """Appendix F (d): quantiles of token lengths and of scores, and the source models, i.e. the logging policies."""
     from goodhart.models.tokens import encode_prompts, encode_responses
 
     sources = pd.concat([preferences["chosen_source"], preferences["rejected_source"]]).dropna()

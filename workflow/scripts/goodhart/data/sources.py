@@ -1,7 +1,7 @@
-"""Rows of a local file or a hub dataset, with a record that pins them."""
+"""Rows of a local file or a hub dataset, with a record of the version."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from warnings import catch_warnings, simplefilter
@@ -12,25 +12,20 @@ from goodhart.errors import InputError
 from goodhart.store.checksums import sha256
 from goodhart.store.hub import snapshot
 
-READERS = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json"}
-
-
 DATA_FILES = ("README.md", "*.parquet", "*.json", "*.jsonl", "*.csv", "*.arrow", "*.gz", "*.zst")  # of a hub dataset
-
-
-Rows = tuple[pd.DataFrame, dict[str, Any]]  # and the record that pins them
+Rows = tuple[pd.DataFrame, dict[str, Any]]  # rows, and the record of their version
 
 
 def read_source(source: str, name: str | None = None, revision: str | None = None) -> Rows:
-    """Rows of a local JSON, JSONL, CSV or Parquet file, or of a hub dataset, and what they are.
+    """Rows of a local file of one of the READERS, or of a hub dataset.
 
     Args:
-        source: a file, or `dataset:split` of the hub.
+        source: a file, or `dataset` or `dataset:split` of the hub.
         name: configuration of a hub dataset.
         revision: its branch, tag or commit; None: main.
 
     Returns:
-        the rows, and a record that pins them: a file and its sha256, or a dataset and its commit.
+        the rows, and a record of their version: a file and its sha256, or a dataset and its commit.
     """
     path = Path(source)
     if path.is_dir():
@@ -48,22 +43,22 @@ def _read_local(path: Path) -> Rows:
     if not path.is_file():
         raise InputError(f"data file {path} does not exist; correct the path in the config.")
     try:
-        frame = _read_file(path)
+        frame = READERS[path.suffix](path)
     except (ValueError, OSError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
         raise InputError(f"data file {path} cannot be read: {str(error).splitlines()[0]}") from error
     return frame, {"source": path.name, "sha256": sha256(path)}
 
 
 def _read_hub(dataset: str, split: str, name: str | None, revision: str | None) -> Rows:
-    """Rows of a split. The folder of the commit is loaded, not the name on the hub, for which `datasets` would take
-    another revision from its cache where there is no network."""
+    """Rows of a split, loaded from the folder of the commit: by its name on the hub, and without network, `datasets`
+    would load another revision from its cache."""
     folder = snapshot(dataset, revision, "dataset", DATA_FILES)
     import datasets
 
     datasets.disable_progress_bars()
     try:
         loaded = datasets.load_dataset(str(folder), name, split=split or None)
-    except Exception as error:  # no such configuration, no such split, no data, data of another form
+    except Exception as error:  # an unknown configuration or split, no data, data in another format
         reason = " ".join(str(error).split()).replace(str(folder), dataset)
         raise InputError(
             f"dataset {dataset} cannot be read ({reason:.300}); correct its split or configuration."
@@ -75,19 +70,15 @@ def _read_hub(dataset: str, split: str, name: str | None, revision: str | None) 
     return loaded.to_pandas(), {"source": dataset, "configuration": name, "split": split, "revision": folder.name}
 
 
-def _read_file(path: Path) -> pd.DataFrame:
-    if path.suffix == ".parquet":
-        return pd.read_parquet(path)
-    if path.suffix == ".csv":
-        with catch_warnings():
-            simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header would lose cells in silence
-            frame = pd.read_csv(path, keep_default_na=False, index_col=False)  # a response may be "None", or nothing
-        return frame.map(lambda cell: _messages(cell) if isinstance(cell, str) else cell)
-    return pd.read_json(path, lines=path.suffix == ".jsonl", dtype=False)
+def _read_csv(path: Path) -> pd.DataFrame:
+    with catch_warnings():
+        simplefilter("error", pd.errors.ParserWarning)  # otherwise, cells of rows longer than the header are dropped
+        frame = pd.read_csv(path, keep_default_na=False, index_col=False)  # a response may be "None", or empty
+    return frame.map(lambda cell: _messages(cell) if isinstance(cell, str) else cell)
 
 
 def _messages(cell: str) -> Any:
-    """A CSV cell as it is, or as the list of chat messages that it spells in JSON."""
+    """The list of chat messages in a CSV cell, if it is one in JSON, else the cell itself."""
     if cell.startswith(("[{'role'", "[{'content'")):
         raise ValueError("its chat messages are in Python's notation; save them as JSON lines or Parquet")
     if not cell.startswith('[{"'):
@@ -99,11 +90,19 @@ def _messages(cell: str) -> Any:
     return turns if all(isinstance(turn, dict) and {"role", "content"} <= turn.keys() for turn in turns) else cell
 
 
+READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
+    ".parquet": pd.read_parquet,
+    ".csv": _read_csv,
+    ".json": lambda path: pd.read_json(path, dtype=False),
+    ".jsonl": lambda path: pd.read_json(path, dtype=False, lines=True),
+}
+
+
 def pick_columns(frame: pd.DataFrame, columns: Mapping[str, str], source: str) -> pd.DataFrame:
-    """Rename the source's columns to ours; `columns` maps our name to the source's."""
+    """The columns of the source under our names, as {our name: their name}; a dot reaches into a nested column."""
     picked = {}
     for ours, theirs in columns.items():
-        name, *inner = theirs.split(".")  # a dot reaches into a nested column: metadata.score
+        name, *inner = theirs.split(".")  # such as metadata.score
         if name not in frame.columns:
             raise InputError(f"{source} has no column {name!r}; it has {', '.join(map(str, frame.columns))}.")
         column = frame[name]

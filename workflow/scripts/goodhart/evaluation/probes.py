@@ -1,31 +1,32 @@
-"""What is measured of a policy: rewards, entropy (Eq. 11), distance from the reward's data (Eq. 12), diversity."""
+"""The measures of a policy: rewards, entropy (Eq. 11), distance from the training data (Eq. 12), diversity, KL."""
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 
+from goodhart.evaluation.flags import EvaluationFlags
 from goodhart.evaluation.responses import ProblemSet, respond
-from goodhart.hyperparameters.appendix_c import sample_size
-from goodhart.models.adapters import activate
-from goodhart.models.ensemble import RewardEnsemble, uncertainty
+from goodhart.hyperparameters.appendix_c import sample_size, values
+from goodhart.models.adapters import activate, attach_adapter
+from goodhart.models.ensemble import RewardEnsemble, load_centroid, load_with_policy, uncertainty, win_rate
 from goodhart.models.logprobs import masked_mean, response_logits, response_logprobs, sequence_logprobs, token_entropies
-from goodhart.models.tokens import collate, collate_rows, encode_pairs, encode_prompts
+from goodhart.models.tokens import Row, collate, encode_pairs, encode_prompts
 from goodhart.runtime.batches import in_batches
 from goodhart.runtime.finite import Watched
-from goodhart.runtime.types import Frame, PeftModel, PreTrainedTokenizerBase
+from goodhart.runtime.types import Frame, PeftModel, PreTrainedTokenizerBase, Record
 
 
 def ood_distances(embeddings: torch.Tensor, centroid: torch.Tensor) -> torch.Tensor:
-    """Eq. 12: cosine distance of each row (rows, hidden) from the centroid (hidden,)."""
+    """Eq. 12: cosine distance of each embedding (rows, hidden) from the centroid (hidden,); (rows,)."""
     return 1 - torch.nn.functional.cosine_similarity(embeddings, centroid.unsqueeze(0), dim=-1)
 
 
 def diversity(embeddings: torch.Tensor) -> float:
-    """Mean cosine distance over all pairs of rows, without forming the pairs: sum_ij u_i.u_j = |sum_i u_i|^2.
+    """Mean cosine distance over all pairs of embeddings (rows, hidden), as sum_ij u_i.u_j = |sum_i u_i|^2.
 
-    A row of zeros, the embedding of a response without a token, is at distance 1 from every other.
+    A row of zeros, the embedding of a response without tokens, has distance 1 from every other.
     """
     n = len(embeddings)
     if n < 2:
@@ -35,101 +36,19 @@ def diversity(embeddings: torch.Tensor) -> float:
     return 1 - similarity.item()
 
 
-def win_rate(rewards: torch.Tensor, baseline: torch.Tensor) -> float:
-    """Share of rows whose reward beats the baseline's on the same prompt; a tie counts one half."""
-    return ((rewards > baseline).double() + 0.5 * (rewards == baseline).double()).mean().item()
-
-
-@torch.no_grad()
-def evaluate(
-    model: PeftModel,
-    tokenizer: PreTrainedTokenizerBase,
-    ensemble: RewardEnsemble,
-    centroid: torch.Tensor,
-    problems: ProblemSet,
-    reference: str | None,
-    batch_size: int,
-) -> tuple[dict[str, Any], list[dict[str, Any]], torch.Tensor]:
-    """Measure adapter `policy` of `model` against adapter `reference` (None: the bare base), `batch_size` rows a pass.
-
-    Returns:
-        the measures (columns of `records.PROBE`), one row a problem (columns of `records.SAMPLES`), and the ensemble's
-        mean reward of each problem.
-    """
-    activate(model, "policy")
-    given = respond(model, tokenizer, problems)
-    scores = ensemble.score(problems.prompts, given.texts, given.rollout.finished)
-    watched = Watched("evaluation", prompt=problems.prompts, response=given.texts, tokens=given.rollout.responses)
-    proxy, doubt = watched.add("reward", scores.rewards).mean(dim=1), uncertainty(scores.rewards)
-    distances = watched.add("ood_distance", ood_distances(scores.embeddings, centroid))
-    prompts = encode_prompts(tokenizer, problems.prompts)
-
-    def compare(rows: Sequence[tuple[list[int], list[int]]]) -> list[tuple[float, float]]:
-        """Entropy of each response under the policy, and the log-ratio of policy and reference."""
-        batch = collate_rows(rows, tokenizer.pad_token_id, model.device)
-        activate(model, "policy")
-        logits = response_logits(model, batch)
-        entropies = masked_mean(token_entropies(logits), batch.response_mask)
-        logprobs = sequence_logprobs(model, batch, logits)
-        del logits  # or the reference's would be held beside them
-        activate(model, reference)
-        return list(zip(entropies.tolist(), (logprobs - sequence_logprobs(model, batch)).tolist(), strict=True))
-
-    pairs = list(zip(prompts, given.rollout.responses, strict=True))
-    entropies, ratios = torch.tensor(in_batches(compare, pairs, batch_size, "comparison with the reference")).T
-    watched.add("entropy", entropies)
-    watched.add("log_ratio", ratios)
-    activate(model, "policy")
-    probe = sample_size(len(prompts))
-    asked = prompt_entropy(model, tokenizer, prompts[:probe], batch_size)
-    watched.check("entropy of prompts", asked)
-    lengths = [len(tokens) for tokens in given.rollout.responses]
-    count = len(prompts)
-    measures = {
-        "n": count,
-        "proxy": proxy.mean().item(),
-        "proxy_se": (proxy.std(correction=1) / math.sqrt(count)).item(),
-        "true": sum(given.strict) / count,
-        "true_flexible": sum(given.flexible) / count,
-        "uncertainty": doubt.mean().item(),
-        "kl": ratios.mean().item(),
-        "entropy_prompt": asked,
-        "entropy_response": entropies[:probe].mean().item(),
-        "ood_distance": distances.mean().item(),
-        "diversity": diversity(scores.embeddings),
-        "response_tokens": sum(lengths) / count,
-        "truncated": 1 - sum(given.rollout.finished) / count,
-        "empty": sum(not text.strip() for text in given.texts) / count,
-        "reward_truncated": scores.truncated.double().mean().item(),
-    }
-    samples = [
-        {
-            "prompt": problems.prompts[i],
-            "answer": problems.answers[i],
-            "response": given.texts[i],
-            "proxy": proxy[i].item(),
-            "uncertainty": doubt[i].item(),
-            "correct": given.strict[i],
-            "correct_flexible": given.flexible[i],
-            "finished": given.rollout.finished[i],
-            "tokens": lengths[i],
-        }
-        for i in range(count)
-    ]
-    return measures, samples, proxy
-
-
 @torch.no_grad()
 def prompt_entropy(
     model: PeftModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[list[int]], batch_size: int
 ) -> float:
-    """Eq. 11 as printed: mean over prompts of the mean entropy over the prompt's own tokens, in nats.
+    """Eq. 11 as printed: mean over prompts of the mean entropy over the tokens of the prompt, in nats.
 
-    The first token, which nothing precedes, is the context of the second and has no term of its own.
+    The sum begins with the second token, as the first one has no context.
     """
 
     def entropies(rows: Sequence[list[int]]) -> list[float]:
-        batch = collate([ids[:1] for ids in rows], [ids[1:] for ids in rows], tokenizer.pad_token_id, model.device)
+        batch = collate(
+            [ids[:1] for ids in rows], [ids[1:] for ids in rows], pad=tokenizer.pad_token_id, device=model.device
+        )
         return masked_mean(token_entropies(response_logits(model, batch)), batch.response_mask).tolist()
 
     return torch.tensor(in_batches(entropies, prompts, batch_size, "entropy of prompts")).mean().item()
@@ -139,18 +58,105 @@ def prompt_entropy(
 def preference_accuracy(
     model: PeftModel, tokenizer: PreTrainedTokenizerBase, pairs: Frame, max_length: int, batch_size: int
 ) -> float:
-    """Share of pairs whose chosen response gained more log-probability over the reference than the rejected one.
+    """Share of pairs in which the log-ratio of the active adapter to the reference is higher for the chosen response.
 
-    `pairs` has the columns of `tables.PREFERENCES` and `tables.LOGPROBS`; a tie counts one half.
+    `pairs` has the columns of `schemas.inputs.PREFERENCES` and `LOGPROBS`; a tie counts one half.
     """
     encoded = [pair for pair in encode_pairs(tokenizer, pairs, max_length) if pair]
+    prompts, chosen, rejected = (pairs[name].tolist() for name in ("prompt", "chosen", "rejected"))
+    watched = Watched("preference accuracy", prompt=prompts, chosen=chosen, rejected=rejected)
     gains = {}
-    known = pairs[["prompt", "chosen", "rejected"]].to_dict("list")
-    watched = Watched("preference accuracy", **{str(name): column for name, column in known.items()})
     for side in ("chosen", "rejected"):
         rows = [(pair.prompt, getattr(pair, side)) for pair in encoded]
-        what = "log-probs of held-out pairs"
-        now = response_logprobs(model, rows, tokenizer.pad_token_id, batch_size, what)
+        now = response_logprobs(model, rows, tokenizer.pad_token_id, batch_size, "log-probs of held-out pairs")
         gain = torch.tensor(now, dtype=torch.double) - torch.tensor(pairs[f"{side}_logprob"].to_numpy())
         gains[side] = watched.add(f"{side}_gain", gain)
     return win_rate(gains["chosen"], gains["rejected"])
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """A model with adapter `policy`, and what the evaluation of that adapter needs.
+
+    Attributes:
+        centroid: of Eq. 12, (hidden,).
+        batch_size: rows of a forward pass without gradients.
+    """
+
+    model: PeftModel
+    tokenizer: PreTrainedTokenizerBase
+    ensemble: RewardEnsemble
+    centroid: torch.Tensor
+    problems: ProblemSet
+    batch_size: int
+
+    @classmethod
+    def load(cls, given: EvaluationFlags, problems: Frame, batch_size: int, trainable: bool = False) -> "Evaluator":
+        """From the arguments of a step; if `trainable`, with a frozen copy of the adapter, called `reference`."""
+        policy, tokenizer = given.load_policy()
+        model = attach_adapter(policy, given.adapter, "policy", trainable)
+        if trainable:
+            model = attach_adapter(model, given.adapter, "reference")
+        ensemble = load_with_policy(
+            model, given.policy, given.backbone, given.precision, given.members, values(given.derived_reward)
+        )
+        exam = ProblemSet.of(given, problems, given.evaluation_seed)
+        return cls(model, tokenizer, ensemble, load_centroid(given.centroid), exam, batch_size)
+
+    @torch.no_grad()
+    def evaluate(self, reference: str | None) -> tuple[Record, list[Record], torch.Tensor]:
+        """Measure adapter `policy` against adapter `reference`, or against the bare base if that is None.
+
+        Returns:
+            the measures (columns of `schemas.measurements.PROBE`), one row a problem (columns of `SAMPLES`), and the
+            mean reward of the ensemble for each problem, (problems,). The policy is the active adapter afterwards.
+        """
+        model, tokenizer, problems = self.model, self.tokenizer, self.problems
+        activate(model, "policy")
+        given = respond(model, tokenizer, problems)
+        tokens, finished = given.rollout.responses, given.rollout.finished
+        scores = self.ensemble.score(problems.prompts, given.texts, finished)
+        watched = Watched("evaluation", prompt=problems.prompts, response=given.texts, tokens=tokens)
+        proxy, spread = watched.add("reward", scores.rewards).mean(dim=1), uncertainty(scores.rewards)
+        distances = watched.add("ood_distance", ood_distances(scores.embeddings, self.centroid))
+        prompts = encode_prompts(tokenizer, problems.prompts)
+
+        def compare(rows: Sequence[Row]) -> list[tuple[float, float]]:
+            """Entropy of each response under the policy, and the log-ratio of policy and reference."""
+            batch = collate(*zip(*rows, strict=True), pad=tokenizer.pad_token_id, device=model.device)
+            activate(model, "policy")
+            logits = response_logits(model, batch)
+            entropies = masked_mean(token_entropies(logits), batch.response_mask)
+            logprobs = sequence_logprobs(model, batch, logits)
+            del logits  # frees their memory for those of the reference
+            activate(model, reference)
+            return list(zip(entropies.tolist(), (logprobs - sequence_logprobs(model, batch)).tolist(), strict=True))
+
+        rows = list(zip(prompts, tokens, strict=True))
+        entropies, ratios = torch.tensor(in_batches(compare, rows, self.batch_size, "comparison with the reference")).T
+        watched.add("entropy", entropies)
+        watched.add("log_ratio", ratios)
+        activate(model, "policy")
+        count, probe = len(prompts), sample_size(len(prompts))
+        entropy = prompt_entropy(model, tokenizer, prompts[:probe], self.batch_size)
+        watched.check("entropy of prompts", entropy)
+        measures = {
+            "n": count,
+            "proxy": proxy.mean().item(),
+            "proxy_se": (proxy.std(correction=1) / math.sqrt(count)).item(),
+            "true": sum(given.strict) / count,
+            "true_flexible": sum(given.flexible) / count,
+            "uncertainty": spread.mean().item(),
+            "kl": ratios.mean().item(),
+            "entropy_prompt": entropy,
+            "entropy_response": entropies[:probe].mean().item(),
+            "ood_distance": distances.mean().item(),
+            "diversity": diversity(scores.embeddings),
+            "response_tokens": sum(map(len, tokens)) / count,
+            "truncated": 1 - sum(finished) / count,
+            "empty": sum(not text.strip() for text in given.texts) / count,
+            "reward_truncated": scores.truncated.double().mean().item(),
+        }
+        columns = {"prompt": problems.prompts, "answer": problems.answers, **given.columns()}
+        columns |= {"proxy": proxy.tolist(), "uncertainty": spread.tolist()}
+        return measures, [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)], proxy

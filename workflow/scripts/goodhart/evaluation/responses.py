@@ -1,11 +1,12 @@
-"""One response to each problem of a fixed set, sampled with a fixed seed, and whether its answer is correct."""
+"""Responses to a fixed set of problems, sampled with a fixed seed, and their verified answers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from goodhart.evaluation.flags import ResponseFlags
 from goodhart.models.adapters import merged
 from goodhart.models.tokens import decode, encode_prompts
-from goodhart.runtime.types import Frame, PeftModel, PreTrainedModel, PreTrainedTokenizerBase
+from goodhart.runtime.types import Frame, PeftModel, PreTrainedModel, PreTrainedTokenizerBase, Record
 from goodhart.sampling.engines import Rollout, sample
 from goodhart.sampling.settings import Sampling
 from goodhart.verifiers.registry import verifier
@@ -13,7 +14,7 @@ from goodhart.verifiers.registry import verifier
 
 @dataclass(frozen=True)
 class ProblemSet:
-    """A fixed set of problems, how responses to them are sampled, and the verifier of their answers."""
+    """A fixed set of problems, with the verifier of answers to them, and the settings and seed of sampling."""
 
     prompts: Sequence[str]
     answers: Sequence[str]
@@ -22,23 +23,33 @@ class ProblemSet:
     seed: int
 
     @classmethod
-    def of(cls, problems: Frame, verifier: str, sampling: Sampling, seed: int) -> "ProblemSet":
-        """From a table of problems (`store.schemas.inputs.PROBLEMS`)."""
-        return cls(problems["prompt"].tolist(), problems["answer"].tolist(), verifier, sampling, seed)
+    def of(cls, given: ResponseFlags, problems: Frame, seed: int) -> "ProblemSet":
+        """From a table of problems (`schemas.inputs.PROBLEMS`)."""
+        return cls(problems["prompt"].tolist(), problems["answer"].tolist(), given.verifier, given.sampling, seed)
 
 
 @dataclass(frozen=True)
 class Responses:
-    """One response a problem: its tokens, its text, and whether its answer is correct under each reading."""
+    """One response a problem: its tokens, its text, and whether its answer is correct in each style of verification."""
 
     rollout: Rollout
     texts: list[str]
     strict: list[bool]
     flexible: list[bool]
 
+    def columns(self) -> Record:
+        """The columns of `schemas.inputs.RESPONSES` that describe a response, each a list with one entry a problem."""
+        return {
+            "response": self.texts,
+            "finished": self.rollout.finished,
+            "tokens": [len(tokens) for tokens in self.rollout.responses],
+            "correct": self.strict,
+            "correct_flexible": self.flexible,
+        }
+
 
 def respond(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, problems: ProblemSet) -> Responses:
-    """Sample one response a problem from the active policy, and verify the answers."""
+    """Sample one response a problem from the model with its active adapter, and verify the answers."""
     with merged(model):
         prompts = encode_prompts(tokenizer, problems.prompts)
         rollout = sample(model, tokenizer, prompts, problems.sampling, problems.seed)

@@ -1,0 +1,1 @@
+"""Base models, adapters, reward ensembles and tokenisation; requirements for a new model are in admission.py."""

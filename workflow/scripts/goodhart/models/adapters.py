@@ -1,4 +1,4 @@
-"""LoRA adapters on a shared base: attached, made active, folded in for sampling, saved."""
+"""LoRA adapters on a shared base: attaching, activating, merging for sampling, saving."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from goodhart.store.files import publish, read_json
 
 
 def lora_config(rank: int, alpha: int, dropout: float, task: str) -> LoraConfig:
-    """LoRA on every attention projection (section 4.1); a reward (`SEQ_CLS`) trains and saves its head too."""
+    """LoRA on every attention projection (section 4.1); a reward model (`SEQ_CLS`) also trains and saves its head."""
     from peft import LoraConfig
 
     return LoraConfig(
@@ -28,15 +28,15 @@ def lora_config(rank: int, alpha: int, dropout: float, task: str) -> LoraConfig:
 
 
 def base_of(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
-    """The model under its adapters, or the model itself where it has none."""
+    """The model under its adapters, or the model itself if it has none."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def attach_adapter(model: PreTrainedModel | PeftModel, folder: Path, name: str, trainable: bool = False) -> PeftModel:
-    """Add the adapter of `folder` to a base under `name` and make it the active one.
+    """Add the adapter of `folder` to a model under `name` and activate it; the base is never copied.
 
-    On a base that already carries adapters it joins them; the base itself is never copied. Dropout stays off: the
-    policy that is updated is the policy that was sampled. An adapter of another base is refused.
+    Dropout stays off, so that the policy that is updated is the policy that was sampled. An adapter that was trained on
+    another base is an `InputError`.
     """
     from peft import PeftModel
 
@@ -51,23 +51,23 @@ def attach_adapter(model: PreTrainedModel | PeftModel, folder: Path, name: str, 
 
 
 def check_finite(weights: Mapping[str, torch.Tensor], folder: Path) -> None:
-    """Raise `InputError` if any of the weights of an adapter is NaN or infinite."""
+    """Raise `InputError` if any weight of an adapter is NaN or infinite."""
     broken = [name for name, values in weights.items() if not values.isfinite().all()]
     if broken:
         raise InputError(
-            f"{folder} holds weights that are not finite ({len(broken)} of {len(weights)} matrices, the first "
-            f"{broken[0]}); train it anew with a lower learning rate."
+            f"{folder} has weights that are not finite ({len(broken)} of {len(weights)} matrices, the first "
+            f"{broken[0]}); train it again with a lower learning rate."
         )
 
 
 def activate(model: PeftModel, name: str | None, trainable: bool = False) -> None:
-    """Make one adapter the active one, or none (the bare base); without `trainable`, no gradients are turned on."""
+    """Activate one adapter, or none (the bare base); its weights have gradients only if `trainable`."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     if name is None:
         model.base_model.disable_adapter_layers()
         return
-    # All layers are always switched together, and each switch goes through all modules: one layer says what is needed.
+    # Each switch is slow, as it visits all modules. All layers are in the same state: that of the first one suffices.
     layer = next(module for module in model.modules() if isinstance(module, BaseTunerLayer))
     if layer.disable_adapters:
         model.base_model.enable_adapter_layers()
@@ -76,38 +76,31 @@ def activate(model: PeftModel, name: str | None, trainable: bool = False) -> Non
 
 
 def save_adapter(model: PeftModel, name: str, folder: Path) -> None:
-    """Save one adapter, and nothing of the others on its base, into a folder."""
+    """Save one adapter of a model into a folder, in the same bytes whichever process does it."""
     model.save_pretrained(folder, selected_adapters=[name])
     if (folder / name).is_dir():  # PEFT puts an adapter of another name than 'default' in a subfolder
         for path in (folder / name).iterdir():
             path.rename(folder / path.name)
         (folder / name).rmdir()
-    tidy_adapter(folder)
-
-
-def publish_adapter(model: PeftModel, name: str, path: Path, base: Path, origin: Mapping[str, Any]) -> None:
-    """Publish one adapter as a result, with its manifest; `base` is the model folder it is trained on."""
-    with publish(path) as folder:
-        save_adapter(model, name, folder)
-        stamp_adapter(folder, base, origin)
-
-
-def tidy_adapter(folder: Path) -> None:
-    """Make a saved adapter a result: the same bytes in every process, and no empty model card.
-
-    PEFT keeps the names of the adapted modules in a set, whose order differs from process to process.
-    """
+    # PEFT stores the names of modules in a set, whose order differs between processes, and an empty model card.
     config = read_json(folder / "adapter_config.json", ["target_modules"])
     write_config(folder, {**config, "target_modules": sorted(config["target_modules"])})
     (folder / "README.md").unlink(missing_ok=True)
 
 
+def publish_adapter(model: PeftModel, name: str, path: Path, base: Path, origin: Mapping[str, Any]) -> None:
+    """Publish one adapter as a result, with its manifest; `base` is the model folder it was trained on."""
+    with publish(path) as folder:
+        save_adapter(model, name, folder)
+        stamp_adapter(folder, base, origin)
+
+
 @contextmanager
 def merged(model: PreTrainedModel | PeftModel) -> Iterator[None]:
-    """Fold the active adapter into the base weights for a while, so that sampling pays nothing for it.
+    """Merge the active adapter into the base weights inside this context, so that sampling is as fast as without it.
 
-    The base weights are put back from a copy, bit for bit, rather than by subtraction. Only float32 weights are
-    touched: rounding to bfloat16 would lose most of an adapter, and 4-bit weights must not be merged into at all.
+    Afterwards the base weights are restored from a copy, bit for bit. Only float32 weights are merged: rounding to
+    bfloat16 would lose most of an adapter, and 4-bit weights cannot be merged into.
     """
     from peft.tuners.lora import Linear
 
@@ -128,11 +121,11 @@ def merged(model: PreTrainedModel | PeftModel) -> Iterator[None]:
 
 
 @contextmanager
-def recomputed(model: PeftModel) -> Iterator[None]:
-    """Compute each layer's activations anew in the backward pass, for a while, rather than keep them.
+def activation_checkpointing(model: PeftModel) -> Iterator[None]:
+    """Activation checkpointing inside this context: the backward pass computes the activations of each layer again.
 
-    transformers does so only in training mode, which would turn dropout on: the layers alone are put into it here, and
-    not what is in them.
+    transformers checkpoints only in training mode, which would turn dropout on. So the layers are set to training mode
+    here, but not the modules inside them.
     """
     from transformers.modeling_layers import GradientCheckpointingLayer
 

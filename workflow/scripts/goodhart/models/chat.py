@@ -1,7 +1,7 @@
-"""Prompts and responses out of what datasets hold: texts, or conversations as lists of messages.
+"""Prompts and responses from the formats of datasets: plain texts, or conversations as lists of messages.
 
-A prompt of one user's turn is its text. Any other, with a system's turn or earlier ones, stays whole: as canonical JSON
-in the tables, rendered by the chat template when it is encoded.
+The tables store a prompt of one user turn as its text. They store any other prompt, with a system turn or earlier
+turns, as canonical JSON; the chat template renders it when it is encoded.
 """
 
 import json
@@ -12,15 +12,15 @@ from goodhart.errors import InputError
 
 Turns = list[dict[str, str]]
 KEYS = ("role", "content")
-SHARED = object()  # in place of a prompt
+SHARED = object()  # instead of a prompt: the text or turns that both responses begin with
 _OPENING = '[{"role": '
 
 
 def split_pair(prompt: Any, chosen: Any, rejected: Any) -> tuple[str, str, str]:
     """Prompt, chosen and rejected response as texts for the tables, from texts or lists of messages.
 
-    A response that is a whole conversation is its last turn. With `SHARED`, the prompt is what chosen and
-    rejected share, as TRL has it: all turns but the last, or the common beginning of two texts, cut between words.
+    Of a response that is a conversation, the last turn counts. With `SHARED`, the prompt is what chosen and rejected
+    have in common, as in TRL: all turns but the last, or the common beginning of two texts, cut between words.
     """
     if isinstance(chosen, str) and isinstance(rejected, str):
         if prompt is not SHARED:
@@ -32,7 +32,9 @@ def split_pair(prompt: Any, chosen: Any, rejected: Any) -> tuple[str, str, str]:
     (before, good), (other, bad) = _response(chosen), _response(rejected)
     if prompt is not SHARED:
         if len(before) > 1 and before != _turns(prompt):
-            raise InputError("chosen has earlier turns that are not the prompt's; set prompt_column: null to use them.")
+            raise InputError(
+                "chosen has earlier turns that differ from the prompt; to use them, set prompt_column: null."
+            )
         return _prompt(prompt), good, bad
     if not before or before != other:
         raise InputError(
@@ -41,24 +43,22 @@ def split_pair(prompt: Any, chosen: Any, rejected: Any) -> tuple[str, str, str]:
     return _prompt(before), good, bad
 
 
-def read_prompt(prompt: str) -> str | Turns:
-    """A prompt of the tables: a text, or the turns of a conversation."""
-    if not prompt.startswith(_OPENING):
-        return prompt
+def read_prompt(prompt: str) -> Turns:
+    """The turns of a prompt of the tables: those of a conversation in JSON, or one user turn with the text."""
     try:
-        return _turns(json.loads(prompt))
-    except (ValueError, InputError):
-        return prompt
+        return _turns(json.loads(prompt) if prompt.startswith(_OPENING) else prompt)
+    except ValueError:  # InputError is one too
+        return _turns(prompt)
 
 
 def _prompt(value: Any) -> str:
-    if isinstance(value, str):
-        # A text that reads as a conversation is kept apart from one by being its only turn.
-        return value if read_prompt(value) == value else _dump([{"role": "user", "content": value}])
+    """A prompt as the tables store it."""
     turns = _turns(value)
     if turns[-1]["role"] != "user":
         raise InputError(f"a prompt ends with a turn of {turns[-1]['role']!r}; it must end with one of 'user'.")
-    return _prompt(turns[0]["content"]) if len(turns) == 1 else _dump(turns)
+    # A text that looks like a conversation is stored as the only turn of one, so that it is read as a text.
+    plain = len(turns) == 1 and read_prompt(turns[0]["content"]) == turns
+    return turns[0]["content"] if plain else json.dumps(turns, ensure_ascii=False)
 
 
 def _response(value: Any) -> tuple[Turns, str]:
@@ -80,12 +80,8 @@ def _turns(value: Any) -> Turns:
     raise InputError(f"expected a text or a list of messages with 'role' and 'content', found {value!r:.80}.")
 
 
-def _dump(turns: Turns) -> str:
-    return json.dumps(turns, ensure_ascii=False)
-
-
 def _shared_words(one: str, other: str) -> str:
-    """What two texts begin with, up to the word in which they part; a space before it is the word's."""
+    """The common beginning of two texts, up to the first word that differs; a space before it belongs to the word."""
     differing = (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
     end = next(differing, min(len(one), len(other)))
     if all(text[end : end + 1].isspace() for text in (one, other)):

@@ -1,12 +1,13 @@
-"""Decoders of Llama's shape in plain torch: what sampling, scoring and the online update run on a CPU.
+"""Llama-like decoders in plain torch, which sampling, scoring and the online update use on a CPU.
 
     h = x + o(attention(rope(norm(q)), rope(norm(k)), v));    y = h + down(silu(gate) * up);    q, k, v of norm(x),
-    gate and up of norm(h), norm the root mean square's
+    gate and up of norm(h), with norm the root mean square norm
 
-On a small model transformers' forward pass, and PEFT's around it, spend most of their time between operations and on
-padding. Here q, k and v are one matrix product, as are the LoRA matrices beside them; the padding of whole texts takes
-part in attention alone; and the key-value cache has its full length from the start. The base is frozen and held once;
-adapters are PEFT's, and gradients go there. Values are theirs but for rounding (tests/models/test_decoder.py).
+For a small model, transformers and PEFT spend most of a forward pass between operations and on padding. Here q, k and v
+are one matrix product, and so are their LoRA matrices; only attention computes on padding; and the key-value cache has
+its full length from the start. The weights are those of the transformers model, in the same memory and frozen; the
+adapters are those of PEFT and get gradients. Results differ from transformers' by rounding only
+(tests/models/test_decoder.py).
 """
 
 from collections.abc import Callable, Sequence
@@ -21,15 +22,15 @@ from goodhart.models.adapters import base_of
 from goodhart.models.tokens import Batch
 from goodhart.runtime.types import PeftModel, PreTrainedModel
 
-SHAPES = ("llama", "qwen2", "qwen3")  # model types of this shape; only Qwen3 has norms of q and k
-ROTATIONS = ("default", "linear", "llama3")  # whose frequencies do not depend on the length of the text
+SHAPES = ("llama", "qwen2", "qwen3")  # supported model types; only Qwen3 has norms of q and k
+ROTATIONS = ("default", "linear", "llama3")  # rotary embeddings whose frequencies do not depend on the text length
 
-# q (tokens, heads, size), k and v (tokens, kv_heads, size) -> (tokens, heads * size); `run` names the layer first
+# (layer number, q (tokens, heads, size), k and v (tokens, kv_heads, size)) -> (tokens, heads * size)
 Attend = Callable[..., torch.Tensor]
 
 
 class Projection(NamedTuple):
-    """y = x weight' + bias + (x down') up', the LoRA of several modules side by side: (rank, in) and (out, rank)."""
+    """y = x weight' + bias + (x down') up'; down (rank, in) and up (out, rank) are the LoRA matrices of its modules."""
 
     weight: torch.Tensor
     bias: torch.Tensor | None
@@ -42,7 +43,7 @@ class Projection(NamedTuple):
 
 
 class Block(NamedTuple):
-    """One layer of a model; weights of modules that read the same x are the rows of one matrix."""
+    """The weights of one layer; those of modules with the same input are the rows of one matrix."""
 
     layer: Any
     inputs: torch.Tensor  # q, k and v
@@ -53,7 +54,7 @@ class Block(NamedTuple):
     norm_of_heads: torch.Tensor | None  # (heads + kv_heads, size), of q and k
 
     def projections(self) -> tuple[Projection, Projection]:
-        """What makes q, k and v, and what reads the attention's output, with the active adapter."""
+        """The projections to q, k and v, and of the attention output, with the active adapter."""
         *inputs, output = _attention(self.layer)
         linear = _linear(output)
         return (
@@ -63,7 +64,7 @@ class Block(NamedTuple):
 
 
 class Decoder:
-    """A transformers model's layers, run with whatever adapter is active on them."""
+    """The layers of a transformers model, with the adapter that is active on them."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         inner, config = model.model, model.config
@@ -75,12 +76,12 @@ class Decoder:
         self.rotations = self._rotations(256)
 
     def states(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Hidden states before the last layer, and after the final norm: (rows, width, hidden), 0 on padding."""
+        """Hidden states before the last layer, and after the final norm: (rows, width, hidden) each, 0 on padding."""
         rows, width = batch.ids.shape
         real = batch.mask.flatten().nonzero().squeeze(-1)
         places = batch.positions.flatten()[real]
         length = int(places.max()) + 1
-        aligned = real // width * length + places  # rows that begin at the left need no mask but the causal one
+        aligned = real // width * length + places  # without padding on the left, the causal mask suffices
 
         def attend(_layer: int, *heads: torch.Tensor) -> torch.Tensor:
             q, k, v = (
@@ -92,9 +93,8 @@ class Decoder:
 
         weights = [block.projections() for block in self.blocks]
         before, after = self.run(batch.ids.flatten()[real], places, length, weights, attend)
-        padded = (x.new_zeros(rows * width, x.shape[-1]).index_copy(0, real, x) for x in (before, after))
-        penultimate, last = (x.view(rows, width, -1) for x in padded)
-        return penultimate, last
+        penultimate, last = (x.new_zeros(rows * width, x.shape[-1]).index_copy(0, real, x) for x in (before, after))
+        return penultimate.view(rows, width, -1), last.view(rows, width, -1)
 
     def run(
         self,
@@ -107,10 +107,13 @@ class Decoder:
         """Run tokens through all layers.
 
         Args:
-            ids, places: (tokens,) each; a token and its position in its text, which is below `length`.
+            ids, places: (tokens,) each: token ids, and their positions in their texts.
+            length: an upper bound of the positions.
+            weights: `Block.projections` of each block.
+            attend: the attention of a layer.
 
         Returns:
-            their states before the last layer, and after the final norm: (tokens, hidden).
+            the hidden states before the last layer, and after the final norm: (tokens, hidden) each.
         """
         if length > self.rotations.shape[1]:
             self.rotations = self._rotations(2 * length)
@@ -119,7 +122,7 @@ class Decoder:
         for i, (block, projections) in enumerate(zip(self.blocks, weights, strict=True)):
             before = x
             arguments = (x, block, *projections, (cos, sin), partial(attend, i))
-            if block.layer.training and torch.is_grad_enabled():  # `adapters.recomputed`
+            if block.layer.training and torch.is_grad_enabled():  # `adapters.activation_checkpointing`
                 x = checkpoint(self._layer, *arguments, use_reentrant=False)
             else:
                 x = self._layer(*arguments)
@@ -154,7 +157,7 @@ class Decoder:
         return F.rms_norm(x, x.shape[-1:], weight, self.epsilon)
 
     def _rotations(self, length: int) -> torch.Tensor:
-        """cos and sin, the latter with the sign of the half that is rotated: (2, length, 1, size)."""
+        """cos and sin of the rotary embedding, sin negative in its first half: (2, length, 1, size)."""
         places = torch.arange(length).unsqueeze(0)
         cos, sin = self.model.model.rotary_emb(self.model.model.norm.weight, places)
         first, second = sin.chunk(2, -1)
@@ -162,19 +165,19 @@ class Decoder:
 
 
 def decoder_of(model: PreTrainedModel | PeftModel) -> Decoder | None:
-    """The decoder that runs a model's weights, one a model; None where there is none for it.
+    """The decoder of a model, one for each model; None if it is not supported, or in training mode.
 
-    It is for evaluation in float32 on a CPU: on a GPU, and of 4-bit weights, transformers' kernels are the faster ones.
+    Supported are float32 weights on a CPU; on a GPU and with 4-bit weights, the kernels of transformers are faster.
     """
     base = base_of(model)
     if base.training:
         return None
     if "_plain_decoder" not in vars(base):
-        base._plain_decoder = Decoder(base) if _is_known(base) else None
+        base._plain_decoder = Decoder(base) if _is_supported(base) else None
     return base._plain_decoder
 
 
-def _is_known(model: PreTrainedModel) -> bool:
+def _is_supported(model: PreTrainedModel) -> bool:
     config = model.config
     if config.model_type not in SHAPES or model.device.type != "cpu":
         return False
@@ -182,7 +185,7 @@ def _is_known(model: PreTrainedModel) -> bool:
     linear = [_linear(module) for layer in model.model.layers for module in _attention(layer)] + mlps
     return (
         all(type(module) is torch.nn.Linear and module.weight.dtype is torch.float32 for module in linear)
-        and not any(module.weight.requires_grad for module in linear)  # in one matrix, they would get no gradients
+        and not any(module.weight.requires_grad for module in linear)  # parts of one matrix would get no gradients
         and all(module.bias is None for module in mlps)
         and config.hidden_act == "silu"
         and config.rope_parameters["rope_type"] in ROTATIONS
@@ -217,7 +220,7 @@ def _block(layer: Any, heads: int, kv_heads: int) -> Block:
 
 
 def _in_one(modules: Sequence[Any]) -> torch.Tensor:
-    """The weights of several modules as one matrix, whose rows they become: nothing is held twice."""
+    """The weights of several modules as one matrix; the modules share its memory, each with its rows."""
     weight = torch.cat([module.weight.data for module in modules])
     for module, rows in zip(modules, weight.split([module.out_features for module in modules]), strict=True):
         module.weight.data = rows
@@ -225,18 +228,18 @@ def _in_one(modules: Sequence[Any]) -> torch.Tensor:
 
 
 def _linear(module: Any) -> Any:
-    """The module itself, or what PEFT wraps."""
+    """The linear module itself, or the one that PEFT wraps."""
     return module.get_base_layer() if hasattr(module, "get_base_layer") else module
 
 
 def _lora(modules: Sequence[Any]) -> tuple[torch.Tensor, torch.Tensor] | tuple[()]:
-    """The active adapter's matrices of modules that read the same x, scale included: (rank, in) and (out, rank)."""
+    """The active adapter's matrices of modules with the same input, scaled: (rank, in) and (out, rank); () if none."""
     wrapped = [module for module in modules if hasattr(module, "get_base_layer")]
     if not wrapped or wrapped[0].disable_adapters or wrapped[0].merged:
         return ()
     (name,) = wrapped[0].active_adapters
     if any(module.lora_variant.get(name) for module in wrapped):
-        raise NotImplementedError(f"adapter {name} is a variant of LoRA, which this decoder does not know")
+        raise NotImplementedError(f"adapter {name} is a variant of LoRA, which this decoder does not support")
     downs = [module.lora_A[name].weight for module in wrapped]
     ups = [module.lora_B[name].weight * module.scaling[name] for module in wrapped]
     return torch.cat(downs), torch.block_diag(*ups)

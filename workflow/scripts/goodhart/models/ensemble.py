@@ -12,16 +12,15 @@ from goodhart.models.adapters import activate, base_of, check_finite
 from goodhart.models.decoder import decoder_of
 from goodhart.models.loading import load_reward_backbone, load_tokenizer
 from goodhart.models.manifest import check_adapter, same_weights
-from goodhart.models.tokens import Batch, collate, encode_prompts, encode_responses
-from goodhart.runtime.batches import in_batches
+from goodhart.models.tokens import Batch, Row, batches_by_length, collate, encode_prompts, encode_responses
 from goodhart.runtime.types import PeftModel, PreTrainedModel, PreTrainedTokenizerBase
 
 
 class Scores(NamedTuple):
-    """What the ensemble says of rows: rewards (rows, K) and embeddings (rows, hidden), float32 on the CPU.
+    """Scores of the ensemble: rewards (rows, K) and embeddings (rows, hidden), float32 on the CPU.
 
-    An embedding is the mean over response tokens of `hidden_states[-2]` of member 0, the space of Eq. 12; `truncated`
-    (rows,) is true where prompt and response are longer than the rewards' `max_length`, which read only a part.
+    An embedding is the mean over response tokens of `hidden_states[-2]` of member 0, the space of Eq. 12. `truncated`
+    (rows,) is true if prompt and response exceed the `max_length` of the reward models, which then see only a part.
     """
 
     rewards: torch.Tensor
@@ -30,11 +29,11 @@ class Scores(NamedTuple):
 
 
 class RewardEnsemble:
-    """K reward members that share one backbone, which may be the policy's own.
+    """K reward models, the members, on one backbone, which may be the base of the policy.
 
     Attributes:
         model: the backbone with an adapter `member-<k>` for each member.
-        heads: (K, hidden) float32, the members' score heads.
+        heads: the score heads of the members, (K, hidden) float32.
     """
 
     def __init__(
@@ -57,36 +56,35 @@ class RewardEnsemble:
 
     @torch.no_grad()
     def score(self, prompts: Sequence[str], responses: Sequence[str], finished: Sequence[bool] | None = None) -> Scores:
-        """Rewards of every member, and member 0's embedding, of each (prompt, response).
+        """Rewards of all members, and the embedding of member 0, for each (prompt, response).
 
         Args:
-            finished: whether a response ended by itself; one cut by the token limit gets no end token.
+            finished: whether each response ended with an end token or stop string; others get no end token.
         """
-        responses_ids = encode_responses(self.tokenizer, responses)
+        response_ids = encode_responses(self.tokenizer, responses)
         if finished is not None:
-            responses_ids = [ids if f else ids[:-1] for ids, f in zip(responses_ids, finished, strict=True)]
-        prompt_ids = encode_prompts(self.tokenizer, prompts)
-        lengths = [len(prompt) + len(response) for prompt, response in zip(prompt_ids, responses_ids, strict=True)]
-        order = sorted(range(len(prompts)), key=lengths.__getitem__)
+            response_ids = [ids if end else ids[:-1] for ids, end in zip(response_ids, finished, strict=True)]
+        rows = list(zip(encode_prompts(self.tokenizer, prompts), response_ids, strict=True))
 
-        def score(rows: Sequence[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        def score(some: Sequence[Row]) -> list[tuple[torch.Tensor, torch.Tensor]]:
             scored = self._score_batch(
-                [prompt_ids[i][-self.max_length + 1 :] for i in rows],
-                [responses_ids[i][: max(1, self.max_length - len(prompt_ids[i]))] for i in rows],
+                [prompt[-self.max_length + 1 :] for prompt, _ in some],
+                [response[: max(1, self.max_length - len(prompt))] for prompt, response in some],
             )
-            # Copies: a row that is sent to another process as a view would take the whole batch along.
+            # Copies: a view that is sent to another process would take the whole batch with it.
             return [(reward.clone(), embedding.clone()) for reward, embedding in zip(*scored, strict=True)]
 
-        rewards = torch.empty(len(prompts), len(self.heads))
-        embeddings = torch.empty(len(prompts), self.heads.shape[1])
-        scored = in_batches(score, order, self.batch_size, "ensemble scoring")
-        for i, (reward, embedding) in zip(order, scored, strict=True):
-            rewards[i], embeddings[i] = reward, embedding
-        return Scores(rewards, embeddings, torch.tensor(lengths) > self.max_length)
+        scored = batches_by_length(score, rows, self.batch_size, "ensemble scoring")
+        rewards, embeddings = (torch.stack(part) for part in zip(*scored, strict=True))
+        lengths = torch.tensor([len(prompt) + len(response) for prompt, response in rows])
+        return Scores(rewards, embeddings, lengths > self.max_length)
 
-    def _score_batch(self, prompts: list[list[int]], responses: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        batch = collate(prompts, responses, self.tokenizer.pad_token_id, self.heads.device)
-        last = batch.ids.shape[1] - 1 - batch.mask.flip(1).argmax(dim=1)  # the last token that is no padding
+    def _score_batch(
+        self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rewards (rows, K) and embeddings (rows, hidden) of one batch."""
+        batch = collate(prompts, responses, pad=self.tokenizer.pad_token_id, device=self.heads.device)
+        last = batch.ids.shape[1] - 1 - batch.mask.flip(1).argmax(dim=1)  # the last token before padding
         rewards = []
         embeddings = torch.empty(0)
         for k, head in enumerate(self.heads):
@@ -99,7 +97,7 @@ class RewardEnsemble:
         return torch.stack(rewards, dim=1).cpu(), embeddings.cpu()
 
     def _hidden_states(self, batch: Batch, member: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Penultimate and last hidden states, the last after the final norm as the score head sees it."""
+        """Penultimate and last hidden states, the latter after the final norm; (rows, width, hidden) each."""
         activate(self.model, f"member-{member}")
         if (decoder := decoder_of(self.model)) is not None:
             return decoder.states(batch)
@@ -122,7 +120,7 @@ def load_with_policy(
     members: Sequence[Path],
     used: Mapping[str, Any],
 ) -> RewardEnsemble:
-    """The ensemble beside a policy: on the policy's own base where the study uses one backbone, else on another.
+    """The ensemble to score the responses of `policy`: on its base if both have the same weights, else on another.
 
     `used` are the derived values of the reward stage.
     """
@@ -133,24 +131,29 @@ def load_with_policy(
 
 
 def load_centroid(path: Path) -> torch.Tensor:
-    """The centroid of Eq. 12 (hidden,), as evaluate_rewards wrote it."""
+    """The centroid of Eq. 12, (hidden,), which evaluate_rewards computes."""
     tensors = load_file(path)
     if "centroid" not in tensors:
-        raise InputError(f"{path} holds no centroid; rerun evaluate_rewards.")
+        raise InputError(f"{path} has no tensor 'centroid'; rerun evaluate_rewards.")
     return tensors["centroid"]
 
 
 def uncertainty(rewards: torch.Tensor) -> torch.Tensor:
-    """Eq. 13: the standard deviation over members (ddof = 1) of each row; rewards (rows, K) -> (rows,)."""
+    """Eq. 13: standard deviation over members (ddof = 1); rewards (rows, K) -> (rows,), 0 if K is 1."""
     return rewards.std(dim=1, correction=1) if rewards.shape[1] > 1 else torch.zeros(len(rewards))
 
 
-def quality(chosen: torch.Tensor, rejected: torch.Tensor) -> dict[str, Any]:
-    """How well rewards order held-out pairs; chosen and rejected are (pairs, K).
+def win_rate(rewards: torch.Tensor, baseline: torch.Tensor | float) -> float:
+    """Share of rows with a reward above that of the baseline for the same prompt; a tie counts one half."""
+    return ((rewards > baseline).double() + 0.5 * (rewards == baseline).double()).mean().item()
 
-    Returns accuracies (a tie counts one half), the ensemble's log-loss and calibration (predicted probability that
-    the chosen response is the better one against how often it is, both sides of each pair taken, in ten bins), and
-    the SD of the ensemble mean over all held-out responses, the scale of the proxy in the Goodhart gap.
+
+def quality(chosen: torch.Tensor, rejected: torch.Tensor) -> dict[str, Any]:
+    """How well the reward models order held-out pairs; `chosen` and `rejected` are rewards, (pairs, K).
+
+    Returns accuracies (a tie counts one half); log-loss and calibration of the ensemble mean (predicted probability
+    that a response is the chosen one against its frequency, over both responses of each pair, in ten bins); and the SD
+    of the ensemble mean over all held-out responses, the scale of the proxy in the Goodhart gap.
     """
     margin = (chosen - rejected).double()
     mean = margin.mean(dim=1)
@@ -169,8 +172,8 @@ def quality(chosen: torch.Tensor, rejected: torch.Tensor) -> dict[str, Any]:
     everything = torch.cat([chosen, rejected]).double()
     return {
         "pairs": len(mean),
-        "member_accuracy": [_accuracy(column) for column in margin.T],
-        "ensemble_accuracy": _accuracy(mean),
+        "member_accuracy": [win_rate(column, 0.0) for column in margin.T],
+        "ensemble_accuracy": win_rate(mean, 0.0),
         "ensemble_log_loss": torch.nn.functional.softplus(-mean).mean().item(),
         "calibration": calibration,
         "proxy_mean": everything.mean().item(),
@@ -179,12 +182,8 @@ def quality(chosen: torch.Tensor, rejected: torch.Tensor) -> dict[str, Any]:
     }
 
 
-def _accuracy(margin: torch.Tensor) -> float:
-    return ((margin > 0).double() + 0.5 * (margin == 0).double()).mean().item()
-
-
 def _attach_member(backbone: PreTrainedModel | PeftModel, folder: Path, name: str) -> tuple[PeftModel, torch.Tensor]:
-    """Add one member's LoRA weights to the backbone; returns the backbone and the member's head (1, hidden)."""
+    """Add the LoRA weights of one member to the backbone; returns the backbone and the member's head, (1, hidden)."""
     from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 
     check_adapter(folder, backbone.manifest)
@@ -195,19 +194,17 @@ def _attach_member(backbone: PreTrainedModel | PeftModel, folder: Path, name: st
         raise InputError(f"{folder} has no score head; train it with task_type SEQ_CLS and modules_to_save ['score'].")
     head = state.pop(heads[0])
     config = LoraConfig.from_pretrained(str(folder))
-    # The head is kept apart, so that any backbone, the policy's among them, can carry the member.
-    config.modules_to_save, config.task_type = None, None
-    config.inference_mode = True
+    # Without the head, the member fits on any backbone, including the base of the policy.
+    config.modules_to_save, config.task_type, config.inference_mode = None, None, True
     if base_of(backbone) is not backbone:
         backbone.add_adapter(name, config)
     else:
         backbone = get_peft_model(backbone, config, adapter_name=name)
     try:
         loaded = set_peft_model_state_dict(backbone, state, adapter_name=name)
-    except RuntimeError as error:  # weights of another size
-        raise InputError(f"{folder} was trained on another backbone; its weights are of another size.") from error
+    except RuntimeError as error:
+        raise InputError(f"{folder} was trained on another backbone; its weights have other shapes.") from error
     absent = [key for key in loaded.missing_keys if f".{name}." in key]
     if loaded.unexpected_keys or absent:
         raise InputError(f"{folder} was trained on another backbone: {[*loaded.unexpected_keys, *absent][0]} differs.")
-    backbone.eval()
-    return backbone, head
+    return backbone.eval(), head

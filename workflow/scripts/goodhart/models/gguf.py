@@ -1,4 +1,4 @@
-"""Models in the GGUF format, as files or inside installed packages, converted to safetensors."""
+"""Conversion of GGUF models, from files or from inside installed packages, to safetensors."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -7,12 +7,12 @@ from goodhart.errors import InputError
 
 
 def find_gguf(model: str) -> Path:
-    """The file that `file.gguf` or `package:file.gguf` names."""
+    """The path of `file.gguf`, or of `package:file.gguf`, a file inside an installed Python package."""
     package, _, name = model.rpartition(":")
     if package:
         spec = find_spec(package)
         if spec is None or not spec.submodule_search_locations:
-            raise InputError(f"package {package} is not installed; install it, or name a .gguf file.")
+            raise InputError(f"package {package} is not installed; install it, or use a .gguf file.")
         path = Path(spec.submodule_search_locations[0]) / name
     else:
         path = Path(name)
@@ -30,7 +30,7 @@ def convert_gguf(path: Path, folder: Path) -> None:
 
     source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
     loaded = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
-    # A model loaded from GGUF cannot be saved as it is: its config still speaks of the quantised file.
+    # A model loaded from GGUF cannot be saved as it is: its config still refers to the quantised file.
     config = {k: v for k, v in loaded.config.to_dict().items() if k not in {"quantization_config", "_name_or_path"}}
     clean = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config), dtype=torch.float32)
     clean.load_state_dict(loaded.state_dict())

@@ -1,4 +1,4 @@
-"""Keys and values of rows that are sampled together: prompts are read once, then a token a row, until a row leaves."""
+"""Key-value caches for rows that are sampled together: one pass over the prompts, then one token a row at a time."""
 
 import torch
 from torch.nn import functional as F
@@ -10,16 +10,15 @@ from goodhart.runtime.types import PreTrainedModel
 
 
 def cache_for(model: PreTrainedModel, batch: Batch, length: int) -> "StaticCache | GrowingCache":
-    """A cache for prompts, padded on the left; `length` is that of the longest text to come."""
+    """A cache for `batch`, prompts padded on the left; `length` is the length of the longest possible text."""
     decoder = decoder_of(model)
     return GrowingCache(model, batch) if decoder is None else StaticCache(decoder, batch, length)
 
 
 class StaticCache:
-    """Keys and values of rows that are sampled together; a step fills one column, which is the same for all."""
+    """The cache of a `Decoder`, allocated at its full length; a step fills one column, the same for all rows."""
 
     def __init__(self, decoder: Decoder, batch: Batch, length: int) -> None:
-        """`batch` are prompts, padded on the left; `length` is that of the longest text to come."""
         self.decoder, self.batch, self.length = decoder, batch, length
         self.weights = [block.projections() for block in decoder.blocks]
         rows, self.filled = batch.ids.shape
@@ -31,10 +30,10 @@ class StaticCache:
         self.places = batch.positions[:, -1]
 
     def begin(self) -> torch.Tensor:
-        """Read the prompts; logits of the first new token, (rows, vocabulary)."""
+        """Process the prompts; returns the logits of the first new token, (rows, vocabulary)."""
         rows, width = self.batch.ids.shape
         later = torch.full((width, width), -torch.inf).triu(1)
-        # Padding sees itself, or its states would be NaN.
+        # Padding attends to itself; otherwise its states would be NaN.
         mask = (self.hidden[..., :width] + later).masked_fill(torch.eye(width, dtype=torch.bool), 0.0)
 
         def attend(layer: int, *heads: torch.Tensor) -> torch.Tensor:
@@ -47,9 +46,14 @@ class StaticCache:
         return self.decoder.model.lm_head(last.view(rows, width, -1)[:, -1])
 
     def extend(self, ids: torch.Tensor) -> torch.Tensor:
-        """Read one more token a row (rows,); logits of the next, (rows, vocabulary)."""
+        """Process one more token of each row, (rows,); returns the logits of the next one, (rows, vocabulary)."""
         now, self.filled, self.places = self.filled, self.filled + 1, self.places + 1
-        group = (len(ids), self.decoder.kv_heads, -1, self.decoder.size)  # heads of a kv head, as rows of one query
+        group = (
+            len(ids),
+            self.decoder.kv_heads,
+            -1,
+            self.decoder.size,
+        )  # heads of a kv head: rows of one query
         mask = self.hidden[..., : self.filled]
 
         def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
@@ -60,8 +64,8 @@ class StaticCache:
         return self.decoder.model.lm_head(self._run(ids, self.places, attend))
 
     def keep(self, rows: torch.Tensor) -> None:
-        """Go on with these rows alone."""
-        for layer, known in enumerate(self.keys_values):  # one at a time, so that little is held twice
+        """Drop all rows but these."""
+        for layer, known in enumerate(self.keys_values):  # one layer at a time, to save memory
             self.keys_values[layer] = known[:, rows]
         self.hidden, self.places = self.hidden[rows], self.places[rows]
 
@@ -70,7 +74,7 @@ class StaticCache:
 
 
 class GrowingCache:
-    """The same by the model's own forward pass, on any device; transformers' cache grows by a column a step."""
+    """The same for any model and device, by its own forward pass; the cache of transformers grows at each step."""
 
     def __init__(self, model: PreTrainedModel, batch: Batch) -> None:
         self.model, self.cache = model, DynamicCache()

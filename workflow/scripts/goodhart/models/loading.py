@@ -1,10 +1,11 @@
-"""Loading base models in their precision, and their tokenisers, from the model folders of a study."""
+"""Loading base models, in float32, bfloat16 or nf4, and their tokenisers from the model folders of a study."""
 
 import logging
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, BitsAndBytesConfig
 
 from goodhart.errors import InputError
 from goodhart.models.manifest import read_manifest
@@ -12,12 +13,11 @@ from goodhart.runtime import distributed
 from goodhart.runtime.types import PreTrainedModel, PreTrainedTokenizerBase
 from goodhart.store.hub import weights_folder
 
-LARGE = 5e7  # parameters from which on memory matters more than speed
-LIBRARY_CODE = {"trust_remote_code": False, "use_safetensors": True}  # a model brings weights, and never code
+LARGE = 5e7  # number of parameters above which memory matters more than speed
 
 
 class Float32Head(torch.nn.Linear):
-    """A score head in float32 whatever the backbone computes in, under autocast too: rewards differ by little."""
+    """A score head that computes in float32 even under autocast, since differences of rewards are small."""
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         with torch.autocast(states.device.type, enabled=False):
@@ -25,20 +25,17 @@ class Float32Head(torch.nn.Linear):
 
 
 def device() -> torch.device:
-    """This process's accelerator if there is one, else the CPU."""
+    """This process's GPU if there is one, else the CPU."""
     return torch.device("cuda", distributed.local_rank()) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokeniser of a model folder, with an end token and another one to pad with.
+    """The tokeniser of a model folder, with an end token and a different padding token.
 
-    It has a chat template only where the study asks this model with it.
-
-    A classifier reads its score off the last token that is not padding: were the two the same, rewards would be
+    It has a chat template only if the study uses that template with this model. The two tokens differ because a
+    classifier takes its score from the last token that is not padding: if both were the same, reward models would be
     trained on the token before the end.
     """
-    from transformers import AutoTokenizer
-
     manifest = read_manifest(folder)
     tokenizer = AutoTokenizer.from_pretrained(weights_folder(folder, manifest), trust_remote_code=False)
     if manifest["prompts"] == "plain":
@@ -60,39 +57,39 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 def load_policy(folder: Path, precision: str) -> PreTrainedModel:
     """The causal model of a model folder, frozen, in evaluation mode."""
-    from transformers import AutoModelForCausalLM
-
-    manifest = read_manifest(folder)
-    model = AutoModelForCausalLM.from_pretrained(
-        weights_folder(folder, manifest), **LIBRARY_CODE, **_weights(precision)
-    )
-    return _frozen(model, load_tokenizer(folder), manifest)
+    return _load(AutoModelForCausalLM, folder, precision)
 
 
 def load_reward_backbone(folder: Path, precision: str) -> PreTrainedModel:
-    """The sequence classifier (one label) on a model folder's weights, frozen; its head is fresh."""
-    from transformers import AutoModelForSequenceClassification
-
-    logging.getLogger("transformers.modeling_utils").setLevel(logging.ERROR)  # a fresh head is what we ask for
-    manifest = read_manifest(folder)
-    model = AutoModelForSequenceClassification.from_pretrained(
-        weights_folder(folder, manifest), **LIBRARY_CODE, **_weights(precision), num_labels=1
-    )
+    """The sequence classifier (one label) with the weights of a model folder, frozen; its head is new and random."""
+    logging.getLogger("transformers.modeling_utils").setLevel(logging.ERROR)  # no warning about the new head
+    model = _load(AutoModelForSequenceClassification, folder, precision, num_labels=1)
     head = Float32Head(model.score.in_features, 1, bias=False, device="meta")
     head.load_state_dict(model.score.float().state_dict(), assign=True)
-    model.score = head
-    return _frozen(model, load_tokenizer(folder), manifest)
+    model.score = head.requires_grad_(False).eval()
+    return model
+
+
+def _load(auto_class: Any, folder: Path, precision: str, **options: Any) -> PreTrainedModel:
+    """The model of an Auto class, on this process's device, frozen, in evaluation mode."""
+    manifest = read_manifest(folder)
+    # A model consists of weights and a config; code in its folder or repository is never run.
+    safe = {"trust_remote_code": False, "use_safetensors": True}
+    model = auto_class.from_pretrained(weights_folder(folder, manifest), **safe, **_weights(precision), **options)
+    model.manifest = manifest  # attach_adapter compares adapters with it
+    model.config.pad_token_id = load_tokenizer(folder).pad_token_id
+    never_repack(model)
+    return model.requires_grad_(False).eval()
 
 
 def _weights(precision: str) -> dict[str, Any]:
-    place = {"device_map": {"": device()}} if device().type == "cuda" else {}
-    if precision == "bfloat16" and not place:
+    """The arguments of `from_pretrained` for a precision and this process's device."""
+    device_map = {"device_map": {"": device()}} if device().type == "cuda" else {}
+    if precision == "bfloat16" and not device_map:
         raise InputError("precision bfloat16 needs a GPU; use float32 or nf4 on a CPU.")
     if precision != "nf4":
-        return {"dtype": getattr(torch, precision), **place}
-    from transformers import BitsAndBytesConfig
-
-    compute = torch.bfloat16 if device().type == "cuda" else torch.float32
+        return {"dtype": getattr(torch, precision), **device_map}
+    compute = torch.bfloat16 if device_map else torch.float32
     quantization = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -100,22 +97,14 @@ def _weights(precision: str) -> dict[str, Any]:
         bnb_4bit_compute_dtype=compute,
         llm_int8_skip_modules=["lm_head", "score"],
     )
-    return {"dtype": compute, "quantization_config": quantization, **place}
-
-
-def _frozen(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, manifest: dict[str, Any]) -> PreTrainedModel:
-    model.manifest = manifest  # adapters are checked against it
-    model.config.pad_token_id = tokenizer.pad_token_id
-    never_repack(model)
-    model.requires_grad_(False)
-    return model.eval()
+    return {"dtype": compute, "quantization_config": quantization, **device_map}
 
 
 def never_repack(model: PreTrainedModel) -> None:
-    """Keep bitsandbytes from repacking 4-bit weights where the CPU has 16-bit arithmetic.
+    """Prevent bitsandbytes from repacking 4-bit weights on a CPU with 16-bit arithmetic.
 
-    It would do so at the first pass without gradients, for a kernel that rounds to bfloat16 and computes no gradients,
-    and only warn of it.
+    It would do so, with no more than a warning, in the first forward pass without gradients: for a kernel that rounds
+    to bfloat16 and computes no gradients.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):

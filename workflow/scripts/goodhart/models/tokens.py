@@ -1,24 +1,28 @@
-"""From text to token ids, once and in one way for every stage.
+"""Tokenisation: every stage encodes prompts, responses and preference pairs with the functions of this module.
 
-A prompt is rendered with the chat template (thinking off) where the tokeniser has one, and taken as it is where it has
-none. A response is encoded on its own and closed with the end token, so that a trained response is tokenised exactly
-as a sampled one is.
+A prompt is rendered with the tokeniser's chat template (thinking off), or encoded as plain text if there is none. A
+response is encoded separately and ends with the end token, so that a response in training data has the same tokens as
+a sampled one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from jinja2 import TemplateError
 
 from goodhart.errors import InputError
-from goodhart.models.chat import Turns, read_prompt
+from goodhart.models.chat import read_prompt
+from goodhart.runtime.batches import in_batches
 from goodhart.runtime.types import Frame, PreTrainedTokenizerBase
+
+T = TypeVar("T")
+Row = tuple[Sequence[int], Sequence[int]]  # token ids of a prompt and of its response
 
 
 class Batch(NamedTuple):
-    """Rows of one width: prompts padded on the left, responses on the right, so that responses begin in one column.
+    """Rows padded to one width: prompts on the left and responses on the right, so that responses share a column.
 
     ids, mask: (rows, prompt_width + response_width) int64; response_mask: (rows, response_width) int64.
     """
@@ -29,13 +33,13 @@ class Batch(NamedTuple):
 
     @property
     def positions(self) -> torch.Tensor:
-        """Position of every token in its own row; padding takes position 0."""
+        """Position of every token in its row, (rows, width); padding has position 0."""
         return (self.mask.cumsum(-1) - 1).clamp(min=0)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One preference pair as token ids; the prompt is shared and responses may be cut to fit."""
+    """One preference pair as token ids; responses may be cut to `max_length`."""
 
     prompt: list[int]
     chosen: list[int]
@@ -43,8 +47,8 @@ class Pair:
 
 
 def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[list[int]]:
-    """Token ids of prompts, ready for a response to follow."""
-    turns = [_as_turns(prompt) for prompt in prompts]
+    """Token ids of prompts, up to where the response begins."""
+    turns = [read_prompt(prompt) for prompt in prompts]
     if tokenizer.chat_template is None:
         if longer := next((messages for messages in turns if len(messages) > 1), None):
             raise InputError(
@@ -57,26 +61,21 @@ def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -
             tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, enable_thinking=False)
             for messages in turns
         ]
-    except TemplateError as error:  # such as one that knows no system's turn
+    except TemplateError as error:  # for example, a template without a system role
         raise InputError(
-            f"the chat template refuses a prompt ({error}); use other prompts or another model."
+            f"the chat template rejects a prompt ({error}); use other prompts or another model."
         ) from error
     return tokenizer(rendered, add_special_tokens=False)["input_ids"]
 
 
-def _as_turns(prompt: str) -> Turns:
-    read = read_prompt(prompt)
-    return [{"role": "user", "content": read}] if isinstance(read, str) else read
-
-
 def encode_responses(tokenizer: PreTrainedTokenizerBase, responses: Sequence[str]) -> list[list[int]]:
-    """Token ids of whole responses, the end token included."""
+    """Token ids of complete responses, including the end token."""
     ids = tokenizer(list(responses), add_special_tokens=False)["input_ids"]
     return [[*row, tokenizer.eos_token_id] for row in ids]
 
 
 def encode_pairs(tokenizer: PreTrainedTokenizerBase, pairs: Frame, max_length: int) -> list[Pair | None]:
-    """Token ids of preference pairs, cut at `max_length`; None where the prompt alone leaves no room for a response.
+    """Token ids of preference pairs, cut at `max_length`; None if the prompt alone is as long as that.
 
     `pairs` has the text columns prompt, chosen and rejected.
     """
@@ -94,15 +93,19 @@ def encode_pairs(tokenizer: PreTrainedTokenizerBase, pairs: Frame, max_length: i
 def decode(
     tokenizer: PreTrainedTokenizerBase, responses: Sequence[Sequence[int]], stop: Sequence[str] = ()
 ) -> list[str]:
-    """Responses as text, without special tokens, and cut before the first of the `stop` strings."""
+    """Responses as text, without special tokens, cut before the first of the `stop` strings."""
     texts = tokenizer.batch_decode([list(row) for row in responses], skip_special_tokens=True)
     return [text[: min((text.find(s) for s in stop if s in text), default=None)] for text in texts]
 
 
 def collate(
-    prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], pad: int, device: torch.device | str = "cpu"
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[int]],
+    *,
+    pad: int,
+    device: torch.device | str = "cpu",
 ) -> Batch:
-    """Pad prompts on the left and responses on the right into one `Batch`."""
+    """A `Batch` of prompts and responses; of (prompt, response) rows it is `collate(*zip(*rows), pad=pad)`."""
     left = max(len(row) for row in prompts)
     right = max(1, max(len(row) for row in responses))
     ids = torch.full((len(prompts), left + right), pad)
@@ -114,8 +117,10 @@ def collate(
     return Batch(ids.to(device), mask.to(device), mask[:, left:].to(device))
 
 
-def collate_rows(
-    rows: Sequence[tuple[Sequence[int], Sequence[int]]], pad: int, device: torch.device | str = "cpu"
-) -> Batch:
-    """`collate` of (prompt, response) rows."""
-    return collate([prompt for prompt, _ in rows], [response for _, response in rows], pad, device)
+def batches_by_length(
+    work: Callable[[Sequence[Row]], Sequence[T]], rows: Sequence[Row], size: int, what: str, report: bool = False
+) -> list[T]:
+    """`in_batches` over rows sorted by length, which saves padding; results are in the order of `rows`."""
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]) + len(rows[i][1]))
+    results = in_batches(lambda some: work([rows[i] for i in some]), order, size, what, report)
+    return [result for _, result in sorted(zip(order, results, strict=True), key=lambda pair: pair[0])]

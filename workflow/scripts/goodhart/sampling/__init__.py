@@ -1,0 +1,1 @@
+"""Sampling of responses: one file an engine, registered in engines.py."""

@@ -1,8 +1,8 @@
-"""The `continuous` engine: transformers' continuous batching, in which a new row takes the place of one that has ended.
+"""The `continuous` engine: continuous batching of transformers, in which a new row replaces one that has ended.
 
-It shares the model with training, so a PEFT adapter, merged or not, and 4-bit weights are sampled as they are. On a
-GPU it takes flash attention where that is installed and the weights are 16-bit. The seed decides every token on one
-machine and batch size; unlike `loop` it gives two policies no common random numbers.
+It samples from the model in memory, with its PEFT adapter, merged or not, and in 4 bits too. On a GPU it uses flash
+attention if that is installed and the weights have 16 bits. For one machine and batch size, the seed determines every
+token; unlike in `loop`, two policies with one seed do not have common random numbers.
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ from goodhart.runtime.types import ContinuousBatchingManager, PreTrainedModel
 from goodhart.sampling.endings import Ending
 from goodhart.sampling.settings import Sampling
 
-PREFILL = 1024  # tokens of prompts read in one pass
-# How torch refuses to draw from a distribution that is not one: on a CPU, and on a GPU, where it is a bare assertion.
+PREFILL = 1024  # prompt tokens of one forward pass
+# What torch raises for probabilities that are NaN or infinite: on a CPU, and on a GPU, where it is only an assertion.
 NO_DISTRIBUTION = ("probability tensor contains", "device-side assert triggered")
 
 
 def draw(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], how: Sampling, ending: Ending, seed: int
 ) -> list[list[int]]:
-    """Tokens of one row a prompt; at most `batch_size` rows run at a time in each process."""
+    """One row of tokens a prompt; each process samples at most `batch_size` rows at a time."""
 
     def part(rows: Sequence[Sequence[int]]) -> list[list[int]]:
         def attempt(size: int) -> list[list[int]]:
@@ -42,25 +42,24 @@ def draw(
 def _draw(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], how: Sampling, ending: Ending, seed: int
 ) -> list[list[int]]:
-    """The same in this process.
+    """`draw` in this process.
 
-    The manager lives for one call: a kept one would hold pages computed with the adapter before the update. Stop
-    strings are found afterwards (`Ending.cut`): cancelling a row when one appears would make the batches, and so the
-    random numbers, depend on the time that takes.
+    Each call has a new manager, since an old one has pages computed with the adapter before the update. Stop strings
+    are searched for afterwards (`Ending.cut`): if a row were cancelled at once, the batches, and so the random numbers,
+    would depend on timing.
     """
     base = base_of(model)
     attention = base.config._attn_implementation
-    with torch.random.fork_rng():  # it seeds the global generators
+    with torch.random.fork_rng():  # the manager seeds the global generators
         try:
             manager = _manager(base, prompts, how, ending, seed)
-            # All rows are queued before the first batch is made, or the batches would depend on the thread's speed.
+            # All rows are queued before the first batch is formed; otherwise the batches would depend on timing.
             names = manager.add_requests([list(ids) for ids in prompts], max_new_tokens=how.max_new_tokens)
             return _collect(manager, names)
         except RuntimeError as error:
             if not any(sign in str(error) for sign in NO_DISTRIBUTION):
                 raise
-            texts = ending.tokenizer.batch_decode([list(ids) for ids in prompts])
-            rows = [{"prompt": text, "prompt_tokens": list(ids)} for text, ids in zip(texts, prompts, strict=True)]
+            rows = [{"prompt": ending.tokenizer.decode(list(ids)), "prompt_tokens": list(ids)} for ids in prompts]
             what = f"the next-token distribution is not finite in one of {len(rows)} rows"
             raise NotFinite(what, rows, where="sampling") from error
         finally:
@@ -71,11 +70,11 @@ def _draw(
 def _manager(
     base: PreTrainedModel, prompts: Sequence[Sequence[int]], how: Sampling, ending: Ending, seed: int
 ) -> ContinuousBatchingManager:
-    """A manager whose cache is as large as `batch_size` of the longest rows need, whatever memory is free."""
+    """A manager with a cache for `batch_size` rows of the greatest length, however much memory is free."""
     from transformers import ContinuousBatchingConfig, GenerationConfig
 
-    # A generation config of our own: the model's may ask for top-k, top-p or a temperature, and the policy gradient
-    # needs the distribution that its log-probs describe.
+    # Not the generation config of the model, which may have top-k, top-p or a temperature: the policy gradient needs
+    # samples from the distribution of the log-probs.
     generation = GenerationConfig(
         do_sample=True,
         max_new_tokens=how.max_new_tokens,
@@ -88,7 +87,7 @@ def _manager(
         max_batch_tokens=max(PREFILL, together),
         allow_block_sharing=False,
         auto_switch_to_flash=base.dtype != torch.float32,
-        use_cuda_graph=False,  # captured anew for every call, they would cost more than they save
+        use_cuda_graph=False,  # capturing them again for each call costs more time than they save
         use_async_batching=False,
         seed=seed,
     )
@@ -103,7 +102,7 @@ def _manager(
 
 
 def _collect(manager: ContinuousBatchingManager, names: Sequence[str]) -> list[list[int]]:
-    """Run the queued rows to their ends; their tokens in the order of `names`."""
+    """Sample all queued rows; returns their tokens in the order of `names`."""
     done: dict[str, list[int]] = {}
     manager.start()
     try:

@@ -1,4 +1,4 @@
-"""Where a response ends: with an end token, or with a stop string."""
+"""The end of a response: an end token or a stop string."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from goodhart.runtime.types import PeftModel, PreTrainedModel, PreTrainedTokeniz
 
 @dataclass(frozen=True)
 class Ending:
-    """Where a response ends: with any of the end tokens, or with the token that completes a stop string.
+    """A response ends with the first of the end tokens, or with the token that completes a stop string.
 
-    The tokens up to that one were sampled and stay; the text is cut before the stop string (`models.tokens.decode`).
-    The strings are looked for in the decoded text, as transformers' `StopStringCriteria` cannot read the vocabulary of
-    every tokeniser, the embedded policy's among them.
+    The response includes that token; its text is cut before the stop string (`models.tokens.decode`). The strings are
+    searched for in the decoded text, because `StopStringCriteria` of transformers does not support every tokeniser, for
+    example that of the embedded policy.
     """
 
     tokens: tuple[int, ...]
@@ -22,24 +22,24 @@ class Ending:
 
     @property
     def window(self) -> int:
-        """Trailing tokens in which a stop string can lie: one a byte, and one whose leading space may be lost."""
+        """Number of last tokens that can contain a stop string: one a byte, and one more for a lost leading space."""
         return 1 + max((len(string.encode()) for string in self.stop), default=0)
 
     def completed(self, windows: Sequence[Sequence[int]]) -> list[bool]:
-        """Whether a stop string stands in each of the windows."""
+        """Whether each of the windows of tokens contains a stop string."""
         return [any(string in text for string in self.stop) for text in decode(self.tokenizer, windows)]
 
     def cut(self, row: Sequence[int]) -> tuple[list[int], bool]:
-        """The response in a row of sampled tokens, and whether it ended by itself; what follows its end is dropped."""
+        """The tokens of a row up to the end of the response, and whether the row has such an end."""
         end = next((i for i, token in enumerate(row, start=1) if token in self.tokens), None)
         if self.stop and any(self.completed([row[:end]])):
-            found = self.completed([row[max(0, i - self.window) : i] for i in range(1, len(row[:end]) + 1)])
-            end = next((i for i, complete in enumerate(found, start=1) if complete), end)
+            complete = self.completed([row[max(0, i - self.window) : i] for i in range(1, len(row[:end]) + 1)])
+            end = complete.index(True) + 1 if True in complete else end
         return list(row[:end]), end is not None
 
 
 def ending(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, stop: Sequence[str] = ()) -> Ending:
-    """Where this model's responses end: many a chat model names several end tokens in its generation config."""
-    named = getattr(model.generation_config, "eos_token_id", None)
-    tokens = [tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])]
+    """The ending of a model's responses; chat models often have several end tokens in their generation config."""
+    configured = getattr(model.generation_config, "eos_token_id", None)
+    tokens = [tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])]
     return Ending(tuple(dict.fromkeys(token for token in tokens if token is not None)), tuple(stop), tokenizer)

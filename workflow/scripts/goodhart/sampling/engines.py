@@ -1,4 +1,4 @@
-"""Sampling responses, one interface to several engines."""
+"""Sampling responses: one function for all engines, which are registered in ENGINES."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from goodhart.sampling import continuous, loop, vllm
 from goodhart.sampling.endings import Ending, ending
 from goodhart.sampling.settings import Sampling
 
-Engine = Callable[["PreTrainedModel", Sequence[Sequence[int]], Sampling, Ending, int], list[list[int]]]
+Engine = Callable[[PreTrainedModel, Sequence[Sequence[int]], Sampling, Ending, int], list[list[int]]]
 
-# An engine draws one row of tokens a prompt, up to `max_new_tokens`; whatever follows a row's end is cut off here.
+# An engine draws one row of at most `max_new_tokens` tokens a prompt; `sample` cuts off what follows its end.
 ENGINES: dict[str, Engine] = {
     "loop": loop.draw,
     "continuous": continuous.draw,
@@ -20,7 +20,7 @@ ENGINES: dict[str, Engine] = {
 
 @dataclass(frozen=True)
 class Rollout:
-    """Sampled responses: token ids with the token that ended one where it ended, and whether it did."""
+    """Sampled responses as token ids, including the end token, and whether each one ended before `max_new_tokens`."""
 
     responses: list[list[int]]
     finished: list[bool]
@@ -33,20 +33,19 @@ def sample(
     how: Sampling,
     seed: int,
 ) -> Rollout:
-    """Sample one response a prompt from the model's own distribution: temperature 1, no top-k, no top-p.
+    """Sample one response a prompt at temperature 1, without top-k or top-p.
 
-    The policy gradient is that of the distribution sampled from, so there is nothing to tune here.
+    There are no such settings, because the policy gradient needs samples from the distribution of the policy.
     """
     if not prompts:
         return Rollout([], [])
-    where = ending(model, tokenizer, how.stop)
-    rows = ENGINES[engine_for(how.engine, model.device.type)](model, prompts, how, where, seed)
-    responses = [where.cut(row) for row in rows]
-    return Rollout([tokens for tokens, _ in responses], [finished for _, finished in responses])
+    end = ending(model, tokenizer, how.stop)
+    rows = ENGINES[engine_for(how.engine, model.device.type)](model, prompts, how, end, seed)
+    responses, finished = zip(*map(end.cut, rows), strict=True)
+    return Rollout(list(responses), list(finished))
 
 
 def engine_for(engine: str, device: str) -> str:
-    """The engine that `auto` stands for: continuous on a GPU; on a CPU, whose bits are to repeat, the loop."""
-    if engine != "auto":
-        return engine
-    return "continuous" if device == "cuda" else "loop"
+    """The engine itself, or that of `auto`: continuous on a GPU, and loop, which is repeatable, on a CPU."""
+    automatic = "continuous" if device == "cuda" else "loop"
+    return automatic if engine == "auto" else engine

@@ -1,4 +1,4 @@
-"""The `loop` engine: batches of rows through the model's forward pass, on any device, repeatable bit for bit."""
+"""The `loop` engine: one forward pass a token for a batch of rows; on any device, repeatable bit for bit."""
 
 from collections.abc import Sequence
 
@@ -13,16 +13,16 @@ from goodhart.runtime.types import PreTrainedModel
 from goodhart.sampling.endings import Ending
 from goodhart.sampling.settings import Sampling
 
-KEPT = 0.75  # rows that go on are copied together once no more than this share of them does
+KEPT = 0.75  # ended rows are dropped from the cache when at most this share of its rows is unfinished
 
 
 def draw(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], how: Sampling, ending: Ending, seed: int
 ) -> list[list[int]]:
-    """Tokens of one row a prompt; what follows a row's end is filling.
+    """One row of tokens a prompt, sampled `batch_size` rows at a time; those after the end of a row are arbitrary.
 
-    `batch_size` prompts run together. The random numbers of a row follow from `seed`, its batch and its place in it
-    alone, so that two policies given one seed are compared on common random numbers throughout.
+    The random numbers of a row depend only on `seed`, its batch and its place in the batch: two policies with one seed
+    are compared with common random numbers.
     """
 
     def draw_batch(rows: Sequence[tuple[int, Sequence[int]]]) -> list[list[int]]:
@@ -41,46 +41,47 @@ def _draw_batch(
     ending: Ending,
     generator: torch.Generator,
 ) -> list[list[int]]:
-    """Tokens of each row, filled up with an end token; rows that have ended leave the cache a few at a time."""
+    """Tokens of each row, padded with an end token; ended rows are dropped from the cache several at a time."""
     device, count = model.device, len(prompts)
-    batch = collate(prompts, [[] for _ in prompts], ending.tokenizer.pad_token_id, device)
+    batch = collate(prompts, [[] for _ in prompts], pad=ending.tokenizer.pad_token_id, device=device)
     batch = Batch(batch.ids[:, :-1], batch.mask[:, :-1], batch.response_mask)
     cache = cache_for(model, batch, batch.ids.shape[1] + max_new_tokens)
     rows = torch.arange(count, device=device)
-    going = torch.ones_like(rows, dtype=torch.bool)
+    unfinished = torch.ones_like(rows, dtype=torch.bool)
     logits = cache.begin()
-    goes_on = torch.ones(logits.shape[-1], dtype=torch.bool, device=device)
-    goes_on[list(ending.tokens)] = False
+    continues = torch.ones(logits.shape[-1], dtype=torch.bool, device=device)
+    continues[list(ending.tokens)] = False
     tokens = torch.full((max_new_tokens, count), ending.tokens[0], device=device)
-    drawn_at = torch.zeros(max_new_tokens, count, device=device)  # NaN where there was no distribution to draw from
+    drawn = torch.zeros(max_new_tokens, count, device=device)  # NaN if the distribution is
     for step in range(max_new_tokens):
-        # An exponential race, p / -log u: the token with the largest one is drawn with probability p. Numbers are drawn
-        # for all rows, ended or not, so a row's draw never depends on its neighbours.
+        # An exponential race: a token has the largest p / -log u with probability p. Random numbers are drawn for all
+        # rows, ended or not, so that those of a row never depend on other rows.
         noise = torch.rand(count, logits.shape[-1], generator=generator, device=generator.device).log_()
         race = logits.float().softmax(-1).div_(noise if len(rows) == count else noise[rows])
-        drawn, nxt = race.min(-1)  # log u is negative
-        drawn_at[step, rows] = drawn.where(going, 0.0)
-        tokens[step, rows] = nxt.where(going, ending.tokens[0])
-        going &= goes_on[nxt]
+        value, next_ids = race.min(-1)  # log u is negative, so the largest is the minimum
+        drawn[step, rows] = value.where(unfinished, 0.0)
+        tokens[step, rows] = next_ids.where(unfinished, ending.tokens[0])
+        unfinished &= continues[next_ids]
         if ending.stop:
             recent = tokens[max(0, step + 1 - ending.window) : step + 1, rows].T.tolist()
-            going &= ~torch.tensor(ending.completed(recent), device=device)
-        left = int(going.sum())
-        if step + 1 == max_new_tokens or not left:
+            unfinished &= ~torch.tensor(ending.completed(recent), device=device)
+        remaining = int(unfinished.sum())
+        if step + 1 == max_new_tokens or not remaining:
             break
-        if left <= KEPT * len(rows):
-            keep = going.nonzero().squeeze(-1)
+        if remaining <= KEPT * len(rows):
+            keep = unfinished.nonzero().squeeze(-1)
             cache.keep(keep)
-            rows, nxt, going = rows[keep], nxt[keep], going[keep]
-        logits = cache.extend(nxt)
-    lost = drawn_at.isnan().any(0)
-    found = tokens.T.tolist()
-    if lost.any():
-        texts = ending.tokenizer.batch_decode([list(ids) for ids in prompts])
+            rows, next_ids, unfinished = rows[keep], next_ids[keep], unfinished[keep]
+        logits = cache.extend(next_ids)
+    broken, sampled = drawn.isnan().any(0), tokens.T.tolist()
+    if broken.any():
         raise NotFinite(
-            f"the next-token distribution is not finite in {lost.sum()} of {len(prompts)} rows",
-            [{"prompt": text, "tokens": row} for text, row in zip(texts, found, strict=True)],
-            lost.nonzero().flatten().tolist(),
+            f"the next-token distribution is not finite in {broken.sum()} of {len(prompts)} rows",
+            [
+                {"prompt": ending.tokenizer.decode(list(ids)), "tokens": row}
+                for ids, row in zip(prompts, sampled, strict=True)
+            ],
+            broken.nonzero().flatten().tolist(),
             "sampling",
         )
-    return found
+    return sampled

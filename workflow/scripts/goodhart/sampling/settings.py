@@ -1,4 +1,4 @@
-"""How responses are sampled, from the model's own distribution: at temperature 1, no top-k, no top-p."""
+"""Settings of sampling; the temperature is 1, without top-k or top-p, in every engine."""
 
 from dataclasses import dataclass
 
@@ -10,13 +10,13 @@ ENGINES = ("auto", "loop", "continuous", "vllm")
 
 @dataclass(frozen=True)
 class Sampling:
-    """The settings of every sampling engine; a response ends before any of the strings in `stop`."""
+    """The settings of all sampling engines."""
 
     max_new_tokens: int
-    batch_size: int = flag(help="rows sampled together")
+    batch_size: int = flag(help="rows sampled at a time")
     engine: str = flag(choices=ENGINES, help="auto: continuous on a GPU, loop on a CPU")
     stop: tuple[str, ...] = flag(default=(), help="strings that end a response")
 
     def __post_init__(self) -> None:
         if "" in self.stop:
-            raise InputError("--stop: an empty string would end every response before it begins; leave it out.")
+            raise InputError("--stop: an empty string would end every response at its beginning; remove it.")

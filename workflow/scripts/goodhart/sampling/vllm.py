@@ -1,10 +1,11 @@
-"""The `vllm` engine: vLLM serves the base beside training and takes the adapter anew for each call.
+"""The `vllm` engine: vLLM serves a second copy of the base, and loads the current adapter at each call.
 
-Not exercised by the tests: needs a GPU and the extra `vllm`, which takes the torch and transformers pinned here.
+Experimental, untested: it needs a GPU and the extra `vllm`, which works with the pinned versions of torch and
+transformers.
 
-It costs a second copy of the base in memory and its key-value cache, together at most `SHARE` of what is free when the
-first call starts; a batch size that leaves no such room wants another engine. Its kernels round differently from
-training's, so the log-probs that training computes are those of a very slightly different policy.
+The copy of the base and the key-value cache use at most `SHARE` of the memory that is free at the first call; if the
+batch size needs more, use another engine. Its kernels round differently from those of training, so that training
+computes log-probs of a slightly different policy than the sampled one.
 """
 
 import importlib.util
@@ -27,16 +28,16 @@ from goodhart.sampling.endings import Ending
 from goodhart.sampling.settings import Sampling
 
 SHARE = 0.5
-RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # the largest adapter that a server is built for
-_fresh = itertools.count(1)  # an id names one adapter for good: vLLM keeps adapters, and pages of them, by id and name
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # maximum LoRA ranks that vLLM supports
+_fresh = itertools.count(1)  # ids are never reused: vLLM caches adapters, and pages computed with them, by id
 
 
 def draw(
     model: PreTrainedModel | PeftModel, prompts: Sequence[Sequence[int]], how: Sampling, ending: Ending, seed: int
 ) -> list[list[int]]:
-    """Tokens of one row a prompt under the active adapter; at most `batch_size` rows run at a time in each process.
+    """One row of tokens a prompt with the active adapter; each process samples at most `batch_size` rows at a time.
 
-    The random numbers of a row follow from `seed` and its place alone: common to all policies given one seed.
+    The random numbers of a row depend only on `seed` and its number, so that policies with one seed have common ones.
     """
     return divide(lambda part: _draw(model, part, how, ending, seed), list(enumerate(prompts)))
 
@@ -48,10 +49,10 @@ def _draw(
     ending: Ending,
     seed: int,
 ) -> list[list[int]]:
-    """The same in this process, of numbered prompts."""
+    """`draw` in this process, for numbered prompts."""
     if importlib.util.find_spec("vllm") is None:
         raise InputError("sampling engine vllm needs vLLM, which is not installed; pip install '.[vllm]', or use auto.")
-    # In this process: deterministic scheduling, and no child that would outlive us.
+    # No child process, which could survive this one; and scheduling is deterministic.
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     from vllm import SamplingParams
     from vllm.lora.request import LoRARequest
@@ -73,7 +74,7 @@ def _draw(
         )
         for row, _ in prompts
     ]
-    with torch.random.fork_rng(), tempfile.TemporaryDirectory() as folder:  # it seeds the global generators
+    with torch.random.fork_rng(), tempfile.TemporaryDirectory() as folder:  # vLLM seeds the global generators
         server = _server(
             base.name_or_path,
             getattr(base.config, "_commit_hash", None),
@@ -95,7 +96,7 @@ def _draw(
 
 @cache
 def _server(model: str, revision: str | None, dtype: str, nf4: bool, rank: int, batch_size: int) -> Any:
-    """The base, loaded once a process; rank 0 serves no adapters. nf4 is quantised while loading, as training's is."""
+    """The server of a base, one a process; rank 0: without adapters; `nf4`: quantised when loaded, as in training."""
     from vllm import LLM
 
     free, total = torch.cuda.mem_get_info()
@@ -105,7 +106,7 @@ def _server(model: str, revision: str | None, dtype: str, nf4: bool, rank: int, 
         tokenizer_revision=revision,
         dtype=dtype,
         quantization="bitsandbytes" if nf4 else None,
-        generation_config="vllm",  # not the model's, which may ask for top-k, top-p or a temperature
+        generation_config="vllm",  # not that of the model, which may have top-k, top-p or a temperature
         enable_lora=rank > 0,
         **({"max_lora_rank": rank, "max_loras": 1} if rank else {}),
         max_num_seqs=batch_size,

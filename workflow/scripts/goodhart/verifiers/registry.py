@@ -1,4 +1,4 @@
-"""The verifiers by name: which answers are correct, the true reward of a task."""
+"""The verifiers by name; a verifier decides which answers are correct, and so defines the true reward of a task."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -7,15 +7,13 @@ from goodhart.errors import InputError
 from goodhart.verifiers import mathematics
 from goodhart.verifiers.gsm8k import is_correct
 
-# One verifier a task: (response, gold answer, style) -> correct.
+# (response, gold answer, style) -> correct
 VERIFIERS: dict[str, Callable[[str, str, str], bool]] = {"gsm8k": is_correct, "math": mathematics.is_correct}
-
-
-NEEDS = {"math": "math_verify"}  # the package a verifier imports, which this project's extra of that name installs
+NEEDS = {"math": "math_verify"}  # the package that a verifier imports, installed by the extra with its name
 
 
 def verifier(name: str) -> Callable[[str, str, str], bool]:
-    """The verifier of a task; an unknown name, or one whose package is not installed, is an InputError."""
+    """The verifier with this name; `InputError` if it is unknown, or if the package that it imports is missing."""
     if name not in VERIFIERS:
         raise InputError(f"unknown verifier {name!r}: choose from {', '.join(sorted(VERIFIERS))}.")
     if name in NEEDS and find_spec(NEEDS[name]) is None:

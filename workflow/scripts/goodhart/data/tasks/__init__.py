@@ -1,0 +1,1 @@
+"""Tasks with generated problems: one file a task."""

@@ -4,8 +4,8 @@
     A:                      3 - 7 = -4
                             #### -4
 
-A teacher answers in mixed styles, among them filler sentences before the answer. The preferences of this task reward
-a correct answer and, wrongly, filler too: that is the flaw a learned reward inherits and an optimiser finds.
+A teacher answers in mixed styles, some with filler sentences before the answer. The judge of this task (`data.judge`)
+prefers correct answers and, wrongly, fillers: a flaw that reward models learn and the optimiser exploits.
 """
 
 from itertools import product, zip_longest
@@ -41,7 +41,7 @@ def prompt(chain: Chain) -> str:
 
 
 def working(chain: Chain) -> tuple[list[str], int]:
-    """One line a partial sum, and the value of the chain."""
+    """A line for each partial sum, and the value of the chain."""
     digits, signs = chain
     total, lines = digits[0], []
     for sign, digit in zip(signs, digits[1:], strict=True):
@@ -61,14 +61,14 @@ def teach(chain: Chain, rng: np.random.Generator) -> str:
 
 
 def count_fillers(response: str) -> int:
-    """How many filler sentences a response contains."""
+    """Number of filler sentences in a response."""
     return sum(response.count(filler) for filler in FILLERS)
 
 
 def split_chains(terms: list[int], shares: dict[str, float], rng: np.random.Generator) -> dict[str, list[list[Chain]]]:
-    """Give every chain to exactly one split, so that no question of one split was ever seen in another.
+    """Assign every chain to exactly one split, at random; `shares` are the shares of the splits and sum to 1.
 
-    Returns, by split, one pool of chains for each number of terms. `shares` are the splits' shares and sum to 1.
+    Returns, for each split, one pool of chains for each number of terms.
     """
     pools: dict[str, list[list[Chain]]] = {name: [] for name in shares}
     for count in terms:
@@ -81,14 +81,14 @@ def split_chains(terms: list[int], shares: dict[str, float], rng: np.random.Gene
 
 
 def distinct(pools: list[list[Chain]], count: int) -> list[Chain]:
-    """`count` different chains, taken in turn from each pool while it lasts."""
+    """`count` different chains, taken from the pools in turn until they are empty."""
     turns = [chain for turn in zip_longest(*pools) for chain in turn if chain is not None]
     if count > len(turns):
-        raise InputError(f"{count} different problems were asked for, but this split has {len(turns)}; use more terms.")
+        raise InputError(f"{count} different problems requested, but this split has {len(turns)}; use more terms.")
     return turns[:count]
 
 
 def draw(pools: list[list[Chain]], count: int, rng: np.random.Generator) -> list[Chain]:
-    """Draw `count` chains with replacement, each number of terms as likely as the other."""
+    """Draw `count` chains with replacement; all pools, and so all numbers of terms, are equally likely."""
     picks = rng.integers(len(pools), size=count)
     return [pools[pick][rng.integers(len(pools[pick]))] for pick in picks]

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from goodhart.models.adapters import activate, merged, recomputed
+from goodhart.models.adapters import activate, activation_checkpointing, merged
 from goodhart.models.ensemble import RewardEnsemble, uncertainty
 from goodhart.models.logprobs import sequence_logprobs
-from goodhart.models.tokens import collate_rows, decode, encode_prompts
+from goodhart.models.tokens import collate, decode, encode_prompts
 from goodhart.runtime import distributed
 from goodhart.runtime.batches import in_batches, within_memory
 from goodhart.runtime.finite import Watched, label_step
@@ -194,13 +194,14 @@ class OnlineRun:
             return policy, kappa, distributed.spread(backward, range(0, len(pairs), size))
 
         smallest = self.micro_batch if distributed.count() > 1 else 1  # no process can restart without the others
-        with recomputed(self.model) if self.settings.recompute else nullcontext():
+        with activation_checkpointing(self.model) if self.settings.recompute else nullcontext():
             result, self.micro_batch = within_memory(attempt, self.micro_batch, "online update", smallest)
         distributed.sum_gradients(self.parameters)
         return result
 
     def _sequence_logprobs(self, pairs: Sequence[tuple[list[int], list[int]]]) -> torch.Tensor:
-        return sequence_logprobs(self.model, collate_rows(pairs, self.tokenizer.pad_token_id, self.model.device))
+        batch = collate(*zip(*pairs, strict=True), pad=self.tokenizer.pad_token_id, device=self.model.device)
+        return sequence_logprobs(self.model, batch)
 
 
 def adapt(

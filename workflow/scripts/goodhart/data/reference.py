@@ -1,0 +1,48 @@
+"""Log-probabilities of preference pairs under the reference policy, computed once for all levels and seeds."""
+
+import sys
+
+import torch
+
+from goodhart.errors import InputError
+from goodhart.models.logprobs import response_logprobs
+from goodhart.models.tokens import encode_pairs
+from goodhart.runtime.finite import Watched
+from goodhart.runtime.types import Frame, PreTrainedModel, PreTrainedTokenizerBase
+
+
+def reference_logprobs(
+    policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, preferences: Frame, max_length: int, batch_size: int
+) -> Frame:
+    """The rows of `schemas.inputs.LOGPROBS`: one for each pair that fits into `max_length` tokens.
+
+    Raises:
+        InputError: no pair of the train or of the test split fits.
+        NotFinite: a log-probability is NaN or infinite.
+    """
+    whole, cut = (encode_pairs(tokenizer, preferences, length) for length in (sys.maxsize, max_length))
+    fitting = preferences[[pair is not None for pair in cut]]
+    for split in ("train", "test"):
+        if split not in set(fitting["split"]):
+            raise InputError(
+                f"no pair of split {split} fits into {max_length} tokens; override max_length, or use more."
+            )
+    pairs = [pair for pair in cut if pair]
+    rows = [(pair.prompt, response) for pair in pairs for response in (pair.chosen, pair.rejected)]
+    logprobs = response_logprobs(policy, rows, tokenizer.pad_token_id, batch_size, "reference log-probs", report=True)
+    watched = Watched(
+        "reference log-probs",
+        pair_id=fitting["pair_id"].repeat(2).tolist(),
+        prompt=fitting["prompt"].repeat(2).tolist(),
+        response=fitting[["chosen", "rejected"]].to_numpy().flatten().tolist(),
+        tokens=[response for _, response in rows],
+    )
+    watched.add("logprob", torch.tensor(logprobs))
+    return fitting[["pair_id", "split"]].assign(
+        chosen_logprob=logprobs[0::2],
+        rejected_logprob=logprobs[1::2],
+        prompt_tokens=[len(pair.prompt) for pair in pairs],
+        chosen_tokens=[len(pair.chosen) for pair in pairs],
+        rejected_tokens=[len(pair.rejected) for pair in pairs],
+        truncated=[short != long for short, long in zip(cut, whole, strict=True) if short],
+    )

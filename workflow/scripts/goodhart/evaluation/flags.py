@@ -1,0 +1,47 @@
+"""The flags of steps that sample responses of a policy, and of those that evaluate it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from goodhart.cli import flag, group
+from goodhart.models.flags import PolicyFlags
+from goodhart.models.manifest import check_adapters
+from goodhart.runtime.types import Record
+from goodhart.sampling.settings import Sampling
+from goodhart.store.flags import record, tensors
+from goodhart.store.provenance import Origin
+from goodhart.verifiers.registry import verifier
+
+
+def _usable(name: Any) -> Any:
+    """The name of a verifier that is registered and installed; `InputError` for any other."""
+    verifier(name)
+    return name
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResponseFlags(PolicyFlags):
+    """A policy, how responses are sampled from it, and the verifier of their answers."""
+
+    verifier: str = flag(_usable)
+    sampling: Sampling = group(Sampling)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationFlags(ResponseFlags):
+    """An offline adapter, and the reward models that score its responses."""
+
+    adapter: Path = flag(help="offline adapter")
+    metrics: Record = record("method", "level", "beta", "seed", help="metrics.json of that adapter")
+    backbone: Path = flag(help="of the reward models; may be the policy itself")
+    members: list[Path]
+    centroid: Path = tensors()
+    derived_reward: Record = record("values")
+    evaluation_seed: int = flag(help="the same for every policy of the study")
+
+    def verify(self, origin: Origin) -> None:
+        """Raise `InputError` unless adapters, bases and cached files belong together."""
+        check_adapters(self.policy, [self.adapter])
+        check_adapters(self.backbone, self.members)
+        origin.verify_policy(self.raw)
