@@ -14,12 +14,13 @@ from goodhart.runtime.threads import use_threads
 from goodhart.runtime.types import Frame, Record
 from goodhart.store.flags import record, table
 from goodhart.store.schemas.inputs import LOGPROBS, PREFERENCES
+from goodhart.training.methods import METHODS
 from goodhart.training.settings import AdapterFlags
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments(PolicyFlags, AdapterFlags):
-    method: str = flag(choices=("dpo",))
+    method: str = flag(choices=tuple(METHODS))
     beta: Record = record("level", "beta", help="beta/<level>.json")
     preferences: Frame = table(PREFERENCES)
     logprobs: Frame = table(LOGPROBS, "train", help="reference log-probs of the same pairs")

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from goodhart.data.pairing import columns_of
 from goodhart.errors import InputError
 from goodhart.hyperparameters.betas import parse_level
+from goodhart.training.methods import METHODS
 from goodhart.verifiers.registry import verifier
 
 SAME = "same"  # the online beta of such an arm is the offline one: Eq. 10 literally
@@ -97,6 +98,12 @@ def memory(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _method(name: str) -> str:
+    if name not in METHODS:
+        raise InputError(f"unknown offline method {name!r}: choose from {', '.join(METHODS)}.")
+    return name
+
+
 def complete(schema: Mapping[str, Any]) -> dict[str, Any]:
     """A schema that requires every key it names, as config.yaml gives each its default."""
     inner = {name: complete(one) for name, one in schema.get("properties", {}).items()}
@@ -115,6 +122,7 @@ def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     levels = [*config["levels"], *(chosen for chosen in arms(config).values() if chosen != SAME)]
     pairs, shape = config["preferences"]["dataset"], config["policy"]["pretraining"]
     parsed_by: dict[str, Callable[[], object]] = {
+        "methods": lambda: [_method(name) for name in config["methods"]],
         "levels and arms": lambda: [parse_level(level) for level in levels],
         "task.verifier": lambda: verifier(config["task"]["verifier"]),
         "preferences.dataset.form": lambda: columns_of(pairs["form"], pairs),

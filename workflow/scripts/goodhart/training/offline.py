@@ -9,9 +9,7 @@ from trl import DPOConfig, DPOTrainer
 from goodhart.models.tokens import Pair
 from goodhart.runtime.types import Frame
 from goodhart.training.guarded import Guarded
-
-# The loss of TRL's DPOTrainer for each method of the workflow.
-LOSSES = {"dpo": "sigmoid"}
+from goodhart.training.methods import METHODS
 
 
 class CachedReferenceDPOTrainer(Guarded, DPOTrainer):
@@ -45,4 +43,4 @@ def rows(pairs: Sequence[Pair | None], logprobs: Frame) -> list[dict[str, Any]]:
 
 def config(method: str, beta: float, arguments: dict) -> DPOConfig:
     """The TRL configuration of one run: Eq. 1 at `beta`, with the `arguments` of `trainers.arguments`."""
-    return DPOConfig(beta=beta, loss_type=[LOSSES[method]], precompute_ref_log_probs=True, **arguments)
+    return DPOConfig(beta=beta, loss_type=[METHODS[method]], precompute_ref_log_probs=True, **arguments)

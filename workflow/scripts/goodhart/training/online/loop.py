@@ -25,6 +25,7 @@ from goodhart.runtime.signals import defer_signals
 from goodhart.runtime.types import PeftModel, PreTrainedTokenizerBase
 from goodhart.sampling.engines import sample
 from goodhart.training.checkpoints import Checkpoints
+from goodhart.training.online import objectives
 from goodhart.training.online.loss import DEGENERATE, advantages, kl_coefficient, online_loss
 from goodhart.training.settings import Settings
 
@@ -89,7 +90,7 @@ class OnlineRun:
         texts = decode(self.tokenizer, tokens, self.settings.sampling.stop)
         watched = Watched("online update", self.done + 1, prompt=prompts, response=texts, tokens=tokens)
         scores = self.ensemble.score(prompts, texts, finished)
-        rewards = watched.add("reward", scores.rewards).mean(dim=1)
+        rewards = objectives.mean(watched.add("reward", scores.rewards))
         advantage = watched.add("advantage", advantages(rewards))
         reference = watched.add("reference_logprob", self._logprobs("reference", pairs))
         policy, kappa, terms = self._backward(pairs, reference, advantage, watched)
