@@ -228,7 +228,7 @@ def evaluate_rewards(study: Study) -> None:
         "baseline": score(study, rows)[0].mean(dim=1),
     }
     (study.folder / "quality.json").write_text(json.dumps(record, indent=2))
-    print(f"held-out accuracy of the rewards {record['member_accuracy']}, accuracy {right / len(answers):.3f}")
+    print(f"held-out accuracy of the reward models {record['member_accuracy']}, accuracy {right / len(answers):.3f}")
 
 
 def train_offline(study: Study, level: str, seed: int) -> Any:

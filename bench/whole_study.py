@@ -165,7 +165,7 @@ def same_science() -> str:
     ]
     return (
         f"the same {len(ours.groupby(key[:4]))} runs with {len(ours)} evaluations; "
-        f"held-out accuracy of the rewards {accuracy:.2f} against {other:.2f}; "
+        f"held-out accuracy of the reward models {accuracy:.2f} against {other:.2f}; "
         f"accuracy at the lowest level from {drops[0][0]} to {drops[0][1]} against {drops[1][0]} to {drops[1][1]}"
     )
 

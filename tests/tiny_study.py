@@ -23,6 +23,7 @@ from typing import Any
 
 import pandas as pd
 
+from goodhart.store.fingerprint import fingerprint
 from house import ROOT, copy_house, run_snakemake
 
 # Steps of data and models that a user brings, beside those of the study itself: their targets and configuration. What
@@ -132,9 +133,11 @@ def _in_order(found: dict[str, str]) -> dict[str, str]:
 
 def steps() -> dict[str, str]:
     """The command lines of all plans, from a file where neither rules, configuration nor this module have changed."""
-    sources = [ROOT / "Snakefile", ROOT / "tests/tiny.yaml", Path(__file__), ROOT / "config/config.yaml"]
-    sources += [*sorted(ROOT.glob("workflow/rules/*.smk")), ROOT / "workflow/scripts/goodhart/study.py"]
-    key = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+    sources = [ROOT / "Snakefile", Path(__file__), *sorted(ROOT.glob("workflow/rules/*.smk"))]
+    sources += [ROOT / name for name in ("tests/house.py", "tests/tiny.yaml")] + sorted(ROOT.glob("config/*.yaml"))
+    scripts = ROOT / "workflow/scripts"
+    code = [fingerprint(scripts / "goodhart" / name, scripts) for name in ("study.py", "launch/resources.py")]
+    key = hashlib.sha256(b"".join(path.read_bytes() for path in sources) + repr(code).encode()).hexdigest()[:16]
     kept = Path(tempfile.gettempdir()) / f"goodhart-tests-{key}.json"
     if not kept.is_file():
         with tempfile.TemporaryDirectory() as folder:

@@ -117,6 +117,14 @@ def test_a_study_without_a_positive_gap_has_no_threshold_and_no_onset() -> None:
     assert run_rows(gaps, PROBES, UPDATES, scale)["onset"].isna().all()
 
 
+def test_a_run_without_one_of_its_tables_is_named() -> None:
+    gaps, scale = add_gaps(RUNS_BY_HAND, SCALE)
+    with pytest.raises(InputError, match="p80/p80/0 has no probe of its offline checkpoint"):
+        run_rows(gaps, PROBES[:1], UPDATES, scale)
+    with pytest.raises(InputError, match="p80/p20/0 has no table of its updates"):
+        run_rows(gaps, PROBES, UPDATES[:4], scale)
+
+
 def test_areas_onsets_and_correlations_of_each_run(rows: pd.DataFrame) -> None:
     """Areas: 10 (0 + 1.5) / 2 + 10 (1.5 + 2) / 2 = 25; half an interval up to 1: 5 x 1 / 2 = 2.5; nothing."""
     assert rows["augc"].tolist() == pytest.approx([25, 2.5, 0])

@@ -445,6 +445,13 @@ def test_figures_are_drawn_from_the_tables(tiny: Study, tmp_path: Path) -> None:
     assert ElementTree.parse(tmp_path / "figures/gap_by_step.svg").getroot().tag.endswith("svg")
 
 
+def test_a_figure_can_be_drawn_alone(tiny: Study, tmp_path: Path) -> None:
+    arguments = tiny.arguments("draw_figures", tmp_path)
+    chosen = [tmp_path / name for name in ("gap_by_step.svg", "gap_by_step.pdf")]
+    main("draw_figures", [*arguments[: arguments.index("--figures") + 1], *chosen])
+    assert sorted(tmp_path.iterdir()) == sorted(chosen)
+
+
 def test_findings_are_pages_and_a_list(tiny: Study, tmp_path: Path) -> None:
     tiny.run("write_findings", tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checklist.html", "checklist.json", "findings.html"]

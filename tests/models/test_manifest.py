@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 from goodhart.errors import InputError
 from goodhart.models import manifest
+from goodhart.store.weights import weight_files
 from tiny_study import Study
 
 
@@ -56,7 +57,7 @@ def test_a_shard_that_the_index_names_must_be_there(tmp_path: Path) -> None:
     index = {"weight_map": {"a": "model-1.safetensors"}}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(InputError, match=r"model-1\.safetensors does not exist"):
-        manifest.weight_files(tmp_path)
+        weight_files(tmp_path)
 
 
 BASE = {"model": ".", "revision": None, "sha256": "5e", "projections": [[6, 4], [6, 8], [6, 4], [6, 8]]}

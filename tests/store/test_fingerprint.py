@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import shutil
 from pathlib import Path
 
@@ -94,6 +95,54 @@ def test_a_module_may_be_moved_and_renamed(tmp_path: Path) -> None:
     assert fingerprint(before / "plot.py") != fingerprint(after / "plot.py")
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("from a import f\nx = f()\nfrom b import f", "from b import f\nx = f()\nfrom a import f"),
+        ("from a import f\nfrom b import f", "from b import f\nfrom a import f"),
+        (
+            "if x:\n    from a import f\nelse:\n    from b import f",
+            "if x:\n    from b import f\nelse:\n    from a import f",
+        ),
+        ("def g():\n    from a import f\ndef h():\n    pass", "def g():\n    pass\ndef h():\n    from a import f"),
+        ("from a import f\nfrom b import g", "from a import g\nfrom b import f"),
+        ("print(x)", "print((x := 2))"),
+        ("print(x, file=out)", "print(y, file=out)"),
+        ("raise Stop(1)", "raise Stop(2)"),
+    ],
+    ids=[
+        "order",
+        "last wins",
+        "branch",
+        "function",
+        "member",
+        "assignment",
+        "written to a file",
+        "no text of an error",
+    ],
+)
+def test_what_decides_a_value_counts(tmp_path: Path, one: str, other: str) -> None:
+    assert of(tmp_path, "plot.py", plot=one) != of(tmp_path, "plot.py", plot=other)
+
+
+def test_the_order_of_imports_does_not_count(tmp_path: Path) -> None:
+    one, other = "import sys\nfrom a import f\nfrom b import g", "from b import g\nfrom a import f\n\nimport sys"
+    assert of(tmp_path, "plot.py", plot=one) == of(tmp_path, "plot.py", plot=other)
+
+
+def test_a_relative_import_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="relative import"):
+        of(tmp_path, "train.py", lib_model="from .numbers import TWO\n")
+
+
+def test_packages_hold_no_code_that_a_fingerprint_misses() -> None:
+    """An import of a.b runs a/__init__.py, which the fingerprint reads only where it is imported itself."""
+    for package in SCRIPTS.rglob("__init__.py"):
+        lines = ast.parse(package.read_text()).body
+        only_text = all(isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) for line in lines)
+        assert only_text or package.parent.name == "figures", package
+
+
 def test_templates_count_for_the_module_that_loads_them(tmp_path: Path) -> None:
     (tmp_path / "lib/templates").mkdir(parents=True)
     (tmp_path / "page.py").write_text("from lib.html import TEMPLATES\n")
@@ -102,7 +151,10 @@ def test_templates_count_for_the_module_that_loads_them(tmp_path: Path) -> None:
     before = fingerprint(tmp_path / "page.py")
     (tmp_path / "lib/templates/page.html.jinja").write_text("<p>Two.</p>")
     fingerprint.cache_clear()
-    assert fingerprint(tmp_path / "page.py") != before
+    edited = fingerprint(tmp_path / "page.py")
+    (tmp_path / "lib/templates/page.html.jinja").rename(tmp_path / "lib/templates/other.html.jinja")
+    fingerprint.cache_clear()
+    assert len({before, edited, fingerprint(tmp_path / "page.py")}) == 3
 
 
 def test_code_that_is_not_reached_does_not_count(tmp_path: Path) -> None:

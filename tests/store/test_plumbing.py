@@ -36,6 +36,8 @@ from goodhart.store.schemas.inputs import FLAG, FLOAT, INT, TEXT, table
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 FLOATS = [0.1, -0.0, 5e-324, 1.7976931348623157e308, 1 / 3]
 CONTRACT = table("any", "row", {"row": INT, "text": TEXT, "value": FLOAT, "flag": FLAG}, {"maybe": FLOAT})
+SPLIT = table("splits", "row", {"row": INT, "split": TEXT})
+SPLITS = pd.DataFrame({"row": range(6), "split": list("cabbca")})
 ROWS = pd.DataFrame(
     {
         "row": [0, 1, 2, 3, 2**53 + 1],
@@ -57,6 +59,8 @@ class Every(StepFlags):
     several: tuple[float, ...]
     absent: str | None = flag(default=None)
     rows: pd.DataFrame = table_flag(CONTRACT)
+    one: pd.DataFrame = table_flag(SPLIT, "c")
+    three: tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame] = table_flag(SPLIT, "b", "c", "a")
     content: dict = record("rate")
 
 
@@ -64,6 +68,10 @@ def files(folder: Path) -> None:
     write_table(folder / "rows.parquet", ROWS, CONTRACT)
     pd.testing.assert_frame_equal(read_table(folder / "rows.parquet", CONTRACT), ROWS, check_exact=True)
     assert np.signbit(read_table(folder / "rows.parquet", CONTRACT)["value"][1])
+    write_table(folder / "splits.parquet", SPLITS, SPLIT)
+    for split in ("a", "b", "c"):
+        rows = read_table(folder / "splits.parquet", SPLIT, split)
+        pd.testing.assert_frame_equal(rows, SPLITS[SPLITS["split"] == split], check_exact=True)
     content = {"rate": FLOATS, "text": "Größe\n", "none": None, "large": 2**63}
     write_json(folder / "content.json", content)
     assert read_json(folder / "content.json") == content
@@ -77,20 +85,25 @@ def flags(folder: Path) -> None:
     """The command line as well: a number is what Python reads in its text."""
     files(folder)
     line = ["--number", "-3", "--rate", repr(1 / 3), "--word", "a b", "--several", *map(repr, FLOATS)]
-    line += ["--rows", str(folder / "rows.parquet"), "--content", str(folder / "content.json")]
-    given = Every.parse(line)
+    given = Every.parse([*line, *named(folder)])
     assert (given.number, given.rate, given.word, given.several) == (-3, 1 / 3, "a b", tuple(FLOATS))
     assert given.absent is None
     pd.testing.assert_frame_equal(given.rows, ROWS, check_exact=True)
     assert given.content == read_json(folder / "content.json")
+    assert [rows["row"].tolist() for rows in (given.one, *given.three)] == [[0, 4], [2, 3], [0, 4], [1, 5]]
+
+
+def named(folder: Path) -> list[str]:
+    """The command line of what `files` wrote."""
+    line = ["--rows", str(folder / "rows.parquet"), "--content", str(folder / "content.json")]
+    return [*line, *(word for name in ("--one", "--three") for word in (name, str(folder / "splits.parquet")))]
 
 
 def origins(folder: Path) -> None:
     """Content with an origin is the content without one."""
     files(folder)
     line = ["--number", "1", "--rate", "1", "--word", "w", "--several", "1"]
-    line += ["--rows", str(folder / "rows.parquet"), "--content", str(folder / "content.json")]
-    given = Every.parse(line)
+    given = Every.parse([*line, *named(folder)])
     origin = Origin.of(given.raw, str(SCRIPTS / "collect_derived.py"))
     write_table(folder / "with.parquet", ROWS, CONTRACT, origin)
     write_json(folder / "with.json", given.content, origin)

@@ -74,6 +74,8 @@ def run_rows(gaps: pd.DataFrame, probes: pd.DataFrame, updates: pd.DataFrame, sc
         offline = probe_of.get((first["method"], first["level"], first["seed"]))
         if offline is None:
             raise InputError(f"run {'/'.join(map(str, key))} has no probe of its offline checkpoint; name it too.")
+        if key not in degenerate:
+            raise InputError(f"run {'/'.join(map(str, key))} has no table of its updates; name it too.")
         correlation, correlation_paper = (uq_correlation(run["uncertainty"].to_numpy(), g) for g in (series, printed))
         rows.append(
             {

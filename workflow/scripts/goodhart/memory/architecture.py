@@ -10,8 +10,8 @@ from goodhart.errors import InputError
 from goodhart.memory.items import Architecture
 from goodhart.models.manifest import ATTENTION, same_weights
 from goodhart.store.files import read_json
-from goodhart.store.hub import weights_folder
 from goodhart.store.identity import MANIFEST
+from goodhart.store.weights import weights_folder
 
 
 def architecture(where: Path) -> Architecture:

@@ -1,16 +1,18 @@
 """A hash of the code that decides what a script makes, so that an edit reruns what it affects and nothing else.
 
 Snakemake does not see what a script imports. The hash is a Merkle hash: in the syntax tree of a module each import from
-this library is replaced by the hash of what it imports, wherever in the file the import stands, so that no path and no
-dotted name enters, and a module may be moved or renamed freely. Left out is what decides no result: comments,
-docstrings, layout, the annotations of functions, what is printed, help texts and the texts of errors, and the modules
-of PLUMBING. The templates of a module that loads some (TEMPLATES) belong to it.
+this library is replaced by the hash of what it imports, so that no path and no dotted name enters, and a module may be
+moved or renamed freely. Left out is what decides no result: comments, docstrings, layout, the annotations of functions,
+what is printed, help texts and the texts of errors, and the modules of PLUMBING. The templates of a module that loads
+some (TEMPLATES) belong to it.
 """
 
 import ast
 import hashlib
 from functools import cache
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 # Modules through which results pass unchanged, as tests/store/test_plumbing.py shows for each of them: how a step is
 # started and stopped, how files are written and checked. An edit here reruns nothing.
@@ -39,46 +41,58 @@ def fingerprint(module: Path, root: Path | None = None) -> str:
     """Hex digest over a script, or a module below `root`, and everything of its own folder that it imports.
 
     Raises:
+        ValueError: a relative import, which it does not follow.
         RecursionError: modules import each other in a circle.
     """
     root = root or module.parent
     if module.relative_to(root).as_posix() in PLUMBING:
         return "plumbing"
     reader = _Reader(root)
-    tree = reader.visit(ast.parse(module.read_text()))
-    digest = hashlib.sha256(ast.dump(_Renamed(reader.modules).visit(tree)).encode())
-    digest.update(repr(sorted(reader.imports)).encode())
-    if any("TEMPLATES" in map(ast.unparse, getattr(node, "targets", [])) for node in tree.body):
-        for template in sorted((module.parent / "templates").iterdir()):
-            digest.update(template.read_bytes())
+    tree = _Renamed(reader.modules).visit(reader.visit(ast.parse(module.read_text())))
+    digest = hashlib.sha256(ast.dump(tree).encode())
+    if any(isinstance(name, ast.Name) and name.id == "TEMPLATES" for name in ast.walk(tree)):
+        for template in sorted((module.parent / "templates").rglob("*.jinja")):
+            digest.update(f"{template.name} {hashlib.sha256(template.read_bytes()).hexdigest()}".encode())
     return digest.hexdigest()[:16]
 
 
+class _Import(ast.Expr):
+    """What is imported, in place of the import: (hash or foreign name, its member, the name it has here)."""
+
+    def __init__(self, source: str, member: str, here: str) -> None:
+        super().__init__(ast.Constant((source, member, here)))
+        self.key = (source, member, here)
+
+
 class _Reader(ast.NodeTransformer):
-    """Takes imports and texts out of a syntax tree; `imports` and `modules` say what stands behind a name instead."""
+    """Takes imports and texts out of a syntax tree; `modules` says what stands behind a name instead."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.imports: set[tuple[str, str, str]] = set()  # what is imported from, its name there, its name here
         self.modules: dict[str, str] = {}  # names that stand for whole modules
 
-    def visit_Import(self, node: ast.Import) -> None:
-        for alias in node.names:
-            self._note(alias.name, "", alias.asname or alias.name)
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        super().generic_visit(node)
+        for lines in (getattr(node, block, None) for block in ("body", "orelse", "finalbody")):
+            if isinstance(lines, list):
+                lines[:] = _sorted_imports(lines)
+        return node
 
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+    def visit_Import(self, node: ast.Import) -> list[_Import]:
+        return [self._import(alias.name, "", alias.asname or alias.name) for alias in node.names]
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> list[_Import]:
+        if node.level:
+            raise ValueError("a fingerprint follows no relative import; name the module from its root.")
+        found = []
         for alias in node.names:
             inner, here = _file(self.root, f"{node.module}.{alias.name}"), alias.asname or alias.name
             if inner:  # `from a import b` of a module a.b
                 self.modules[here] = fingerprint(inner, self.root)
-                self.imports.add((self.modules[here], "", ""))
+                found.append(_Import(self.modules[here], "", self.modules[here]))
             else:
-                self._note(node.module or "", alias.name, here)
-
-    def visit_If(self, node: ast.If) -> ast.AST | None:
-        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            return None
-        return self.generic_visit(node)
+                found.append(self._import(node.module or "", alias.name, here))
+        return found
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         node.returns = None
@@ -88,21 +102,20 @@ class _Reader(ast.NodeTransformer):
         return ast.arg(node.arg)
 
     def visit_Raise(self, node: ast.Raise) -> ast.AST:
-        if isinstance(node.exc, ast.Call):
+        if isinstance(node.exc, ast.Call) and ast.unparse(node.exc.func).endswith("Error"):
             node.exc = node.exc.func
         return self.generic_visit(node)
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        printed = isinstance(node.value, ast.Call) and ast.unparse(node.value.func) == "print"
-        return None if printed or isinstance(node.value, ast.Constant) else self.generic_visit(node)
+        return None if isinstance(node.value, ast.Constant) or _is_print(node.value) else self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         node.keywords = [keyword for keyword in node.keywords if keyword.arg != "help"]
         return self.generic_visit(node)
 
-    def _note(self, name: str, member: str, here: str) -> None:
+    def _import(self, name: str, member: str, here: str) -> _Import:
         path = _file(self.root, name)
-        self.imports.add((fingerprint(path, self.root) if path else name, member, here))
+        return _Import(fingerprint(path, self.root) if path else name, member, here)
 
 
 class _Renamed(ast.NodeTransformer):
@@ -113,6 +126,25 @@ class _Renamed(ast.NodeTransformer):
 
     def visit_Name(self, node: ast.Name) -> ast.Name:
         return ast.Name(self.modules.get(node.id, node.id), node.ctx)
+
+
+def _sorted_imports(lines: list[Any]) -> list[Any]:
+    """A block with each run of imports in an order that no path decides, unless two of them bind one name."""
+    found: list[Any] = []
+    for imported, run in groupby(lines, key=lambda line: isinstance(line, _Import)):
+        block = list(run)
+        if imported and len({line.key[2] for line in block}) == len(block):
+            block.sort(key=lambda line: line.key)
+        found += block
+    return found
+
+
+def _is_print(value: ast.expr) -> bool:
+    """Whether an expression prints to the terminal and does no more."""
+    if not isinstance(value, ast.Call) or ast.unparse(value.func) != "print":
+        return False
+    to = {ast.unparse(keyword.value) for keyword in value.keywords if keyword.arg in ("file", None)}
+    return to <= {"sys.stderr"} and not any(isinstance(node, ast.NamedExpr) for node in ast.walk(value))
 
 
 def _file(root: Path, name: str) -> Path | None:

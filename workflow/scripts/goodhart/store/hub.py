@@ -3,9 +3,8 @@
 What is fetched once is found again without any network, by its commit or by the name it was fetched under.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from goodhart.errors import InputError
 
@@ -70,10 +69,3 @@ def snapshot(
             f"{where} cannot be fetched from the hub ({reason:.200}); check the network, or name a local path."
         ) from error
     return Path(folder)
-
-
-def weights_folder(folder: Path, manifest: Mapping[str, Any]) -> Path:
-    """Where the weights of a model folder lie; the hub's were fetched by resolve_model, and no network is asked."""
-    if manifest["revision"] is not None:
-        return snapshot(manifest["model"], manifest["revision"], "model", MODEL_FILES, OTHER_FILES, cached=True)
-    return folder if manifest["model"] == "." else Path(manifest["model"])

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from goodhart.errors import InputError
 from goodhart.store.checksums import check_files, describe_files, digest, sha256
-from goodhart.store.files import check_safetensors, read_json, write_json
-from goodhart.store.hub import weights_folder
+from goodhart.store.files import read_json, write_json
+from goodhart.store.weights import weight_files, weights_folder
 
 MANIFEST, ADAPTER, ADAPTER_WEIGHTS = "manifest.json", "adapter_config.json", "adapter_model.safetensors"
 TOKENIZER = ("tokenizer*", "vocab*", "merges*", "special_tokens_map.json", "added_tokens.json", "*.model")
@@ -110,27 +109,6 @@ def difference(before: Any, after: Any, name: str) -> str:
         changed = [words for part, words in DIFFERENCES.items() if before[part] != after[part]]
         return f"{changed[0]} than the {name}'s"
     return f"other {name}"
-
-
-def weight_files(folder: Path, where: str | None = None) -> list[Path]:
-    """The whole safetensors files that are loaded from a folder: model.safetensors, or what its index names.
-
-    Args:
-        where: what to call the model in an error.
-    """
-    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if single.is_file():
-        files = [single]
-    elif index.is_file():
-        files = sorted({folder / name for name in read_json(index, ["weight_map"])["weight_map"].values()})
-    else:
-        raise InputError(
-            f"{where or folder} holds no model.safetensors and no index of one; only that format is loaded, since "
-            "pickled weights (.bin, .pt) can run code: save the model with save_pretrained first."
-        )
-    for path in files:
-        check_safetensors(path)
-    return files
 
 
 def _prompting(folder: Path, prompts: str | None) -> dict[str, str | None]:

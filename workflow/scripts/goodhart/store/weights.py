@@ -1,0 +1,37 @@
+"""Which files the weights of a model are loaded from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from goodhart.errors import InputError
+from goodhart.store.files import check_safetensors, read_json
+from goodhart.store.hub import MODEL_FILES, OTHER_FILES, snapshot
+
+
+def weights_folder(folder: Path, manifest: Mapping[str, Any]) -> Path:
+    """Where the weights of a model folder lie; the hub's were fetched by resolve_model, and no network is asked."""
+    if manifest["revision"] is not None:
+        return snapshot(manifest["model"], manifest["revision"], "model", MODEL_FILES, OTHER_FILES, cached=True)
+    return folder if manifest["model"] == "." else Path(manifest["model"])
+
+
+def weight_files(folder: Path, where: str | None = None) -> list[Path]:
+    """The whole safetensors files that are loaded from a folder: model.safetensors, or what its index names.
+
+    Args:
+        where: what to call the model in an error.
+    """
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.is_file():
+        files = [single]
+    elif index.is_file():
+        files = sorted({folder / name for name in read_json(index, ["weight_map"])["weight_map"].values()})
+    else:
+        raise InputError(
+            f"{where or folder} holds no model.safetensors and no index of one; only that format is loaded, since "
+            "pickled weights (.bin, .pt) can run code: save the model with save_pretrained first."
+        )
+    for path in files:
+        check_safetensors(path)
+    return files
