@@ -18,7 +18,6 @@ from typing import Any
 from goodhart.cli import Output, flag, group, run
 from goodhart.evaluation.flags import EvaluationFlags
 from goodhart.runtime.finite import dump_on_nan
-from goodhart.runtime.threads import use_threads
 from goodhart.runtime.types import Frame, Record
 from goodhart.store.files import write_table
 from goodhart.store.flags import record, table
@@ -49,7 +48,6 @@ def main(argv: list[str] | None = None) -> None:
 def train(given: Arguments) -> None:
     """One online run, from loading its models to publishing its outputs."""
     given.verify(given.origin)
-    use_threads(given.threads)
     import torch
 
     from goodhart.evaluation.probes import Evaluator
