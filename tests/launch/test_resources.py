@@ -18,7 +18,7 @@ from goodhart.launch.resources import MIB, Work, request
 from goodhart.memory.sizes import GIB, LIBRARIES, Batch, Model, host_memory
 
 ROOT = Path(__file__).parents[2]
-HEADING = "| job | memory, GiB | time, h | most of the time for |"
+HEADING = "| job | memory, GiB | time, h | main share of the time |"
 INPUTS = {  # the inputs of each rule that say how large its jobs are
     "sample_reference": {"policy": "policy"},
     "score_reference": {"policy": "policy", "derived": "offline.json"},

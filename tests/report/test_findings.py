@@ -402,9 +402,9 @@ def test_a_real_study_says_what_its_tables_say(tiny: Study, tmp_path: Path) -> N
 
 def test_problems_that_are_trained_on_and_judged_by_are_said(many: Results) -> None:
     _, sizes = stated(many, "How to read the numbers")
-    assert "none of the 30 problems of the online stage is among them" in sizes
+    assert "The 30 problems of the online stage are disjoint from the evaluation problems" in sizes
     _, sizes = stated(changed(many, shared_problems=30), "How to read the numbers")
-    assert "30 of the 30 problems of the online stage are among them" in sizes
+    assert "30 of the 30 problems of the online stage are evaluation problems" in sizes
 
 
 USUAL = {
