@@ -60,7 +60,7 @@ class _Import(ast.Expr):
     """What is imported, in place of the import: (hash or foreign name, its member, the name it has here)."""
 
     def __init__(self, source: str, member: str, here: str) -> None:
-        super().__init__(ast.Constant((source, member, here)))
+        super().__init__(ast.Constant(repr((source, member, here))))
         self.key = (source, member, here)
 
 
