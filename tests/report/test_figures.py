@@ -334,7 +334,7 @@ def test_show_samples(tmp_path: Path) -> None:
     assert "&amp;40-7\n  &lt;b&gt;" in page  # escaped, line break and spaces kept
     assert "the answer is a&lt;b" in page
     assert page.count("truncated at the token limit") == 4
-    assert "level p20 (β = 0.4), online penalty of\np50 (β = 1), seed 3" in page
+    assert "level p20 (β = 0.4), online penalty with the beta of p50 (β = 1), seed 3" in " ".join(page.split())
 
 
 def test_show_samples_with_little_to_show(tmp_path: Path) -> None:
