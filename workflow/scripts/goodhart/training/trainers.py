@@ -21,7 +21,7 @@ from goodhart.training.checkpoints import Checkpoints
 from goodhart.training.guarded import Guarded
 from goodhart.training.settings import AdapterFlags
 
-LATEST = {"epoch", "step", "learning_rate", "grad_norm", "num_tokens"}  # these are not averaged: an entry has their last value
+LATEST = {"epoch", "step", "learning_rate", "grad_norm", "num_tokens"}  # an entry has their last value, not a mean
 ENTRIES = 20  # approximate number of entries in a training history
 
 
@@ -65,7 +65,7 @@ def arguments(
 
 
 def tokenized(rows: Sequence[Mapping[str, Any]]) -> Dataset:
-    """A dataset of token ids, one row per pair, ready for a TRL preference collator; `length` is that of the longer side."""
+    """A dataset of token ids, one row per pair, for a TRL preference collator; `length` is that of the longer side."""
     disable_progress_bars()
     return Dataset.from_list(
         [
