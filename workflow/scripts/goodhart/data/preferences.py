@@ -16,7 +16,7 @@ SPLITS = (("train", 0.8), ("validation", 0.9), ("test", 1.0))  # section 4.1: 80
 
 
 def pair_texts(frame: pd.DataFrame, source: str) -> pd.DataFrame:
-    """The rows with prompt, chosen and rejected as texts; without a prompt column, it is their shared beginning."""
+    """The rows as texts; without a prompt column, the prompt is the common beginning of chosen and rejected."""
     rows = []
     prompts = frame["prompt"] if "prompt" in frame else [SHARED] * len(frame)
     for row, pair in enumerate(zip(prompts, frame["chosen"], frame["rejected"], strict=True)):

@@ -151,8 +151,8 @@ def win_rate(rewards: torch.Tensor, baseline: torch.Tensor | float) -> float:
 def quality(chosen: torch.Tensor, rejected: torch.Tensor) -> dict[str, Any]:
     """How well the reward models order held-out pairs; `chosen` and `rejected` are rewards, (pairs, K).
 
-    Returns accuracies (a tie counts one half); log-loss and calibration of the ensemble mean; its mean and SD over all
-    held-out responses; and the mean uncertainty. The SD scales the proxy in the Goodhart gap. Calibration
+    Returns accuracies (a tie counts one half); log-loss and calibration of the ensemble mean; the latter's mean and
+    SD over all held-out responses; and the mean uncertainty. The SD scales the proxy in the Goodhart gap. Calibration
     compares, in ten bins, the predicted probability that a response is chosen with the observed frequency, over both
     responses of each pair.
     """

@@ -58,7 +58,7 @@ def _draw_batch(
         # rows, finished or not, so that the numbers of a row never depend on other rows.
         noise = torch.rand(count, logits.shape[-1], generator=generator, device=generator.device).log_()
         race = logits.float().softmax(-1).div_(noise if len(rows) == count else noise[rows])
-        value, next_ids = race.min(-1)  # the minimum, since log u is negative
+        value, next_ids = race.min(-1)  # the largest p / -log u is the minimum of p / log u
         drawn[step, rows] = value.where(unfinished, 0.0)
         tokens[step, rows] = next_ids.where(unfinished, ending.tokens[0])
         unfinished &= continues[next_ids]

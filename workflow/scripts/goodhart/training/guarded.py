@@ -1,6 +1,6 @@
 """Guarded TRL trainers: a number that is not finite stops them, and an interrupted run resumes bit for bit.
 
-By default, transformers omits a loss that is not finite from its log (`logging_nan_inf_filter`) and updates with it.
+By default, transformers omits a loss that is not finite from its log (`logging_nan_inf_filter`) but updates with it.
 """
 
 import math

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from goodhart.errors import InputError
 
 T = TypeVar("T")
-LONGEST = {"strict": 1_000, "flexible": 10_000}  # characters: of an answer, and of the end of the text
+LONGEST = {"strict": 1_000, "flexible": 10_000}  # characters of an answer; of the searched end of a text
 SECONDS = 3.0  # an answer usually takes 0.01 to 0.3; a tower of powers never ends
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # escaped braces do not count
@@ -70,7 +70,7 @@ def _read_gold(gold: str) -> list[Any]:
 
 
 def _parse(answer: str, whole: bool) -> list[Any]:
-    """Parse an expression in the text; if `whole`, the entire text must be the expression, else it stays a text."""
+    """Parse any expression in the text; if `whole`, only the entire text, as an expression or else as plain text."""
     from math_verify import LatexExtractionConfig, parse
 
     if not whole:
