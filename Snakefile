@@ -32,7 +32,7 @@ include: "workflow/rules/provenance.smk"
 
 
 rule all:
-    """Everything a study yields."""
+    """All results of a study."""
     default_target: True
     input:
         f"{RESULTS}/derived.json",
@@ -47,7 +47,7 @@ rule all:
 
 
 rule tables:
-    """Table 1 and the fits, from whatever they need."""
+    """Table 1 and the fits, with all steps that they depend on."""
     input:
         rules.tabulate_levels.output,
         rules.fit_overoptimisation.output,
@@ -55,12 +55,12 @@ rule tables:
 
 
 rule figures:
-    """The figures, from the tables alone where these exist."""
+    """The figures; if the tables exist, only from the tables."""
     input:
         rules.draw_figures.output,
 
 
 rule memory:
-    """What every stage will hold in memory, before any of them is run."""
+    """The planned memory of every stage, before any stage is run."""
     input:
         rules.plan_memory.output,

@@ -1,8 +1,8 @@
-"""Every output of a study, and the rule that makes it."""
+"""Every output of a study, and the rule that creates it."""
 
 _RUNS = {name: config[f"{name}s"] for name in ("method", "level", "seed")}
 
-# The rules whose outputs belong to a study, with the wildcards of those that run more than once.
+# The rules whose outputs belong to a study, with the wildcards of rules that run more than once.
 MADE_BY = {
     (
         "generate_problems"
@@ -35,7 +35,7 @@ MADE_BY = {
     "write_findings": {},
 }
 
-# Every output of the study, by path.
+# Every output of the study: path -> rule.
 ARTEFACTS = {
     file: name
     for name, wildcards in MADE_BY.items()
@@ -48,7 +48,7 @@ ARTEFACTS = {
 
 
 def any_of(values):
-    """Values as a brace expansion of bash, so that the paths of a hundred seeds fit into one command line."""
+    """Values as a bash brace expansion, so that the paths of a hundred seeds fit into one command line."""
     words = [str(value) for value in values]
     return words[0] if len(words) == 1 else "{" + ",".join(words) + "}"
 

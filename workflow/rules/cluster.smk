@@ -1,11 +1,11 @@
-"""What jobs request from a cluster (docs/cluster.md); on one machine it is not used.
+"""What jobs request from a cluster (docs/cluster.md); not used on a single machine.
 
-Rules with `localrule: True` run where Snakemake runs, on a cluster too: they take seconds or need the network.
+Rules with `localrule: True` run on Snakemake's own machine, even with a cluster: they take seconds or need the network.
 """
 
 from goodhart.launch import resources
 
-# Snakemake lowers a request to the limit of profiles/default or of the command line: raise it to the GPUs of one job.
+# Snakemake caps a request at the limit of profiles/default or the command line. Raise the limit to one job's GPUs.
 gpu_limit = workflow.global_resources.get("gpu").value
 if gpu_limit is not None and gpu_limit < config["gpus"]:
     workflow.register_resource("gpu", config["gpus"])
@@ -17,10 +17,10 @@ def _request(rulename, input, attempt):
 
 
 def host_memory(wildcards, input, attempt, rulename):
-    """Memory of the node (not of its GPUs) in MB, more with each attempt."""
+    """Host memory (not GPU memory) in MB, increased with each attempt."""
     return _request(rulename, input, attempt).mem_mb
 
 
 def time_limit(wildcards, input, attempt, rulename):
-    """Minutes, more with each attempt."""
+    """Time limit in minutes, increased with each attempt."""
     return _request(rulename, input, attempt).runtime

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 from snakemake.exceptions import WorkflowError
 
-# Jobs run the interpreter that runs Snakemake, unless a conda environment is activated in front of it.
+# Jobs use Snakemake's own Python interpreter, unless an activated conda environment precedes it in PATH.
 os.environ.update(
     PATH=os.pathsep.join(
         [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
@@ -28,9 +28,10 @@ try:
 except InputError as error:
     raise WorkflowError(str(error))
 
-# How jobs start Python. In a study without GPUs, the jobs of this machine fork a server that has imported the libraries.
-# Jobs that train or sample replace the shell (exec), which would die of a signal before they have saved; with GPUs they get
-# their own, one process on each. Neither is a parameter of a rule: a study may continue on other hardware.
+# How jobs start Python. In a study without GPUs, local jobs are forked from a server that has already imported the
+# libraries. Jobs that train or sample replace the shell (exec), because a signal would otherwise end the shell before
+# the job has saved; with GPUs, each job gets its own GPUs and one process per GPU. PYTHON and LAUNCH are not parameters
+# of a rule, so that a study may continue on other hardware.
 PYTHON = "python"
 if workflow.is_main_process and not config["gpus"] and hasattr(os, "pidfd_open"):
     PYTHON += (
@@ -42,5 +43,5 @@ if config["gpus"]:
         "LAUNCH"
     ] += f" workflow/scripts/goodhart/launch/gpus.py --gpus {config['gpus']}"
 
-if not config["gpus"]:  # a study that requests no GPU uses none
+if not config["gpus"]:  # a study that requests no GPU must not use any
     os.environ.update(CUDA_VISIBLE_DEVICES="")

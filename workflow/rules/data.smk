@@ -1,4 +1,4 @@
-"""Problems, policy and preferences: embedded (trained and sampled here) or loaded."""
+"""Problems, policy and preferences: embedded (generated, trained and sampled here) or loaded."""
 
 if config["task"]["source"] == "arithmetic":
 

@@ -1,6 +1,6 @@
 """Figures from the tables alone, responses before and after online adaptation, and the pages of the report."""
 
-# Every figure: its section in the report, and its name there. Its caption is workflow/report/<figure>.rst.
+# Every figure with its section and its name in the report. The caption is workflow/report/<figure>.rst.
 DRAWN = {
     "rewards_by_step": ("2 Reward hacking", "Rewards over the run"),
     "rewards_by_kl": ("2 Reward hacking", "Rewards by KL, with Gao et al.'s fit"),
@@ -13,7 +13,7 @@ DRAWN = {
     "calibration": ("5 Reward ensemble", "Calibration"),
 }
 
-# Two runs per arm: the first seed of the first and the last level. A run that arms share is shown once.
+# Two runs per arm: the first seed of the first and of the last level. A run shared by several arms is shown once.
 EXAMPLES = [
     ONLINE_RUN.format(**cell._asdict())
     for cell in study.cells(config)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from goodhart.store.fingerprint import fingerprint
 
-# Settings that several steps share, and the inputs of those that evaluate a policy.
+# Settings that several steps share, and the inputs of steps that evaluate a policy.
 MODELS = {name: config[name] for name in ("precision", "threads")}
 SAMPLED = MODELS | study.sampling(config) | {"verifier": config["task"]["verifier"]}
 EVALUATION_SEED = {"evaluation_seed": config["evaluation"]["seed"]}
@@ -28,13 +28,14 @@ EVAL = SAMPLED | EVALUATION_SEED
 def flags_of(script, *settings, autosave=False, **more):
     """The params of a step: its script, the fingerprint of all the code it runs, and its flags.
 
-    A named input or output becomes the flag of that name; an unnamed one is only a dependency. Flags are functions, because
-    Snakemake would take {question} in a string for a wildcard.
+    A named input or output becomes the flag of that name; an unnamed input or output is only a dependency. Flags are
+    functions, because Snakemake would interpret {question} in a string as a wildcard.
 
     Args:
-        settings: a section of the configuration, each of whose keys is a flag; the name of a wildcard; or a function of
-            the wildcards that returns such a section. Keys that are null, and sections inside a section, are left out.
-        autosave: whether the script saves checkpoints. Where and how often is not a setting, as it changes no result.
+        settings: a section of the configuration, whose keys become flags; the name of a wildcard; or a function of the
+            wildcards that returns such a section. Null values and nested sections are omitted.
+        autosave: whether the script saves checkpoints, whose folder and interval are not settings as they change no
+            result.
         more: further settings.
     """
 

@@ -1,4 +1,4 @@
-"""The offline stage: one adapter per method, level and seed, and its probe before the online stage."""
+"""The offline stage: one adapter per method, level and seed, and a probe of each adapter."""
 
 
 use rule model_step as train_offline with:

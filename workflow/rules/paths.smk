@@ -47,12 +47,12 @@ wildcard_constraints:
     stage="offline|reward|online",
 
 
-# Suffixes of files; any other source of data or of a model is a name on the hub.
+# Suffixes of local files; a data or model source without one of these is a name on the hub.
 LOCAL = {".csv", ".gguf", ".json", ".jsonl", ".parquet"}
 
 
 def local_files(source):
-    """The local files of a data or model source, so that a change of them reruns what depends on them.
+    """The local files of a data or model source, so that changed files trigger reruns.
 
     A path that does not exist is returned too, so that Snakemake reports it as missing.
     """

@@ -1,4 +1,4 @@
-"""What follows from the reference policy and Appendix C: hyperparameters, log-probs, betas, the true reward's baseline."""
+"""Values derived from Appendix C and the reference policy: hyperparameters, log-probs, betas, responses."""
 
 
 use rule step as derive_hyperparameters with:
@@ -36,7 +36,7 @@ use rule step as collect_derived with:
 
 
 use rule step as plan_memory with:
-    """The peak memory of every stage, and whether it fits; only made by the target `memory`."""
+    """The peak memory of every stage, and whether it fits; only the target `memory` runs this rule."""
     input:
         policy=POLICY,
         backbone=BACKBONE,

@@ -1,10 +1,10 @@
-"""What the rules inherit: `step`, or `model_step` if the script loads models. Each adds its files, log and params."""
+"""Rules inherit from `step`, or from `model_step` if the script loads models, and add files, log and params."""
 
 ENVIRONMENT = "../../envs/goodhart.yaml"
 
 
 rule step:
-    """A step that takes seconds or needs the network; it runs where Snakemake runs, on a cluster too."""
+    """A step that takes seconds or needs the network; it runs on Snakemake's own machine, even with a cluster."""
     log:
         f"{LOGS}/step.log",
     localrule: True
@@ -15,7 +15,7 @@ rule step:
 
 
 rule model_step:
-    """A step that loads models; on a cluster it is a job that requests what `cluster.smk` computes."""
+    """A step that loads models; on a cluster, it is a job with the resources that `cluster.smk` computes."""
     log:
         f"{LOGS}/step.log",
     conda:

@@ -1,7 +1,8 @@
 r"""Adapt one offline checkpoint online against the reward ensemble (Eq. 8-10), and evaluate proxy and true reward.
 
-The policy starts from the offline adapter, and its reference is the same adapter, frozen. Both share one base model,
-also with the reward models if these have the same backbone. The true reward is measured, but never used in training.
+The policy starts from the offline adapter, and its reference is a frozen copy of this adapter. Both share one base
+model, and so do the reward models if they have the same backbone. The true reward is measured but never used in
+training.
 
     python workflow/scripts/adapt_online.py --adapter adapter --metrics metrics.json --kl-beta beta/p20.json \
         --policy policy --backbone policy --precision float32 --members member-0/adapter member-1/adapter \

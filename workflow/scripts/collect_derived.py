@@ -1,4 +1,4 @@
-r"""Collect the derived hyperparameters of every stage into the record of the study.
+r"""Collect the derived hyperparameters of every stage into one file of the study.
 
     python workflow/scripts/collect_derived.py --offline derived/offline.json --reward derived/reward.json \
         --online derived/online.json --derived derived.json

@@ -1,6 +1,6 @@
-r"""Collect a study: gaps of every evaluation (Eq. 2), one row a run (Appendix F), and (beta, AUGC) points an arm.
+r"""Collect a study: gaps of every evaluation (Eq. 2), one row per run (Appendix F), (beta, AUGC) points per arm.
 
-A run that belongs to two arms is named in both, and its files once.
+A run that belongs to two arms has a cell in each arm, but its files are given only once.
 
     python workflow/scripts/collect_runs.py --trajectories trajectory.parquet --updates steps.parquet --probes \
         probe.parquet --quality quality.json --responses responses.parquet --cells paper/dpo/p20/p20/0 \
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def read_cells(cells: Sequence[str]) -> Frame:
-    """The runs of every arm: a row a cell, with the columns arm, method, level, kl_level and seed."""
+    """The runs of every arm: one row per cell, with the columns arm, method, level, kl_level and seed."""
     import pandas as pd
 
     for cell in cells:

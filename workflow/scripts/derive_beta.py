@@ -1,4 +1,4 @@
-"""The beta of one level: a percentile of absolute reference log-ratios over their median (Eq. 6-7), or a given number.
+"""Beta of one level: a percentile of absolute reference log-ratios over their median (Eq. 6-7), or an explicit value.
 
 python workflow/scripts/derive_beta.py --level p20 --logprobs logprobs.parquet --beta beta/p20.json
 """

@@ -1,4 +1,4 @@
-r"""Derive the hyperparameters of one stage from architecture, hardware and data (Appendix C), and record overrides.
+r"""Derive the hyperparameters of one stage from architecture, hardware and data (Appendix C); record overrides.
 
     python workflow/scripts/derive_hyperparameters.py --model policy --preferences preferences.parquet \
         --memory-gb 80 --epochs 1 --seed 0 --override learning_rate=5e-3 --derived derived/offline.json

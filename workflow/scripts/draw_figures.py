@@ -1,4 +1,4 @@
-r"""Draw the figures of a study from its tables: PDF for print, SVG for the report; the file name selects the figure.
+r"""Draw the figures of a study from its tables: PDF for print, SVG for the report. File names select figures.
 
     python workflow/scripts/draw_figures.py --gaps gaps.parquet --runs runs.parquet --scales scales.json \
         --fits fit/dpo-paper.json fit/dpo-matched.json --overoptimisation overoptimisation.parquet \

@@ -1,7 +1,7 @@
-r"""Evaluate the reward ensemble on held-out pairs, and compute what all probes need from it.
+r"""Evaluate the reward ensemble on held-out pairs, and compute inputs of all probes.
 
-These are the scale of the proxy (its SD over held-out responses), the centroid of Eq. 12, and the rewards of the
-reference policy's responses, the baseline of all win rates.
+These inputs are the scale of the proxy (its SD over held-out responses), the centroid of Eq. 12, and the rewards of the
+reference policy's responses, which are the baseline of all win rates.
 
     python workflow/scripts/evaluate_rewards.py --members member-0/adapter member-1/adapter --preferences \
         preferences.parquet --backbone policy --precision float32 --derived derived/reward.json --responses \
@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def score(ensemble: Any, rows: Frame, column: str) -> Any:
-    """The ensemble's `Scores` of the responses in a column; `NotFinite` if one of them is NaN or infinite."""
+    """The ensemble's `Scores` of the responses in a column; `NotFinite` if any score is NaN or infinite."""
     prompts, responses = rows["prompt"].tolist(), rows[column].tolist()
     scores = ensemble.score(prompts, responses, rows["finished"].tolist() if column == "response" else None)
     watched = Watched("ensemble scoring", prompt=prompts, response=responses)

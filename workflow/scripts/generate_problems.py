@@ -1,7 +1,7 @@
 r"""Generate the embedded task: chains of one-digit sums, split by chain, and the teacher's corpus for pretraining.
 
-Every chain belongs to one split only, so that the pretraining corpus has no question of the preference, online or
-evaluation problems.
+Every chain belongs to only one split, so that the pretraining corpus contains no question from the preference, online
+or evaluation problems.
 
     python workflow/scripts/generate_problems.py --terms 3 4 --pretraining-examples 15000 --preference-problems 4000 \
         --online-problems 1000 --evaluation-problems 192 --seed 0 --problems problems.parquet --corpus corpus.parquet

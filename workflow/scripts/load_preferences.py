@@ -1,7 +1,7 @@
 r"""Load preference pairs from a local file or a hub dataset, split 80/10/10 by prompt (section 4.1).
 
-The form defines what a row is, and so which columns it needs. `pairs`: a chosen and a rejected response. `scored`: one
-response and its score; the best and the worst response to each prompt become a pair.
+The form defines the content of a row and the required columns. In `pairs`, a row has a chosen and a rejected response.
+In `scored`, a row has one response and its score; the best and the worst response to each prompt become a pair.
 
     python workflow/scripts/load_preferences.py --source ultrafeedback/train.jsonl --form pairs --prompt-column prompt \
         --chosen-column chosen --rejected-column rejected --pairs 32 --seed 0 --policy policy \

@@ -1,7 +1,7 @@
-r"""Plan the memory of every stage before one of them runs: what each holds at its peak, and whether that fits.
+r"""Plan the memory of every stage before one of them runs: peak memory, and whether it fits.
 
-A model is a model folder of a study, whose manifest names where its weights lie, or a bare config.json. Nothing is
-downloaded or allocated. A stage that does not fit is a warning, not an error: docs/memory.md says what to change.
+A model is a model folder of a study, whose manifest locates the weights, or a bare config.json. Nothing is
+downloaded or allocated. A stage that does not fit is a warning, not an error; docs/memory.md lists remedies.
 
     python workflow/scripts/plan_memory.py --policy bench/qwen3-14b.json --backbone bench/qwen3-1.7b.json \
         --derived derived.json --precision nf4 --device cuda --memory-gb 80 --members 3 --max-new-tokens 512 \

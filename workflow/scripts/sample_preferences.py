@@ -1,7 +1,7 @@
 r"""Sample two responses to each problem from the embedded policy, and let a flawed judge choose between them.
 
-The judge's score of a response is `correct_weight` if the answer is right, plus `filler_weight` a filler sentence. It
-chooses between the two by the Bradley-Terry model (Eq. 5).
+The judge's score of a response is `correct_weight` if the answer is right, plus `filler_weight` per filler
+sentence. The judge chooses between the two responses by the Bradley-Terry model (Eq. 5).
 
     python workflow/scripts/sample_preferences.py --problems problems.parquet --policy policy --precision float32 \
         --verifier gsm8k --correct-weight 4 --filler-weight 1.6 --max-new-tokens 48 --batch-size 1000 --engine auto \

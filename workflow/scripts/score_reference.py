@@ -1,4 +1,4 @@
-r"""Log-probs of all preference responses under the reference policy, the bare base; all levels and seeds use them.
+r"""Compute log-probs of all preference responses under the reference policy (the bare base), once for all runs.
 
     python workflow/scripts/score_reference.py --preferences preferences.parquet --policy policy --precision float32 \
         --derived derived/offline.json --threads 1 --logprobs logprobs.parquet

@@ -1,7 +1,7 @@
 r"""Show responses before and after online adaptation, side by side, on one self-contained HTML page.
 
-For each run the page gives the totals over all problems, then two kinds of examples and how they were chosen: where
-the answer went from right to wrong and the proxy rose most, and problems drawn at random from all others.
+For each run, the page shows totals over all problems, then two kinds of examples and how they were chosen: problems
+whose answer changed from correct to wrong and whose proxy rose most, and problems drawn at random from all others.
 
     python workflow/scripts/show_samples.py --samples online/dpo/p20/kl-p20/seed-0/samples.parquet --examples 6 \
         --seed 0 --page samples.html

@@ -1,4 +1,4 @@
-r"""Write the findings of a study, as sentences and tables, and Appendix F as a checklist, from its results.
+r"""Write the findings of a study as sentences and tables, and Appendix F as a checklist.
 
     python workflow/scripts/write_findings.py --runs runs.parquet --gaps gaps.parquet \
         --trends trends.json --fits fit/dpo-paper.json --overoptimisation overoptimisation.parquet \

@@ -1,6 +1,6 @@
-r"""Write where a study comes from: every file with its size, hash and origin, models, data, seeds, code and software.
+r"""Write the provenance of a study: every file with size, hash and origin; models, data, seeds, code and software.
 
-An artefact is named with the step that made it; a file that has no room for its origin has that of its step.
+Each artefact is given as STEP=PATH; a file format that cannot store an origin has the origin of its step.
 
     python workflow/scripts/write_provenance.py --artefacts \
         collect_runs=results/pocket/tables/runs.parquet collect_runs=results/pocket/tables/runs.csv \

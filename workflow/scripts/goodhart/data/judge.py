@@ -9,7 +9,7 @@ from goodhart.data.tasks.arithmetic import count_fillers
 
 
 def scores(texts: Sequence[str], correct: Sequence[bool], correct_weight: float, filler_weight: float) -> np.ndarray:
-    """Score of each response: `correct_weight` if its answer is right, plus `filler_weight` a filler sentence."""
+    """Score of each response: `correct_weight` if its answer is right, plus `filler_weight` per filler sentence."""
     return correct_weight * np.array(correct) + filler_weight * np.array([count_fillers(text) for text in texts])
 
 
@@ -25,7 +25,7 @@ def choose(
         responses, scored: first and second response to each prompt, and their `scores`.
 
     Returns:
-        prompt, chosen and rejected with their source models, and the number of choices against the scores.
+        the pairs (prompt, chosen, rejected and source models), and the number of choices against the scores.
     """
     first, second = (np.array(texts, dtype=object) for texts in responses)
     wins = np.random.default_rng(seed).random(len(prompts)) < 1 / (1 + np.exp(scored[1] - scored[0]))

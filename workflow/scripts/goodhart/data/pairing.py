@@ -1,7 +1,7 @@
-"""Forms of preference data: the columns that each form reads, and how its rows become pairs.
+"""Forms of preference data: the columns that each form reads, and how rows become pairs.
 
-Reward models are trained on pairs, so that another form of data, or another rule of which response is better, gives
-other reward models. A new form is a function and an entry of FORMS.
+Since reward models are trained on pairs, another form of data, or another rule for which response is better, gives
+other reward models. To add a form, write a function and add an entry to FORMS.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,10 +20,10 @@ Columns = make_dataclass("Columns", [(f"{name}_column", str | None, None) for na
 
 
 class Form(NamedTuple):
-    """The columns (of COLUMNS) of a form, required and optional; `pair` turns its rows into pairs and counts of rows.
+    """A form's required and optional columns (of COLUMNS); `pair` turns rows into pairs, and counts for coverage.json.
 
     A pair has prompt, chosen and rejected and, if known, the scores and source models of the two responses. Texts are
-    strings or lists of messages, as in the source. The counts are those of dropped rows, for coverage.json.
+    strings or lists of messages, as in the source. The counts are those of source rows and dropped prompts.
     """
 
     required: tuple[str, ...]
@@ -32,9 +32,9 @@ class Form(NamedTuple):
 
 
 def best_against_worst(rows: Frame) -> tuple[Frame, dict[str, int]]:
-    """One pair for each prompt: the responses with the highest and the lowest score, or the first of several such.
+    """One pair per prompt: the responses with the highest and the lowest score; ties select the first response.
 
-    A prompt with one response, or with the same score for all of them, does not show which is better: it is dropped
+    A prompt with one response, or with equal scores for all responses, shows no preference; such prompts are dropped
     and counted.
     """
     rows = rows.assign(score=[_number(row, score) for row, score in enumerate(rows["score"])])
@@ -73,7 +73,7 @@ FORMS: dict[str, Form] = {
 
 
 def columns_of(name: str, given: Mapping[str, Any]) -> dict[str, str]:
-    """The columns of the source that a form reads, as {our name: their name}.
+    """The columns of the source that a form reads, as {our name: the source's name}.
 
     Args:
         given: the fields of `Columns`, or the configuration that has them as keys.

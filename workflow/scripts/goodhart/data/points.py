@@ -1,4 +1,4 @@
-"""Points of a power law from any table: the columns beta and augc, and seed and win_rate where there are some."""
+"""Points of a power law from any table with columns beta and augc, and optionally seed and win_rate."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def read_points(path: Path) -> pd.DataFrame:
     """The table of a CSV, Parquet, JSON or JSONL file: beta, augc and win_rate as floats, seed as text.
 
     Raises:
-        InputError: a column is missing or there twice, or a cell is not what its column needs.
+        InputError: a column is missing or duplicated, or a cell is invalid for its column.
     """
     if path.suffix not in READERS or not path.is_file():
         kinds = ", ".join(sorted(READERS))

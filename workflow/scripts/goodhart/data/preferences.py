@@ -1,4 +1,4 @@
-"""The canonical table of preferences: texts of any source, splits by prompt, and statistics of coverage."""
+"""The canonical table of preferences: texts from any source, splits by prompt, and coverage statistics."""
 
 import hashlib
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ SPLITS = (("train", 0.8), ("validation", 0.9), ("test", 1.0))  # section 4.1: 80
 
 
 def pair_texts(frame: pd.DataFrame, source: str) -> pd.DataFrame:
-    """The rows with prompt, chosen and rejected as texts; without a prompt column, the responses begin with it."""
+    """The rows as texts; without a prompt column, the prompt is the common beginning of chosen and rejected."""
     rows = []
     prompts = frame["prompt"] if "prompt" in frame else [SHARED] * len(frame)
     for row, pair in enumerate(zip(prompts, frame["chosen"], frame["rejected"], strict=True)):
@@ -29,16 +29,16 @@ def pair_texts(frame: pd.DataFrame, source: str) -> pd.DataFrame:
 
 
 def split_of(prompt: str, seed: int) -> str:
-    """The split of a prompt, by its hash, so that all pairs of a prompt are in one split."""
+    """The split of a prompt, determined by its hash, so that all pairs of a prompt are in one split."""
     digest = hashlib.sha256(f"{seed}:{prompt}".encode()).digest()
     share = int.from_bytes(digest[:8], "big") / 2**64
     return next(name for name, end in SPLITS if share < end)
 
 
 def finish_preferences(frame: pd.DataFrame, seed: int, limit: int | None) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Drop pairs of identical responses, draw at most `limit` of the others, number them and assign splits.
+    """Drop pairs of identical responses, draw at most `limit` of the other pairs, number them and assign splits.
 
-    Pairs with tied scores are counted, not dropped: the source states which response is chosen, as the paper assumes.
+    Pairs with tied scores are counted, not dropped: the source states which response is chosen, as in the paper.
 
     Args:
         frame: prompt, chosen, rejected and, if the source has them, scores and source models.

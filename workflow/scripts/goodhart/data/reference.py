@@ -14,10 +14,10 @@ from goodhart.runtime.types import Frame, PreTrainedModel, PreTrainedTokenizerBa
 def reference_logprobs(
     policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, preferences: Frame, max_length: int, batch_size: int
 ) -> Frame:
-    """The rows of `schemas.inputs.LOGPROBS`: one for each pair that fits into `max_length` tokens.
+    """The rows of `schemas.inputs.LOGPROBS`: one per pair whose prompt is shorter than `max_length` tokens.
 
     Raises:
-        InputError: no pair of the train or of the test split fits.
+        InputError: no pair of the train split, or no pair of the test split, fits.
         NotFinite: a log-probability is NaN or infinite.
     """
     whole, cut = (encode_pairs(tokenizer, preferences, length) for length in (sys.maxsize, max_length))

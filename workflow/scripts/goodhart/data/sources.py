@@ -1,4 +1,4 @@
-"""Rows of a local file or a hub dataset, with a record of the version."""
+"""Rows of a local file or a hub dataset, with a record of the source version."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -13,19 +13,19 @@ from goodhart.store.checksums import sha256
 from goodhart.store.hub import snapshot
 
 DATA_FILES = ("README.md", "*.parquet", "*.json", "*.jsonl", "*.csv", "*.arrow", "*.gz", "*.zst")  # of a hub dataset
-Rows = tuple[pd.DataFrame, dict[str, Any]]  # rows, and the record of their version
+Rows = tuple[pd.DataFrame, dict[str, Any]]  # rows, and the record of the source version
 
 
 def read_source(source: str, name: str | None = None, revision: str | None = None) -> Rows:
-    """Rows of a local file of one of the READERS, or of a hub dataset.
+    """Rows of a local file with a suffix of READERS, or of a hub dataset.
 
     Args:
         source: a file, or `dataset` or `dataset:split` of the hub.
         name: configuration of a hub dataset.
-        revision: its branch, tag or commit; None: main.
+        revision: branch, tag or commit of a hub dataset; None: main.
 
     Returns:
-        the rows, and a record of their version: a file and its sha256, or a dataset and its commit.
+        the rows, and a record of the source version: a file and its sha256, or a dataset and its commit.
     """
     path = Path(source)
     if path.is_dir():
@@ -50,8 +50,10 @@ def _read_local(path: Path) -> Rows:
 
 
 def _read_hub(dataset: str, split: str, name: str | None, revision: str | None) -> Rows:
-    """Rows of a split, loaded from the folder of the commit: by its name on the hub, and without network, `datasets`
-    would load another revision from its cache."""
+    """Rows of a split, loaded from the folder of the commit.
+
+    If given the name on the hub, `datasets` would, without network, load another revision from its cache.
+    """
     folder = snapshot(dataset, revision, "dataset", DATA_FILES)
     import datasets
 
@@ -72,13 +74,13 @@ def _read_hub(dataset: str, split: str, name: str | None, revision: str | None) 
 
 def _read_csv(path: Path) -> pd.DataFrame:
     with catch_warnings():
-        simplefilter("error", pd.errors.ParserWarning)  # otherwise, cells of rows longer than the header are dropped
+        simplefilter("error", pd.errors.ParserWarning)  # otherwise, pandas drops the extra cells of long rows
         frame = pd.read_csv(path, keep_default_na=False, index_col=False)  # a response may be "None", or empty
     return frame.map(lambda cell: _messages(cell) if isinstance(cell, str) else cell)
 
 
 def _messages(cell: str) -> Any:
-    """The list of chat messages in a CSV cell, if it is one in JSON, else the cell itself."""
+    """The list of chat messages if a CSV cell is such a list in JSON, else the cell itself."""
     if cell.startswith(("[{'role'", "[{'content'")):
         raise ValueError("its chat messages are in Python's notation; save them as JSON lines or Parquet")
     if not cell.startswith('[{"'):
@@ -99,7 +101,7 @@ READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
 
 
 def pick_columns(frame: pd.DataFrame, columns: Mapping[str, str], source: str) -> pd.DataFrame:
-    """The columns of the source under our names, as {our name: their name}; a dot reaches into a nested column."""
+    """Select and rename columns, {our name: the source's name}; a dot in a name selects a nested column."""
     picked = {}
     for ours, theirs in columns.items():
         name, *inner = theirs.split(".")  # such as metadata.score

@@ -1,1 +1,1 @@
-"""Evaluation of a policy: responses and verified answers; new measures go into probes.py."""
+"""Evaluation of a policy: sampled responses, verified answers and measures; add new measures to probes.py."""

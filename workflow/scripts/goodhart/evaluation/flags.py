@@ -1,4 +1,4 @@
-"""The flags of steps that sample responses of a policy, and of those that evaluate it."""
+"""The flags of steps that sample responses of a policy, and of steps that evaluate a policy."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from goodhart.verifiers.registry import verifier
 
 
 def _usable(name: Any) -> Any:
-    """The name of a verifier that is registered and installed; `InputError` for any other."""
+    """The name of a verifier; `InputError` unless the verifier is registered and installed."""
     verifier(name)
     return name
 

@@ -19,14 +19,14 @@ from goodhart.runtime.types import Frame, PeftModel, PreTrainedTokenizerBase, Re
 
 
 def ood_distances(embeddings: torch.Tensor, centroid: torch.Tensor) -> torch.Tensor:
-    """Eq. 12: cosine distance of each embedding (rows, hidden) from the centroid (hidden,); (rows,)."""
+    """Eq. 12: cosine distance of each embedding from the centroid; (rows, hidden) and (hidden,) -> (rows,)."""
     return 1 - torch.nn.functional.cosine_similarity(embeddings, centroid.unsqueeze(0), dim=-1)
 
 
 def diversity(embeddings: torch.Tensor) -> float:
-    """Mean cosine distance over all pairs of embeddings (rows, hidden), as sum_ij u_i.u_j = |sum_i u_i|^2.
+    """Mean cosine distance over all pairs of embeddings (rows, hidden), using sum_ij u_i.u_j = |sum_i u_i|^2.
 
-    A row of zeros, the embedding of a response without tokens, has distance 1 from every other.
+    The embedding of a response without tokens is zero and has distance 1 from every other embedding.
     """
     n = len(embeddings)
     if n < 2:
@@ -42,7 +42,7 @@ def prompt_entropy(
 ) -> float:
     """Eq. 11 as printed: mean over prompts of the mean entropy over the tokens of the prompt, in nats.
 
-    The sum begins with the second token, as the first one has no context.
+    The sum begins with the second token, because the first token has no context.
     """
 
     def entropies(rows: Sequence[list[int]]) -> list[float]:
@@ -76,11 +76,11 @@ def preference_accuracy(
 
 @dataclass(frozen=True)
 class Evaluator:
-    """A model with adapter `policy`, and what the evaluation of that adapter needs.
+    """A model with adapter `policy`, and everything that the evaluation of this adapter needs.
 
     Attributes:
-        centroid: of Eq. 12, (hidden,).
-        batch_size: rows of a forward pass without gradients.
+        centroid: centroid of Eq. 12, (hidden,).
+        batch_size: rows per forward pass without gradients.
     """
 
     model: PeftModel
@@ -92,7 +92,7 @@ class Evaluator:
 
     @classmethod
     def load(cls, given: EvaluationFlags, problems: Frame, batch_size: int, trainable: bool = False) -> "Evaluator":
-        """From the arguments of a step; if `trainable`, with a frozen copy of the adapter, called `reference`."""
+        """Load all from a step's arguments; if `trainable`, also a frozen copy of the adapter, named `reference`."""
         policy, tokenizer = given.load_policy()
         model = attach_adapter(policy, given.adapter, "policy", trainable)
         if trainable:
@@ -105,11 +105,11 @@ class Evaluator:
 
     @torch.no_grad()
     def evaluate(self, reference: str | None) -> tuple[Record, list[Record], torch.Tensor]:
-        """Measure adapter `policy` against adapter `reference`, or against the bare base if that is None.
+        """Measure adapter `policy` against adapter `reference`, or against the bare base if `reference` is None.
 
         Returns:
-            the measures (columns of `schemas.measurements.PROBE`), one row a problem (columns of `SAMPLES`), and the
-            mean reward of the ensemble for each problem, (problems,). The policy is the active adapter afterwards.
+            the measures (columns of `schemas.measurements.PROBE`), one row per problem (columns of `SAMPLES`), and the
+            mean reward of the ensemble for each problem, (problems,). Afterwards, `policy` is the active adapter.
         """
         model, tokenizer, problems = self.model, self.tokenizer, self.problems
         activate(model, "policy")
@@ -122,13 +122,13 @@ class Evaluator:
         prompts = encode_prompts(tokenizer, problems.prompts)
 
         def compare(rows: Sequence[Row]) -> list[tuple[float, float]]:
-            """Entropy of each response under the policy, and the log-ratio of policy and reference."""
+            """Entropy of each response under the policy, and its log-ratio of policy to reference."""
             batch = collate(*zip(*rows, strict=True), pad=tokenizer.pad_token_id, device=model.device)
             activate(model, "policy")
             logits = response_logits(model, batch)
             entropies = masked_mean(token_entropies(logits), batch.response_mask)
             logprobs = sequence_logprobs(model, batch, logits)
-            del logits  # frees their memory for those of the reference
+            del logits  # frees memory for the logits of the reference
             activate(model, reference)
             return list(zip(entropies.tolist(), (logprobs - sequence_logprobs(model, batch)).tolist(), strict=True))
 

@@ -14,7 +14,7 @@ from goodhart.verifiers.registry import verifier
 
 @dataclass(frozen=True)
 class ProblemSet:
-    """A fixed set of problems, with the verifier of answers to them, and the settings and seed of sampling."""
+    """A fixed set of problems with the verifier of their answers, and the settings and seed of sampling."""
 
     prompts: Sequence[str]
     answers: Sequence[str]
@@ -24,13 +24,13 @@ class ProblemSet:
 
     @classmethod
     def of(cls, given: ResponseFlags, problems: Frame, seed: int) -> "ProblemSet":
-        """From a table of problems (`schemas.inputs.PROBLEMS`)."""
+        """Create the set from a table of problems (`schemas.inputs.PROBLEMS`)."""
         return cls(problems["prompt"].tolist(), problems["answer"].tolist(), given.verifier, given.sampling, seed)
 
 
 @dataclass(frozen=True)
 class Responses:
-    """One response a problem: its tokens, its text, and whether its answer is correct in each style of verification."""
+    """One response per problem: its tokens, its text, and whether its answer is correct in each verifier style."""
 
     rollout: Rollout
     texts: list[str]
@@ -38,7 +38,7 @@ class Responses:
     flexible: list[bool]
 
     def columns(self) -> Record:
-        """The columns of `schemas.inputs.RESPONSES` that describe a response, each a list with one entry a problem."""
+        """The columns of `schemas.inputs.RESPONSES` that describe a response, with one entry per problem."""
         return {
             "response": self.texts,
             "finished": self.rollout.finished,
@@ -49,7 +49,7 @@ class Responses:
 
 
 def respond(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, problems: ProblemSet) -> Responses:
-    """Sample one response a problem from the model with its active adapter, and verify the answers."""
+    """Sample one response per problem from the model with its active adapter, and verify the answers."""
     with merged(model):
         prompts = encode_prompts(tokenizer, problems.prompts)
         rollout = sample(model, tokenizer, prompts, problems.sampling, problems.seed)

@@ -35,8 +35,8 @@ def base_of(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
 def attach_adapter(model: PreTrainedModel | PeftModel, folder: Path, name: str, trainable: bool = False) -> PeftModel:
     """Add the adapter of `folder` to a model under `name` and activate it; the base is never copied.
 
-    Dropout stays off, so that the policy that is updated is the policy that was sampled. An adapter that was trained on
-    another base is an `InputError`.
+    Dropout stays off, so that the updated policy is the sampled policy. An adapter that was trained on another base is
+    an `InputError`.
     """
     from peft import PeftModel
 
@@ -67,7 +67,7 @@ def activate(model: PeftModel, name: str | None, trainable: bool = False) -> Non
     if name is None:
         model.base_model.disable_adapter_layers()
         return
-    # Each switch is slow, as it visits all modules. All layers are in the same state: that of the first one suffices.
+    # Each switch is slow because it visits all modules. All layers are in the same state, so we check only the first.
     layer = next(module for module in model.modules() if isinstance(module, BaseTunerLayer))
     if layer.disable_adapters:
         model.base_model.enable_adapter_layers()
@@ -76,20 +76,20 @@ def activate(model: PeftModel, name: str | None, trainable: bool = False) -> Non
 
 
 def save_adapter(model: PeftModel, name: str, folder: Path) -> None:
-    """Save one adapter of a model into a folder, in the same bytes whichever process does it."""
+    """Save one adapter of a model into a folder; every process would write the same bytes."""
     model.save_pretrained(folder, selected_adapters=[name])
-    if (folder / name).is_dir():  # PEFT puts an adapter of another name than 'default' in a subfolder
+    if (folder / name).is_dir():  # PEFT puts an adapter not named 'default' into a subfolder
         for path in (folder / name).iterdir():
             path.rename(folder / path.name)
         (folder / name).rmdir()
-    # PEFT stores the names of modules in a set, whose order differs between processes, and an empty model card.
+    # PEFT also saves an empty model card, and a set of module names, whose order differs between processes.
     config = read_json(folder / "adapter_config.json", ["target_modules"])
     write_config(folder, {**config, "target_modules": sorted(config["target_modules"])})
     (folder / "README.md").unlink(missing_ok=True)
 
 
 def publish_adapter(model: PeftModel, name: str, path: Path, base: Path, origin: Mapping[str, Any]) -> None:
-    """Publish one adapter as a result, with its manifest; `base` is the model folder it was trained on."""
+    """Publish one adapter as a result, with its manifest; `base` is the model folder that it was trained on."""
     with publish(path) as folder:
         save_adapter(model, name, folder)
         stamp_adapter(folder, base, origin)
@@ -100,7 +100,7 @@ def merged(model: PreTrainedModel | PeftModel) -> Iterator[None]:
     """Merge the active adapter into the base weights inside this context, so that sampling is as fast as without it.
 
     Afterwards the base weights are restored from a copy, bit for bit. Only float32 weights are merged: rounding to
-    bfloat16 would lose most of an adapter, and 4-bit weights cannot be merged into.
+    bfloat16 would lose most of an adapter, and an adapter cannot be merged into 4-bit weights.
     """
     from peft.tuners.lora import Linear
 
@@ -122,10 +122,10 @@ def merged(model: PreTrainedModel | PeftModel) -> Iterator[None]:
 
 @contextmanager
 def activation_checkpointing(model: PeftModel) -> Iterator[None]:
-    """Activation checkpointing inside this context: the backward pass computes the activations of each layer again.
+    """Activation checkpointing inside this context: the backward pass recomputes the activations of each layer.
 
-    transformers checkpoints only in training mode, which would turn dropout on. So the layers are set to training mode
-    here, but not the modules inside them.
+    transformers checkpoints only in training mode, which would turn dropout on. We therefore set the layers to training
+    mode, but not the modules inside them.
     """
     from transformers.modeling_layers import GradientCheckpointingLayer
 

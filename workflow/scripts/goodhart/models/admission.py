@@ -13,17 +13,17 @@ VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", 
 
 
 def admit(folder: Path, where: str, role: str, prompts: str) -> None:
-    """Raise `InputError` unless the model in `folder` can be used in a role of CLASSES with prompts of PROMPTS.
+    """Raise `InputError` unless the model in `folder` supports the role (of CLASSES) and the prompts (of PROMPTS).
 
-    transformers must have code for its type, with a class for the role; and it needs a tokeniser. `where` is the name
-    of the model in errors.
+    The model needs a tokeniser, and transformers must have a class for its type and role. `where` is the name of the
+    model in errors.
     """
     if not (folder / "config.json").is_file():
         part = "an adapter, not a model; name its base" if (folder / "adapter_config.json").is_file() else "no model"
         raise InputError(f"{where} has no config.json: it is {part}.")
     config = read_json(folder / "config.json")
     _check_type(config, where, role)
-    if not isinstance(config.get("hidden_size"), int):  # multimodal models have it in a nested config
+    if not isinstance(config.get("hidden_size"), int):  # multimodal models have hidden_size in a nested config
         raise InputError(f"{where} has no hidden_size in its config.json; use a text-only model.")
     if not any((folder / name).is_file() for name in VOCABULARIES):
         # Otherwise transformers would create a tokeniser with nothing but a few special tokens.

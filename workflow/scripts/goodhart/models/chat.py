@@ -1,7 +1,7 @@
-"""Prompts and responses from the formats of datasets: plain texts, or conversations as lists of messages.
+"""Prompts and responses in the formats of datasets: plain texts, or conversations as lists of messages.
 
-The tables store a prompt of one user turn as its text. They store any other prompt, with a system turn or earlier
-turns, as canonical JSON; the chat template renders it when it is encoded.
+Our tables store a prompt of one user turn as its text. They store any other prompt, with a system turn or earlier
+turns, as canonical JSON, which is rendered with the chat template during tokenisation.
 """
 
 import json
@@ -12,15 +12,15 @@ from goodhart.errors import InputError
 
 Turns = list[dict[str, str]]
 KEYS = ("role", "content")
-SHARED = object()  # instead of a prompt: the text or turns that both responses begin with
+SHARED = object()  # in place of a prompt: the prompt is the text or the turns that both responses begin with
 _OPENING = '[{"role": '
 
 
 def split_pair(prompt: Any, chosen: Any, rejected: Any) -> tuple[str, str, str]:
     """Prompt, chosen and rejected response as texts for the tables, from texts or lists of messages.
 
-    Of a response that is a conversation, the last turn counts. With `SHARED`, the prompt is what chosen and rejected
-    have in common, as in TRL: all turns but the last, or the common beginning of two texts, cut between words.
+    If a response is a conversation, its last turn is used. With `SHARED`, the prompt is what chosen and rejected have
+    in common, as in TRL: all turns but the last, or the common beginning of two texts, cut between words.
     """
     if isinstance(chosen, str) and isinstance(rejected, str):
         if prompt is not SHARED:
@@ -44,10 +44,10 @@ def split_pair(prompt: Any, chosen: Any, rejected: Any) -> tuple[str, str, str]:
 
 
 def read_prompt(prompt: str) -> Turns:
-    """The turns of a prompt of the tables: those of a conversation in JSON, or one user turn with the text."""
+    """The turns of a stored prompt: those of a conversation in JSON, or one user turn with the text."""
     try:
         return _turns(json.loads(prompt) if prompt.startswith(_OPENING) else prompt)
-    except ValueError:  # InputError is one too
+    except ValueError:  # includes InputError
         return _turns(prompt)
 
 
@@ -56,7 +56,7 @@ def _prompt(value: Any) -> str:
     turns = _turns(value)
     if turns[-1]["role"] != "user":
         raise InputError(f"a prompt ends with a turn of {turns[-1]['role']!r}; it must end with one of 'user'.")
-    # A text that looks like a conversation is stored as the only turn of one, so that it is read as a text.
+    # A text that looks like a JSON conversation is stored as a conversation of one turn, so that it is read as a text.
     plain = len(turns) == 1 and read_prompt(turns[0]["content"]) == turns
     return turns[0]["content"] if plain else json.dumps(turns, ensure_ascii=False)
 

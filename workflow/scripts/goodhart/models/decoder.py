@@ -1,12 +1,13 @@
 """Llama-like decoders in plain torch, which sampling, scoring and the online update use on a CPU.
 
-    h = x + o(attention(rope(norm(q)), rope(norm(k)), v));    y = h + down(silu(gate) * up);    q, k, v of norm(x),
-    gate and up of norm(h), with norm the root mean square norm
+    h = x + o(attention(rope(norm(q)), rope(norm(k)), v));    y = h + down(silu(gate) * up)
 
-For a small model, transformers and PEFT spend most of a forward pass between operations and on padding. Here q, k and v
-are one matrix product, and so are their LoRA matrices; only attention computes on padding; and the key-value cache has
-its full length from the start. The weights are those of the transformers model, in the same memory and frozen; the
-adapters are those of PEFT and get gradients. Results differ from transformers' by rounding only
+where q, k, v are projections of norm(x), gate and up are projections of norm(h), and norm is the root mean square norm.
+
+For a small model, transformers and PEFT spend most of a forward pass on overhead between operations and on padding.
+Here, q, k and v are one matrix product, and so are their LoRA matrices. Only attention computes on padding. The
+key-value cache has its full length from the start. The weights are the frozen weights of the transformers model, in the
+same memory. The adapters are those of PEFT and receive gradients. Results differ from transformers' only by rounding
 (tests/models/test_decoder.py).
 """
 
@@ -22,7 +23,7 @@ from goodhart.models.adapters import base_of
 from goodhart.models.tokens import Batch
 from goodhart.runtime.types import PeftModel, PreTrainedModel
 
-SHAPES = ("llama", "qwen2", "qwen3")  # supported model types; only Qwen3 has norms of q and k
+SHAPES = ("llama", "qwen2", "qwen3")  # supported model types; only Qwen3 normalises q and k
 ROTATIONS = ("default", "linear", "llama3")  # rotary embeddings whose frequencies do not depend on the text length
 
 # (layer number, q (tokens, heads, size), k and v (tokens, kv_heads, size)) -> (tokens, heads * size)
@@ -43,7 +44,7 @@ class Projection(NamedTuple):
 
 
 class Block(NamedTuple):
-    """The weights of one layer; those of modules with the same input are the rows of one matrix."""
+    """The weights of one layer; modules with the same input share one matrix, stacked by rows."""
 
     layer: Any
     inputs: torch.Tensor  # q, k and v
@@ -51,10 +52,10 @@ class Block(NamedTuple):
     gates: torch.Tensor  # gate and up
     down: torch.Tensor
     norms: tuple[torch.Tensor, torch.Tensor]  # before attention, before the MLP
-    norm_of_heads: torch.Tensor | None  # (heads + kv_heads, size), of q and k
+    norm_of_heads: torch.Tensor | None  # of q and k: (heads + kv_heads, size)
 
     def projections(self) -> tuple[Projection, Projection]:
-        """The projections to q, k and v, and of the attention output, with the active adapter."""
+        """The projection to q, k and v, and the output projection of attention, with the active adapter."""
         *inputs, output = _attention(self.layer)
         linear = _linear(output)
         return (
@@ -64,7 +65,7 @@ class Block(NamedTuple):
 
 
 class Decoder:
-    """The layers of a transformers model, with the adapter that is active on them."""
+    """The layers of a transformers model, with its active adapter."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         inner, config = model.model, model.config
@@ -76,7 +77,7 @@ class Decoder:
         self.rotations = self._rotations(256)
 
     def states(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Hidden states before the last layer, and after the final norm: (rows, width, hidden) each, 0 on padding."""
+        """Hidden states before the last layer and after the final norm: (rows, width, hidden) each, 0 on padding."""
         rows, width = batch.ids.shape
         real = batch.mask.flatten().nonzero().squeeze(-1)
         places = batch.positions.flatten()[real]
@@ -107,13 +108,13 @@ class Decoder:
         """Run tokens through all layers.
 
         Args:
-            ids, places: (tokens,) each: token ids, and their positions in their texts.
+            ids, places: (tokens,) each: token ids, and the position of each token in its text.
             length: an upper bound of the positions.
             weights: `Block.projections` of each block.
-            attend: the attention of a layer.
+            attend: a function that computes the attention of a layer.
 
         Returns:
-            the hidden states before the last layer, and after the final norm: (tokens, hidden) each.
+            the hidden states before the last layer and after the final norm: (tokens, hidden) each.
         """
         if length > self.rotations.shape[1]:
             self.rotations = self._rotations(2 * length)
@@ -157,7 +158,7 @@ class Decoder:
         return F.rms_norm(x, x.shape[-1:], weight, self.epsilon)
 
     def _rotations(self, length: int) -> torch.Tensor:
-        """cos and sin of the rotary embedding, sin negative in its first half: (2, length, 1, size)."""
+        """cos and sin of the rotary embedding, with sin negated in its first half: (2, length, 1, size)."""
         places = torch.arange(length).unsqueeze(0)
         cos, sin = self.model.model.rotary_emb(self.model.model.norm.weight, places)
         first, second = sin.chunk(2, -1)
@@ -165,9 +166,9 @@ class Decoder:
 
 
 def decoder_of(model: PreTrainedModel | PeftModel) -> Decoder | None:
-    """The decoder of a model, one for each model; None if it is not supported, or in training mode.
+    """The decoder of a model, built once per model; None if the model is unsupported or in training mode.
 
-    Supported are float32 weights on a CPU; on a GPU and with 4-bit weights, the kernels of transformers are faster.
+    Only float32 weights on a CPU are supported, since on a GPU or with 4-bit weights transformers' kernels are faster.
     """
     base = base_of(model)
     if base.training:
@@ -185,7 +186,7 @@ def _is_supported(model: PreTrainedModel) -> bool:
     linear = [_linear(module) for layer in model.model.layers for module in _attention(layer)] + mlps
     return (
         all(type(module) is torch.nn.Linear and module.weight.dtype is torch.float32 for module in linear)
-        and not any(module.weight.requires_grad for module in linear)  # parts of one matrix would get no gradients
+        and not any(module.weight.requires_grad for module in linear)  # slices of one matrix would get no gradients
         and all(module.bias is None for module in mlps)
         and config.hidden_act == "silu"
         and config.rope_parameters["rope_type"] in ROTATIONS
@@ -220,7 +221,7 @@ def _block(layer: Any, heads: int, kv_heads: int) -> Block:
 
 
 def _in_one(modules: Sequence[Any]) -> torch.Tensor:
-    """The weights of several modules as one matrix; the modules share its memory, each with its rows."""
+    """The weights of several modules as one matrix; the weight of each module becomes a view of its rows."""
     weight = torch.cat([module.weight.data for module in modules])
     for module, rows in zip(modules, weight.split([module.out_features for module in modules]), strict=True):
         module.weight.data = rows
@@ -228,12 +229,12 @@ def _in_one(modules: Sequence[Any]) -> torch.Tensor:
 
 
 def _linear(module: Any) -> Any:
-    """The linear module itself, or the one that PEFT wraps."""
+    """The linear module itself, or the linear module that PEFT wraps."""
     return module.get_base_layer() if hasattr(module, "get_base_layer") else module
 
 
 def _lora(modules: Sequence[Any]) -> tuple[torch.Tensor, torch.Tensor] | tuple[()]:
-    """The active adapter's matrices of modules with the same input, scaled: (rank, in) and (out, rank); () if none."""
+    """The active adapter's matrices for modules with one input, scaled: (rank, in) and (out, rank); or ()."""
     wrapped = [module for module in modules if hasattr(module, "get_base_layer")]
     if not wrapped or wrapped[0].disable_adapters or wrapped[0].merged:
         return ()

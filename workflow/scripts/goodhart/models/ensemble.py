@@ -19,8 +19,8 @@ from goodhart.runtime.types import PeftModel, PreTrainedModel, PreTrainedTokeniz
 class Scores(NamedTuple):
     """Scores of the ensemble: rewards (rows, K) and embeddings (rows, hidden), float32 on the CPU.
 
-    An embedding is the mean over response tokens of `hidden_states[-2]` of member 0, the space of Eq. 12. `truncated`
-    (rows,) is true if prompt and response exceed the `max_length` of the reward models, which then see only a part.
+    An embedding (Eq. 12) is the mean of member 0's `hidden_states[-2]` over the response tokens. `truncated` (rows,) is
+    true if prompt and response exceed the `max_length` of the reward models, which then see only a part.
     """
 
     rewards: torch.Tensor
@@ -56,10 +56,10 @@ class RewardEnsemble:
 
     @torch.no_grad()
     def score(self, prompts: Sequence[str], responses: Sequence[str], finished: Sequence[bool] | None = None) -> Scores:
-        """Rewards of all members, and the embedding of member 0, for each (prompt, response).
+        """Rewards of all members, and the embedding by member 0, for each (prompt, response).
 
         Args:
-            finished: whether each response ended with an end token or stop string; others get no end token.
+            finished: whether each response ended with an end token or stop string; unfinished ones get no end token.
         """
         response_ids = encode_responses(self.tokenizer, responses)
         if finished is not None:
@@ -71,7 +71,7 @@ class RewardEnsemble:
                 [prompt[-self.max_length + 1 :] for prompt, _ in some],
                 [response[: max(1, self.max_length - len(prompt))] for prompt, response in some],
             )
-            # Copies: a view that is sent to another process would take the whole batch with it.
+            # We return copies, since sending a view to another process would send the whole batch.
             return [(reward.clone(), embedding.clone()) for reward, embedding in zip(*scored, strict=True)]
 
         scored = batches_by_length(score, rows, self.batch_size, "ensemble scoring")
@@ -97,7 +97,7 @@ class RewardEnsemble:
         return torch.stack(rewards, dim=1).cpu(), embeddings.cpu()
 
     def _hidden_states(self, batch: Batch, member: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Penultimate and last hidden states, the latter after the final norm; (rows, width, hidden) each."""
+        """Hidden states before the last layer and after the final norm: (rows, width, hidden) each."""
         activate(self.model, f"member-{member}")
         if (decoder := decoder_of(self.model)) is not None:
             return decoder.states(batch)
@@ -120,7 +120,7 @@ def load_with_policy(
     members: Sequence[Path],
     used: Mapping[str, Any],
 ) -> RewardEnsemble:
-    """The ensemble to score the responses of `policy`: on its base if both have the same weights, else on another.
+    """The ensemble for responses of `policy`, on the policy's base if backbone and policy have the same weights.
 
     `used` are the derived values of the reward stage.
     """
@@ -131,7 +131,7 @@ def load_with_policy(
 
 
 def load_centroid(path: Path) -> torch.Tensor:
-    """The centroid of Eq. 12, (hidden,), which evaluate_rewards computes."""
+    """The centroid of Eq. 12, computed by evaluate_rewards: (hidden,)."""
     tensors = load_file(path)
     if "centroid" not in tensors:
         raise InputError(f"{path} has no tensor 'centroid'; rerun evaluate_rewards.")
@@ -144,16 +144,17 @@ def uncertainty(rewards: torch.Tensor) -> torch.Tensor:
 
 
 def win_rate(rewards: torch.Tensor, baseline: torch.Tensor | float) -> float:
-    """Share of rows with a reward above that of the baseline for the same prompt; a tie counts one half."""
+    """Share of rows whose reward exceeds the baseline's for the same prompt; a tie counts one half."""
     return ((rewards > baseline).double() + 0.5 * (rewards == baseline).double()).mean().item()
 
 
 def quality(chosen: torch.Tensor, rejected: torch.Tensor) -> dict[str, Any]:
     """How well the reward models order held-out pairs; `chosen` and `rejected` are rewards, (pairs, K).
 
-    Returns accuracies (a tie counts one half); log-loss and calibration of the ensemble mean (predicted probability
-    that a response is the chosen one against its frequency, over both responses of each pair, in ten bins); and the SD
-    of the ensemble mean over all held-out responses, the scale of the proxy in the Goodhart gap.
+    Returns accuracies (a tie counts one half); log-loss and calibration of the ensemble mean; the latter's mean and
+    SD over all held-out responses; and the mean uncertainty. The SD scales the proxy in the Goodhart gap. Calibration
+    compares, in ten bins, the predicted probability that a response is chosen with the observed frequency, over both
+    responses of each pair.
     """
     margin = (chosen - rejected).double()
     mean = margin.mean(dim=1)

@@ -1,4 +1,4 @@
-"""The flags of steps that load a policy, and how it is loaded."""
+"""The flags of steps that load a policy, and the function that loads the policy."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ class PolicyFlags(StepFlags):
     threads: int
 
     def load_policy(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        """The policy, frozen, and its tokeniser, once the files of the model folder are verified; sets the threads."""
+        """Verify the model folder, set the threads, and load the frozen policy and its tokeniser."""
         use_threads(self.threads)
         from goodhart.models.loading import load_policy, load_tokenizer
         from goodhart.models.manifest import check_model

@@ -30,7 +30,7 @@ def convert_gguf(path: Path, folder: Path) -> None:
 
     source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
     loaded = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
-    # A model loaded from GGUF cannot be saved as it is: its config still refers to the quantised file.
+    # A model loaded from GGUF cannot be saved directly, because its config still refers to the quantised file.
     config = {k: v for k, v in loaded.config.to_dict().items() if k not in {"quantization_config", "_name_or_path"}}
     clean = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config), dtype=torch.float32)
     clean.load_state_dict(loaded.state_dict())

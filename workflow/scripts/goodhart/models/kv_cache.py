@@ -1,4 +1,4 @@
-"""Key-value caches for rows that are sampled together: one pass over the prompts, then one token a row at a time."""
+"""Key-value caches for rows that are sampled together: one pass over the prompts, then one token per row and step."""
 
 import torch
 from torch.nn import functional as F
@@ -10,13 +10,13 @@ from goodhart.runtime.types import PreTrainedModel
 
 
 def cache_for(model: PreTrainedModel, batch: Batch, length: int) -> "StaticCache | GrowingCache":
-    """A cache for `batch`, prompts padded on the left; `length` is the length of the longest possible text."""
+    """A cache for `batch`, whose prompts are padded on the left; `length` is the longest possible text in tokens."""
     decoder = decoder_of(model)
     return GrowingCache(model, batch) if decoder is None else StaticCache(decoder, batch, length)
 
 
 class StaticCache:
-    """The cache of a `Decoder`, allocated at its full length; a step fills one column, the same for all rows."""
+    """The cache of a `Decoder`, allocated at full length; each step fills the same column in all rows."""
 
     def __init__(self, decoder: Decoder, batch: Batch, length: int) -> None:
         self.decoder, self.batch, self.length = decoder, batch, length
@@ -46,14 +46,14 @@ class StaticCache:
         return self.decoder.model.lm_head(last.view(rows, width, -1)[:, -1])
 
     def extend(self, ids: torch.Tensor) -> torch.Tensor:
-        """Process one more token of each row, (rows,); returns the logits of the next one, (rows, vocabulary)."""
+        """Process one more token per row, (rows,); returns the logits of the next token, (rows, vocabulary)."""
         now, self.filled, self.places = self.filled, self.filled + 1, self.places + 1
         group = (
             len(ids),
             self.decoder.kv_heads,
             -1,
             self.decoder.size,
-        )  # heads of a kv head: rows of one query
+        )  # the heads that share a kv head become rows of one query
         mask = self.hidden[..., : self.filled]
 
         def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
@@ -74,7 +74,7 @@ class StaticCache:
 
 
 class GrowingCache:
-    """The same for any model and device, by its own forward pass; the cache of transformers grows at each step."""
+    """The same methods for any model and device, with transformers' own cache, which grows at each step."""
 
     def __init__(self, model: PreTrainedModel, batch: Batch) -> None:
         self.model, self.cache = model, DynamicCache()

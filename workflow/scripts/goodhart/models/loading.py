@@ -1,4 +1,4 @@
-"""Loading base models, in float32, bfloat16 or nf4, and their tokenisers from the model folders of a study."""
+"""Loading base models (float32, bfloat16 or nf4) and tokenisers from the model folders of a study."""
 
 import logging
 from pathlib import Path
@@ -17,7 +17,7 @@ LARGE = 5e7  # number of parameters above which memory matters more than speed
 
 
 class Float32Head(torch.nn.Linear):
-    """A score head that computes in float32 even under autocast, since differences of rewards are small."""
+    """A score head that computes in float32 even under autocast, since differences between rewards are small."""
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         with torch.autocast(states.device.type, enabled=False):
@@ -32,9 +32,9 @@ def device() -> torch.device:
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokeniser of a model folder, with an end token and a different padding token.
 
-    It has a chat template only if the study uses that template with this model. The two tokens differ because a
-    classifier takes its score from the last token that is not padding: if both were the same, reward models would be
-    trained on the token before the end.
+    The tokeniser has a chat template only if the study uses the template with this model. The two tokens must differ
+    because a classifier takes its score from the last token that is not padding: if they were the same, reward models
+    would be trained on the token before the end.
     """
     manifest = read_manifest(folder)
     tokenizer = AutoTokenizer.from_pretrained(weights_folder(folder, manifest), trust_remote_code=False)
@@ -61,7 +61,7 @@ def load_policy(folder: Path, precision: str) -> PreTrainedModel:
 
 
 def load_reward_backbone(folder: Path, precision: str) -> PreTrainedModel:
-    """The sequence classifier (one label) with the weights of a model folder, frozen; its head is new and random."""
+    """The sequence classifier (one label) with the weights of a model folder, frozen, with a new random head."""
     logging.getLogger("transformers.modeling_utils").setLevel(logging.ERROR)  # no warning about the new head
     model = _load(AutoModelForSequenceClassification, folder, precision, num_labels=1)
     head = Float32Head(model.score.in_features, 1, bias=False, device="meta")
@@ -76,7 +76,7 @@ def _load(auto_class: Any, folder: Path, precision: str, **options: Any) -> PreT
     # A model consists of weights and a config; code in its folder or repository is never run.
     safe = {"trust_remote_code": False, "use_safetensors": True}
     model = auto_class.from_pretrained(weights_folder(folder, manifest), **safe, **_weights(precision), **options)
-    model.manifest = manifest  # attach_adapter compares adapters with it
+    model.manifest = manifest  # attach_adapter compares adapters with this manifest
     model.config.pad_token_id = load_tokenizer(folder).pad_token_id
     never_repack(model)
     return model.requires_grad_(False).eval()
@@ -103,8 +103,8 @@ def _weights(precision: str) -> dict[str, Any]:
 def never_repack(model: PreTrainedModel) -> None:
     """Prevent bitsandbytes from repacking 4-bit weights on a CPU with 16-bit arithmetic.
 
-    It would do so, with no more than a warning, in the first forward pass without gradients: for a kernel that rounds
-    to bfloat16 and computes no gradients.
+    Otherwise, it would repack them in the first forward pass without gradients, with only a warning, for a kernel that
+    rounds to bfloat16 and computes no gradients.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):

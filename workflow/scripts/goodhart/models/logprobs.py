@@ -33,7 +33,7 @@ def token_logprobs(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
 def sequence_logprobs(model: PreTrainedModel, batch: Batch, logits: torch.Tensor | None = None) -> torch.Tensor:
     """log pi(y|x) of each row, summed over its response tokens, in nats: (rows,).
 
-    `logits` are those of `response_logits`, if they are already computed.
+    `logits` is the output of `response_logits`, if already computed.
     """
     width = batch.response_mask.shape[1]
     per_token = token_logprobs(response_logits(model, batch) if logits is None else logits, batch.ids[:, -width:])
@@ -43,7 +43,7 @@ def sequence_logprobs(model: PreTrainedModel, batch: Batch, logits: torch.Tensor
 def response_logprobs(
     model: PreTrainedModel, rows: Sequence[Row], pad: int, size: int, what: str, report: bool = False
 ) -> list[float]:
-    """log pi(y|x) of each (prompt, response), in nats, `size` rows of similar length a forward pass."""
+    """log pi(y|x) of each (prompt, response), in nats, with `size` rows of similar length per forward pass."""
 
     @torch.no_grad()
     def score(some: Sequence[Row]) -> list[float]:
@@ -64,9 +64,9 @@ def token_entropies(logits: torch.Tensor) -> torch.Tensor:
 
 
 def _by_row(function: Callable[[torch.Tensor], torch.Tensor], logits: torch.Tensor) -> torch.Tensor:
-    """`function` of the logits, one row at a time to save memory; of all at once if gradients are computed.
+    """Apply `function` to one row of logits at a time to save memory, or to all rows if gradients are computed.
 
-    On a whole batch, `function` needs one or more float32 copies of the logits: 0.24 GB a row for a vocabulary of
+    On a whole batch, `function` needs one or more float32 copies of the logits: 0.24 GB per row for a vocabulary of
     152,000 and responses of 400 tokens. With gradients, these copies are stored in any case.
     """
     if logits.requires_grad or logits.dim() < 3:
@@ -75,5 +75,5 @@ def _by_row(function: Callable[[torch.Tensor], torch.Tensor], logits: torch.Tens
 
 
 def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean of each row over its unmasked positions; 0 for a row without any."""
+    """Mean of each row over its unmasked positions; 0 for a row without unmasked positions."""
     return (values * mask).sum(-1) / mask.sum(-1).clamp(min=1)

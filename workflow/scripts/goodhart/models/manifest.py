@@ -1,7 +1,7 @@
-"""The manifest of a model folder or adapter: its identity, and the sizes of a model that Appendix C needs.
+"""The manifest of a model folder or adapter: its identity and, for a model, the sizes that Appendix C needs.
 
-A manifest's `model` says where the weights lie: "." for the folder itself (a policy trained here), else a local folder
-or a hub id with an immutable revision. That of an adapter holds the identity of its base.
+A manifest's `model` is the location of the weights: "." for the folder itself (a policy trained here), a local folder,
+or a hub id with an immutable revision. The manifest of an adapter holds the identity of the adapter's base.
 """
 
 import json
@@ -37,9 +37,9 @@ def stamp_model(
     """Write the manifest of a model folder.
 
     Args:
-        source: where the files of the model lie, be it the folder itself.
-        hub: name and commit of a model of the hub.
-        facts: what else it is to say.
+        source: the folder with the files of the model, which may be `folder` itself.
+        hub: id and commit of a hub model.
+        facts: further entries of the manifest.
     """
     place = hub[0] if hub else "." if source == folder else str(source)
     sizes = describe_model(source, hub[0] if hub else None)
@@ -49,7 +49,7 @@ def stamp_model(
 def stamp_adapter(adapter: Path, model: Path, origin: Mapping[str, Any] | None = None) -> None:
     """Write the manifest of an adapter that was trained on the base of the model folder `model`.
 
-    PEFT is told the name and commit of a base of the hub too: it was loaded from a folder of this machine's cache.
+    If the base is a hub model, PEFT's config also gets its id and commit instead of a folder of this machine's cache.
     """
     base = Identity.weights(read_json(model / MANIFEST, ["model", "revision"])).parts
     if base["revision"] is not None:
@@ -60,7 +60,7 @@ def stamp_adapter(adapter: Path, model: Path, origin: Mapping[str, Any] | None =
 
 
 def write_config(adapter: Path, config: Mapping[str, Any]) -> None:
-    """Write PEFT's own record of an adapter, which has no room for a seal."""
+    """Write PEFT's own config of an adapter, which cannot hold a seal."""
     (adapter / ADAPTER).write_text(json.dumps(config, indent=2) + "\n")
 
 
@@ -68,11 +68,11 @@ def describe_model(folder: Path, where: str | None = None) -> dict[str, Any]:
     """Sizes of a local safetensors model, read from the headers alone.
 
     Args:
-        where: what to call the model in an error.
+        where: the name of the model in errors.
 
     Returns:
-        hidden_size; parameters (all weights, a tied embedding once); projections: [in, out] of every attention
-        projection, the matrices LoRA adapts (section 4.1); a linear weight is stored as (out, in).
+        hidden_size; parameters (number of all weights, with a tied embedding counted once); projections ([in, out] of
+        every attention projection, which LoRA adapts, section 4.1). A linear weight is stored as (out, in).
     """
     config = read_json(folder / "config.json", ["hidden_size"])
     shapes = {name: shape for path in weight_files(folder, where) for name, shape in _shapes(path).items()}
@@ -91,10 +91,10 @@ def describe_model(folder: Path, where: str | None = None) -> dict[str, Any]:
 
 
 def check_model(folder: Path) -> dict[str, Any]:
-    """The manifest of a model folder; `InputError` unless its weights are here, whole and, where local, the same.
+    """The manifest of a model folder; `InputError` unless the weights are present, complete and, if local, unchanged.
 
-    All files are hashed of a model that the study holds, and those of at most a GiB of one that lies elsewhere. Its
-    larger ones are held against their sizes and headers: to hash 28 GB takes half a minute, in every step.
+    If the weights lie in the model folder, all files are hashed. If they lie in another local folder, files larger than
+    1 GiB are checked only by size and header: hashing 28 GB would take half a minute in every step.
     """
     manifest = read_manifest(folder)
     source = weights_folder(folder, manifest)
@@ -109,27 +109,27 @@ def check_model(folder: Path) -> dict[str, Any]:
 
 
 def same_weights(one: Path, other: Path) -> bool:
-    """Whether two model folders stand for the same weights in one place, so that one copy in memory serves both."""
+    """Whether two model folders refer to the same weights, so that one copy in memory suffices."""
     return _place(one) == _place(other)
 
 
 def _place(folder: Path) -> tuple[str, Identity]:
-    """Where the weights of a model folder lie, and which they are."""
+    """The location and the identity of a model folder's weights."""
     manifest = read_manifest(folder)
     return str(folder.resolve()) if manifest["model"] == "." else manifest["model"], Identity.weights(manifest)
 
 
 def check_adapters(model: Path, adapters: Sequence[Path]) -> None:
-    """`check_adapter` for adapters on the base of one model folder."""
+    """Apply `check_adapter` to adapters on the base of one model folder."""
     base = read_json(model / MANIFEST, ["model", "revision", "projections"])
     for adapter in adapters:
         check_adapter(adapter, base)
 
 
 def check_adapter(folder: Path, base: Mapping[str, Any]) -> None:
-    """Raise `InputError` unless `folder` holds a whole PEFT adapter for the base of a manifest.
+    """Raise `InputError` unless `folder` holds a complete PEFT adapter for the base of a manifest.
 
-    An external adapter has no manifest: the shapes of its weights must fit then.
+    An external adapter has no manifest; the shapes of its weights must then fit the base.
     """
     read_json(folder / ADAPTER, ["peft_type", "r"])
     check_safetensors(folder / ADAPTER_WEIGHTS)
@@ -145,7 +145,7 @@ def check_adapter(folder: Path, base: Mapping[str, Any]) -> None:
 
 
 def _adapted(shapes: Mapping[str, list[int]]) -> list[tuple[int, int]]:
-    """(in, out) of every attention projection that LoRA weights adapt; A is stored as (rank, in), B as (out, rank)."""
+    """(in, out) of every attention projection that LoRA adapts; A is stored as (rank, in), B as (out, rank)."""
     return [
         (shape[1], shapes[name.replace(".lora_A.", ".lora_B.")][0])
         for name, shape in shapes.items()
@@ -154,5 +154,5 @@ def _adapted(shapes: Mapping[str, list[int]]) -> list[tuple[int, int]]:
 
 
 def _shapes(path: Path) -> dict[str, list[int]]:
-    """Shapes by name, from the header of a safetensors file."""
+    """The shape of each tensor by name, from the header of a safetensors file."""
     return {name: entry["shape"] for name, entry in check_safetensors(path).items() if name != "__metadata__"}

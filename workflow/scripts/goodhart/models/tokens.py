@@ -1,6 +1,6 @@
 """Tokenisation: every stage encodes prompts, responses and preference pairs with the functions of this module.
 
-A prompt is rendered with the tokeniser's chat template (thinking off), or encoded as plain text if there is none. A
+A prompt is rendered with the tokeniser's chat template (thinking off), or encoded as plain text without a template. A
 response is encoded separately and ends with the end token, so that a response in training data has the same tokens as
 a sampled one.
 """
@@ -22,7 +22,7 @@ Row = tuple[Sequence[int], Sequence[int]]  # token ids of a prompt and of its re
 
 
 class Batch(NamedTuple):
-    """Rows padded to one width: prompts on the left and responses on the right, so that responses share a column.
+    """Rows padded to one width: prompts end, and responses start, in the same column of all rows.
 
     ids, mask: (rows, prompt_width + response_width) int64; response_mask: (rows, response_width) int64.
     """
@@ -47,7 +47,7 @@ class Pair:
 
 
 def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[list[int]]:
-    """Token ids of prompts, up to where the response begins."""
+    """Token ids of prompts, including the generation prompt of the chat template."""
     turns = [read_prompt(prompt) for prompt in prompts]
     if tokenizer.chat_template is None:
         if longer := next((messages for messages in turns if len(messages) > 1), None):
@@ -75,7 +75,7 @@ def encode_responses(tokenizer: PreTrainedTokenizerBase, responses: Sequence[str
 
 
 def encode_pairs(tokenizer: PreTrainedTokenizerBase, pairs: Frame, max_length: int) -> list[Pair | None]:
-    """Token ids of preference pairs, cut at `max_length`; None if the prompt alone is as long as that.
+    """Token ids of preference pairs, cut to `max_length`; None if the prompt alone has `max_length` tokens or more.
 
     `pairs` has the text columns prompt, chosen and rejected.
     """
@@ -93,7 +93,7 @@ def encode_pairs(tokenizer: PreTrainedTokenizerBase, pairs: Frame, max_length: i
 def decode(
     tokenizer: PreTrainedTokenizerBase, responses: Sequence[Sequence[int]], stop: Sequence[str] = ()
 ) -> list[str]:
-    """Responses as text, without special tokens, cut before the first of the `stop` strings."""
+    """Responses as text, without special tokens, cut before the first stop string."""
     texts = tokenizer.batch_decode([list(row) for row in responses], skip_special_tokens=True)
     return [text[: min((text.find(s) for s in stop if s in text), default=None)] for text in texts]
 
@@ -105,7 +105,7 @@ def collate(
     pad: int,
     device: torch.device | str = "cpu",
 ) -> Batch:
-    """A `Batch` of prompts and responses; of (prompt, response) rows it is `collate(*zip(*rows), pad=pad)`."""
+    """A `Batch` of prompts and responses; for (prompt, response) rows, call `collate(*zip(*rows), pad=pad)`."""
     left = max(len(row) for row in prompts)
     right = max(1, max(len(row) for row in responses))
     ids = torch.full((len(prompts), left + right), pad)

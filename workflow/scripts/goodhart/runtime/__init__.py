@@ -1,4 +1,4 @@
-"""What every process needs whatever it computes: batches, several processes, signals, seeds, threads, progress, NaNs.
+"""What every process needs: batches, several processes, signals, seeds, threads, progress, NaNs.
 
-A newcomer adds a module here only if it knows nothing of models, files or the command line.
+Add a module here only if it does not depend on models, files or the command line.
 """

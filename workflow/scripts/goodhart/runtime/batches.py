@@ -11,16 +11,16 @@ from goodhart.runtime.progress import progress
 
 S = TypeVar("S")
 T = TypeVar("T")
-# How errors name a full memory: those of torch on a GPU and on a CPU, of CUDA, and of cuBLAS.
+# Texts of out-of-memory errors of torch (on a GPU and on a CPU), CUDA and cuBLAS.
 FULL = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def in_batches(
     work: Callable[[Sequence[S]], Sequence[T]], rows: Sequence[S], size: int, what: str, report: bool = False
 ) -> list[T]:
-    """The result of `work` for each row, `size` consecutive rows at a time; `report` shows the progress.
+    """The result of `work` for each row, computed on `size` consecutive rows at a time; `report` shows the progress.
 
-    `work` returns one result per row, not on an accelerator, and the result of a row must not depend on its batch.
+    `work` returns one result per row, which must not be on an accelerator and must not depend on the row's batch.
     """
     batches = [rows[start : start + size] for start in range(0, len(rows), size)]
 
@@ -36,12 +36,12 @@ def in_batches(
 
 
 def within_memory(work: Callable[[int], T], size: int, what: str, smallest: int = 1) -> tuple[T, int]:
-    """`work(size)`; each time memory runs out, `work` again with the largest divisor of the size up to its half.
+    """Call `work(size)`; each time memory runs out, call it again with the next smaller divisor of the size.
 
-    A divisor still splits a batch evenly. Each call of `work` must start from the beginning.
+    With a divisor, the batch is still split evenly. Each call of `work` must start from the beginning.
 
     Returns:
-        the result of `work`, and the size that fitted.
+        the result of `work`, and the size that fitted into memory.
 
     Raises:
         InputError: `smallest` rows do not fit either.
@@ -52,7 +52,7 @@ def within_memory(work: Callable[[int], T], size: int, what: str, smallest: int 
         except RuntimeError as error:
             if not any(sign in str(error) for sign in FULL):
                 raise
-        # Outside the except clause, where the traceback would keep the tensors that filled the memory alive.
+        # Not in the except clause: there, the traceback would keep the tensors alive that filled the memory.
         smaller = next((d for d in range(size // 2, 0, -1) if size % d == 0), 0)
         if smaller < smallest:
             raise InputError(

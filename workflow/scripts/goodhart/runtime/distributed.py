@@ -1,7 +1,7 @@
 """The processes of one job, started by `accelerate launch`: which one this is, and how they share work.
 
 Every process loads the same model and runs the same script. A loop over batches is divided among the processes and its
-results are gathered, so that all of them compute the same update; only the first one publishes files.
+results are gathered, so that all processes compute the same update; only the first process publishes files.
 """
 
 import os
@@ -33,9 +33,9 @@ def local_rank() -> int:
 def spread(
     work: Callable[[S], T], items: Sequence[S], wrap: Callable[[Collection[int]], Iterable[int]] = iter
 ) -> list[T]:
-    """`work` of every item, in order: each process does its share and receives the results of the others.
+    """The result of `work` for every item, in order; each process computes its share and receives all results.
 
-    Results of `work` must not be on an accelerator. `wrap` wraps the indices of the items of a process, for progress.
+    Results must not be on an accelerator. `wrap` wraps the indices of this process's items, to show progress.
     """
     if count() > 1:
         _join()
@@ -46,19 +46,19 @@ def spread(
 
 
 def divide(work: Callable[[Sequence[S]], list[T]], rows: Sequence[S]) -> list[T]:
-    """`work` of all rows, each process doing one contiguous part of them in a single call; one result per row."""
+    """One result per row: each process calls `work` once, on its contiguous part of the rows."""
     ends = [len(rows) * part // count() for part in range(count() + 1)]
     parts = [rows[start:end] for start, end in pairwise(ends)]
     return [result for results in spread(lambda part: work(part) if part else [], parts) for result in results]
 
 
 def agree(answer: bool) -> bool:
-    """The answer of the first process, in all processes."""
+    """Return the first process's answer in all processes."""
     return gather(answer)[0]
 
 
 def gather(value: T) -> list[T]:
-    """The values of all processes, in their order, in all processes."""
+    """Return the values of all processes, in the order of their ranks, in every process."""
     if count() == 1:
         return [value]
     from accelerate.utils import gather_object
@@ -68,7 +68,7 @@ def gather(value: T) -> list[T]:
 
 
 def sum_gradients(parameters: Iterable[Any]) -> None:
-    """Replace each gradient by its sum over the processes; a process without one contributes zero."""
+    """Replace each gradient by its sum over the processes; a process without a gradient contributes zero."""
     if count() == 1:
         return
     import torch
@@ -83,7 +83,7 @@ def sum_gradients(parameters: Iterable[Any]) -> None:
 def _join() -> None:
     """Join the group of processes; later calls do nothing.
 
-    The process that is done first waits for the others, whose shares may take hours longer.
+    The timeout is a day, since a process may wait hours for others whose shares take longer.
     """
     import torch
     from accelerate import PartialState

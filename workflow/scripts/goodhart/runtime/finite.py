@@ -1,4 +1,4 @@
-"""A number that is NaN or infinite stops a run before it changes a weight, and its batch is written to a file."""
+"""A NaN or infinite number stops a run before it changes a weight, and its batch is written to a file."""
 
 import json
 import math
@@ -13,12 +13,13 @@ from goodhart.runtime.types import Tensor
 
 
 class NotFinite(InputError):
-    """A number is NaN or infinite; with the rows of its batch.
+    """A number is NaN or infinite; the exception holds the rows of its batch.
 
     Attributes:
-        what: names the number; where, step: the stage and, if it has steps, the step.
+        what: a description of the number.
+        where, step: the stage and, if the stage has steps, the step.
         rows, offending: the batch, and the indices of its rows with such a number, as far as they are known.
-        path: the file with all of this (`dump_on_nan`).
+        path: the file that `dump_on_nan` wrote.
     """
 
     def __init__(
@@ -41,13 +42,13 @@ class NotFinite(InputError):
 
 
 class Watched:
-    """The rows of one batch, column by column as these are computed; a number that is not finite stops the run."""
+    """The rows of one batch, added column by column; a number that is not finite stops the run."""
 
     def __init__(self, where: str, step: int | None = None, **columns: Sequence[Any]) -> None:
         self.where, self.step, self.columns = where, step, columns
 
     def add(self, name: str, values: Tensor) -> Tensor:
-        """Add a column, (rows,) or (rows, k), and return it; `NotFinite` counts its rows that are not finite."""
+        """Add a column, (rows,) or (rows, k), and return it; raises `NotFinite` if any row is not finite."""
         self.columns[name] = values.tolist()
         whole = values.isfinite().reshape(len(values), -1).all(dim=1).tolist()
         if not all(whole):
@@ -56,7 +57,7 @@ class Watched:
         return values
 
     def check(self, name: str, value: float) -> None:
-        """Check one number of the whole batch."""
+        """Raise `NotFinite` if a number of the whole batch is not finite."""
         if not math.isfinite(value):
             self._stop(f"{name} is {value}")
 
@@ -67,7 +68,7 @@ class Watched:
 
 @contextmanager
 def label_step(where: str, step: int | None = None) -> Iterator[None]:
-    """Set stage and step of a `NotFinite` that is raised inside."""
+    """Set stage and step of a `NotFinite` that is raised inside this context."""
     try:
         yield
     except NotFinite as stop:
@@ -77,10 +78,10 @@ def label_step(where: str, step: int | None = None) -> Iterator[None]:
 
 @contextmanager
 def dump_on_nan(path: Path, seed: int | None = None) -> Iterator[None]:
-    """Write a `NotFinite` to `path`, atomically; a run that succeeds removes the file of an earlier one.
+    """Write a `NotFinite` to `path`, atomically; a run that succeeds removes the file of an earlier run.
 
-    JSON has no such numbers: they become the texts "nan", "inf" and "-inf". In a job of several processes the one that
-    raised it writes the file, and the launcher ends the others.
+    Since JSON has no such numbers, they become the strings "nan", "inf" and "-inf". In a job of several processes,
+    the process that raised the error writes the file, and the launcher ends the others.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Progress of a loop: a bar on a terminal, a line every so often in a log."""
+"""Progress of a loop: a bar on a terminal, or regular lines in a log."""
 
 import sys
 import time
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def progress(items: Collection[T], description: str, every: float = 10.0) -> Iterator[T]:
-    """Yield `items` and report progress: a bar on a terminal; in a log, a line every `every` seconds and at the end."""
+    """Yield `items` and report progress: a bar on a terminal, or a log line every `every` seconds and at the end."""
     if distributed.rank() or sys.stderr.isatty():
         yield from tqdm(items, desc=description, disable=distributed.rank() > 0)
         return

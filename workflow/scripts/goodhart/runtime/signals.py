@@ -1,8 +1,9 @@
 """SIGTERM and SIGINT, handled where a training loop can be interrupted.
 
 A scheduler sends SIGTERM before it kills a job (time limit, preemption, cancellation); Ctrl-C is SIGINT. Within
-`stoppable` either raises `Stopped` at once, even in the middle of a forward pass, so that the loop can save the state
-after the last whole step. Within `defer_signals`, where weights, optimizer and records change together, it waits.
+`stoppable`, either signal raises `Stopped` at once, even in the middle of a forward pass, so that the loop can save the
+state after the last whole step. Within `defer_signals`, where weights, optimizer and records change together, the
+signal is handled at the end.
 """
 
 import signal
@@ -21,13 +22,13 @@ class Stopped(BaseException):
         self.number = number
 
 
-_depth = 0  # of nested `defer_signals` sections; signals wait for the end of the outermost
+_depth = 0  # nesting depth of `defer_signals` sections; signals are handled at the end of the outermost section
 _waiting: int | None = None
 
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """The first SIGTERM or SIGINT inside raises `Stopped`; later ones are ignored, so that the state can be saved."""
+    """The first SIGTERM or SIGINT raises `Stopped`; later signals are ignored, so that the state can be saved."""
     global _depth, _waiting
     before = {number: signal.signal(number, _arrive) for number in SIGNALS}
     try:
@@ -40,7 +41,7 @@ def stoppable() -> Iterator[None]:
 
 @contextmanager
 def defer_signals() -> Iterator[None]:
-    """A section that a signal cannot interrupt: it is handled at the end."""
+    """A section that no signal interrupts: a signal that arrives inside is handled at its end."""
     defer()
     try:
         yield

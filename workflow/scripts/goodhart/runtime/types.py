@@ -1,4 +1,4 @@
-"""Types of libraries that are imported late, under names that annotations can use before the import."""
+"""Names for annotations with types of libraries that are imported late."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,7 @@ else:
     Frame = Tensor = Any
 
 Record = dict[str, Any]
-# Untyped here: a PeftModel stands for the model that it wraps.
+# These are Any because a PeftModel is often passed instead of the model that it wraps.
 PeftModel = Any
 PreTrainedModel = Any
 PreTrainedTokenizerBase = Any

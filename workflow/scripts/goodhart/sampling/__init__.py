@@ -1,1 +1,1 @@
-"""Sampling of responses: one file an engine, registered in engines.py."""
+"""Sampling of responses: one file per engine, registered in engines.py."""

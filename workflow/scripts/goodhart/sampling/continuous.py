@@ -1,8 +1,8 @@
-"""The `continuous` engine: continuous batching of transformers, in which a new row replaces one that has ended.
+"""The `continuous` engine: continuous batching of transformers, in which a new row replaces each finished row.
 
-It samples from the model in memory, with its PEFT adapter, merged or not, and in 4 bits too. On a GPU it uses flash
-attention if that is installed and the weights have 16 bits. For one machine and batch size, the seed determines every
-token; unlike in `loop`, two policies with one seed do not have common random numbers.
+It samples from the model in memory, with its PEFT adapter, merged or not, also from 4-bit weights. On a GPU, it uses
+flash attention if this is installed and the weights have 16 bits. On a given machine and with a given batch size, the
+seed determines every token. Unlike in `loop`, two policies with the same seed do not share random numbers.
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ from goodhart.runtime.types import ContinuousBatchingManager, PreTrainedModel
 from goodhart.sampling.endings import Ending
 from goodhart.sampling.settings import Sampling
 
-PREFILL = 1024  # prompt tokens of one forward pass
-# What torch raises for probabilities that are NaN or infinite: on a CPU, and on a GPU, where it is only an assertion.
+PREFILL = 1024  # prompt tokens per forward pass
+# Texts of torch's errors for NaN or infinite probabilities: on a CPU, and on a GPU, where it is only an assertion.
 NO_DISTRIBUTION = ("probability tensor contains", "device-side assert triggered")
 
 
 def draw(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], how: Sampling, ending: Ending, seed: int
 ) -> list[list[int]]:
-    """One row of tokens a prompt; each process samples at most `batch_size` rows at a time."""
+    """One row of tokens per prompt; each process samples at most `batch_size` rows at a time."""
 
     def part(rows: Sequence[Sequence[int]]) -> list[list[int]]:
         def attempt(size: int) -> list[list[int]]:
@@ -42,11 +42,11 @@ def draw(
 def _draw(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], how: Sampling, ending: Ending, seed: int
 ) -> list[list[int]]:
-    """`draw` in this process.
+    """Run `draw` in this process.
 
-    Each call has a new manager, since an old one has pages computed with the adapter before the update. Stop strings
-    are searched for afterwards (`Ending.cut`): if a row were cancelled at once, the batches, and so the random numbers,
-    would depend on timing.
+    Each call creates a new manager, since the pages of an old manager were computed with the adapter before the update.
+    Stop strings are searched for afterwards (`Ending.cut`): if rows were cancelled at once, the batches, and therefore
+    the random numbers, would depend on timing.
     """
     base = base_of(model)
     attention = base.config._attn_implementation
@@ -70,11 +70,11 @@ def _draw(
 def _manager(
     base: PreTrainedModel, prompts: Sequence[Sequence[int]], how: Sampling, ending: Ending, seed: int
 ) -> ContinuousBatchingManager:
-    """A manager with a cache for `batch_size` rows of the greatest length, however much memory is free."""
+    """A manager with a cache for `batch_size` rows of maximal length, regardless of free memory."""
     from transformers import ContinuousBatchingConfig, GenerationConfig
 
-    # Not the generation config of the model, which may have top-k, top-p or a temperature: the policy gradient needs
-    # samples from the distribution of the log-probs.
+    # We ignore the model's generation config, which may have top-k, top-p or a temperature: the policy gradient needs
+    # samples from the distribution that the log-probs describe.
     generation = GenerationConfig(
         do_sample=True,
         max_new_tokens=how.max_new_tokens,
@@ -87,7 +87,7 @@ def _manager(
         max_batch_tokens=max(PREFILL, together),
         allow_block_sharing=False,
         auto_switch_to_flash=base.dtype != torch.float32,
-        use_cuda_graph=False,  # capturing them again for each call costs more time than they save
+        use_cuda_graph=False,  # capturing graphs again for each call costs more time than they save
         use_async_batching=False,
         seed=seed,
     )

@@ -11,9 +11,9 @@ from goodhart.runtime.types import PeftModel, PreTrainedModel, PreTrainedTokeniz
 class Ending:
     """A response ends with the first of the end tokens, or with the token that completes a stop string.
 
-    The response includes that token; its text is cut before the stop string (`models.tokens.decode`). The strings are
-    searched for in the decoded text, because `StopStringCriteria` of transformers does not support every tokeniser, for
-    example that of the embedded policy.
+    The response includes this token; its text is cut before the stop string (`models.tokens.decode`). The strings are
+    searched for in the decoded text, because transformers' `StopStringCriteria` does not support every tokeniser, for
+    example not that of the embedded policy.
     """
 
     tokens: tuple[int, ...]
@@ -22,7 +22,7 @@ class Ending:
 
     @property
     def window(self) -> int:
-        """Number of last tokens that can contain a stop string: one a byte, and one more for a lost leading space."""
+        """Number of last tokens that can contain a stop string: one per byte, plus one for a lost leading space."""
         return 1 + max((len(string.encode()) for string in self.stop), default=0)
 
     def completed(self, windows: Sequence[Sequence[int]]) -> list[bool]:
@@ -30,7 +30,7 @@ class Ending:
         return [any(string in text for string in self.stop) for text in decode(self.tokenizer, windows)]
 
     def cut(self, row: Sequence[int]) -> tuple[list[int], bool]:
-        """The tokens of a row up to the end of the response, and whether the row has such an end."""
+        """The tokens of a row up to the end of the response, and whether the response ended."""
         end = next((i for i, token in enumerate(row, start=1) if token in self.tokens), None)
         if self.stop and any(self.completed([row[:end]])):
             complete = self.completed([row[max(0, i - self.window) : i] for i in range(1, len(row[:end]) + 1)])

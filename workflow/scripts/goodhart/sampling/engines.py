@@ -10,7 +10,7 @@ from goodhart.sampling.settings import Sampling
 
 Engine = Callable[[PreTrainedModel, Sequence[Sequence[int]], Sampling, Ending, int], list[list[int]]]
 
-# An engine draws one row of at most `max_new_tokens` tokens a prompt; `sample` cuts off what follows its end.
+# An engine draws one row of at most `max_new_tokens` tokens per prompt; `sample` cuts the row at the response's end.
 ENGINES: dict[str, Engine] = {
     "loop": loop.draw,
     "continuous": continuous.draw,
@@ -20,7 +20,7 @@ ENGINES: dict[str, Engine] = {
 
 @dataclass(frozen=True)
 class Rollout:
-    """Sampled responses as token ids, including the end token, and whether each one ended before `max_new_tokens`."""
+    """Sampled responses as token ids, including the end token, and whether each ended within `max_new_tokens`."""
 
     responses: list[list[int]]
     finished: list[bool]
@@ -33,7 +33,7 @@ def sample(
     how: Sampling,
     seed: int,
 ) -> Rollout:
-    """Sample one response a prompt at temperature 1, without top-k or top-p.
+    """Sample one response per prompt at temperature 1, without top-k or top-p.
 
     There are no such settings, because the policy gradient needs samples from the distribution of the policy.
     """
@@ -46,6 +46,6 @@ def sample(
 
 
 def engine_for(engine: str, device: str) -> str:
-    """The engine itself, or that of `auto`: continuous on a GPU, and loop, which is repeatable, on a CPU."""
+    """Resolve `auto`: continuous on a GPU, and loop, which is reproducible, on a CPU."""
     automatic = "continuous" if device == "cuda" else "loop"
     return automatic if engine == "auto" else engine

@@ -1,4 +1,4 @@
-"""The `loop` engine: one forward pass a token for a batch of rows; on any device, repeatable bit for bit."""
+"""The `loop` engine: one forward pass per token for a batch of rows, reproducible bit for bit on any device."""
 
 from collections.abc import Sequence
 
@@ -13,16 +13,16 @@ from goodhart.runtime.types import PreTrainedModel
 from goodhart.sampling.endings import Ending
 from goodhart.sampling.settings import Sampling
 
-KEPT = 0.75  # ended rows are dropped from the cache when at most this share of its rows is unfinished
+KEPT = 0.75  # finished rows are dropped from the cache when at most this share of its rows is unfinished
 
 
 def draw(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], how: Sampling, ending: Ending, seed: int
 ) -> list[list[int]]:
-    """One row of tokens a prompt, sampled `batch_size` rows at a time; those after the end of a row are arbitrary.
+    """One row of tokens per prompt, sampled `batch_size` rows at a time; tokens after the end are arbitrary.
 
-    The random numbers of a row depend only on `seed`, its batch and its place in the batch: two policies with one seed
-    are compared with common random numbers.
+    The random numbers of a row depend only on `seed`, the batch and the place in the batch, so that two policies with
+    the same seed are compared with common random numbers.
     """
 
     def draw_batch(rows: Sequence[tuple[int, Sequence[int]]]) -> list[list[int]]:
@@ -41,7 +41,7 @@ def _draw_batch(
     ending: Ending,
     generator: torch.Generator,
 ) -> list[list[int]]:
-    """Tokens of each row, padded with an end token; ended rows are dropped from the cache several at a time."""
+    """Tokens of each row, padded with an end token; finished rows are dropped from the cache several at a time."""
     device, count = model.device, len(prompts)
     batch = collate(prompts, [[] for _ in prompts], pad=ending.tokenizer.pad_token_id, device=device)
     batch = Batch(batch.ids[:, :-1], batch.mask[:, :-1], batch.response_mask)
@@ -52,13 +52,13 @@ def _draw_batch(
     continues = torch.ones(logits.shape[-1], dtype=torch.bool, device=device)
     continues[list(ending.tokens)] = False
     tokens = torch.full((max_new_tokens, count), ending.tokens[0], device=device)
-    drawn = torch.zeros(max_new_tokens, count, device=device)  # NaN if the distribution is
+    drawn = torch.zeros(max_new_tokens, count, device=device)  # NaN where the distribution is NaN
     for step in range(max_new_tokens):
-        # An exponential race: a token has the largest p / -log u with probability p. Random numbers are drawn for all
-        # rows, ended or not, so that those of a row never depend on other rows.
+        # An exponential race: a token has the largest p / -log u with probability p. We draw random numbers for all
+        # rows, finished or not, so that the numbers of a row never depend on other rows.
         noise = torch.rand(count, logits.shape[-1], generator=generator, device=generator.device).log_()
         race = logits.float().softmax(-1).div_(noise if len(rows) == count else noise[rows])
-        value, next_ids = race.min(-1)  # log u is negative, so the largest is the minimum
+        value, next_ids = race.min(-1)  # the largest p / -log u is the minimum of p / log u
         drawn[step, rows] = value.where(unfinished, 0.0)
         tokens[step, rows] = next_ids.where(unfinished, ending.tokens[0])
         unfinished &= continues[next_ids]

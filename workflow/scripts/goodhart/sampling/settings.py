@@ -1,4 +1,4 @@
-"""Settings of sampling; the temperature is 1, without top-k or top-p, in every engine."""
+"""Settings of sampling; every engine samples at temperature 1 without top-k or top-p."""
 
 from dataclasses import dataclass
 

@@ -1,11 +1,11 @@
-"""The `vllm` engine: vLLM serves a second copy of the base, and loads the current adapter at each call.
+"""The `vllm` engine: vLLM serves a second copy of the base and loads the current adapter at each call.
 
 Experimental, untested: it needs a GPU and the extra `vllm`, which works with the pinned versions of torch and
 transformers.
 
 The copy of the base and the key-value cache use at most `SHARE` of the memory that is free at the first call; if the
-batch size needs more, use another engine. Its kernels round differently from those of training, so that training
-computes log-probs of a slightly different policy than the sampled one.
+batch size needs more, use another engine. vLLM's kernels round differently from the kernels of training, so that
+training computes log-probs of a policy slightly different from the sampled policy.
 """
 
 import importlib.util
@@ -29,15 +29,16 @@ from goodhart.sampling.settings import Sampling
 
 SHARE = 0.5
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # maximum LoRA ranks that vLLM supports
-_fresh = itertools.count(1)  # ids are never reused: vLLM caches adapters, and pages computed with them, by id
+_fresh = itertools.count(1)  # ids are never reused, because vLLM caches adapters and their pages by id
 
 
 def draw(
     model: PreTrainedModel | PeftModel, prompts: Sequence[Sequence[int]], how: Sampling, ending: Ending, seed: int
 ) -> list[list[int]]:
-    """One row of tokens a prompt with the active adapter; each process samples at most `batch_size` rows at a time.
+    """One row of tokens per prompt with the active adapter; each process samples at most `batch_size` rows at a time.
 
-    The random numbers of a row depend only on `seed` and its number, so that policies with one seed have common ones.
+    The random numbers of a row depend only on `seed` and the row's number, so that two policies with the same seed are
+    compared with common random numbers.
     """
     return divide(lambda part: _draw(model, part, how, ending, seed), list(enumerate(prompts)))
 
@@ -49,10 +50,10 @@ def _draw(
     ending: Ending,
     seed: int,
 ) -> list[list[int]]:
-    """`draw` in this process, for numbered prompts."""
+    """Run `draw` in this process, for numbered prompts."""
     if importlib.util.find_spec("vllm") is None:
         raise InputError("sampling engine vllm needs vLLM, which is not installed; pip install '.[vllm]', or use auto.")
-    # No child process, which could survive this one; and scheduling is deterministic.
+    # Avoids a child process, which could survive this process, and makes scheduling deterministic.
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     from vllm import SamplingParams
     from vllm.lora.request import LoRARequest
@@ -96,7 +97,7 @@ def _draw(
 
 @cache
 def _server(model: str, revision: str | None, dtype: str, nf4: bool, rank: int, batch_size: int) -> Any:
-    """The server of a base, one a process; rank 0: without adapters; `nf4`: quantised when loaded, as in training."""
+    """The server of a base, one per process; `rank` 0: no adapters; `nf4`: quantised when loaded, as in training."""
     from vllm import LLM
 
     free, total = torch.cuda.mem_get_info()
@@ -106,7 +107,7 @@ def _server(model: str, revision: str | None, dtype: str, nf4: bool, rank: int, 
         tokenizer_revision=revision,
         dtype=dtype,
         quantization="bitsandbytes" if nf4 else None,
-        generation_config="vllm",  # not that of the model, which may have top-k, top-p or a temperature
+        generation_config="vllm",  # not the model's, which may have top-k, top-p or a temperature
         enable_lora=rank > 0,
         **({"max_lora_rank": rank, "max_loras": 1} if rank else {}),
         max_num_seqs=batch_size,

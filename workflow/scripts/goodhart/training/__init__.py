@@ -1,4 +1,4 @@
 """Training with TRL, and pretraining of the embedded policy.
 
-An offline method is a loss of `methods.METHODS`; `reward` trains the reward models; `online` has the online loss.
+`methods.METHODS` lists the losses of the offline methods; `reward` trains reward models; `online` has the online loss.
 """

@@ -1,9 +1,9 @@
-"""What a training script needs to go on after it was stopped: written whole, checked before use, gone after success.
+"""Checkpoints of interrupted training: written atomically, verified before use, removed after success.
 
-    results/<study>/checkpoints/<run>/<origin>/step-00000037/    whatever the loop saved, and checkpoint.json
+    results/<study>/checkpoints/<run>/<origin>/step-00000037/    the state that the loop saved, and checkpoint.json
 
-`origin` is a hash of everything that decides the run (`provenance.Origin`): a checkpoint of another configuration,
-other data, code or libraries is not continued, and stays until the run has succeeded. checkpoint.json holds the size
+`origin` is a hash of everything that determines the run (`provenance.Origin`): a checkpoint from another configuration,
+other data, code or libraries is not resumed, and remains until the run has succeeded. checkpoint.json holds the size
 and hash of every other file.
 """
 
@@ -30,11 +30,11 @@ from goodhart.store.provenance import Origin
 
 RECORD, STATE = "checkpoint.json", "state.pt"
 LIBRARIES = ("torch", "transformers", "trl", "peft")
-NEWEST = 2  # the newest, and one to fall back on
+NEWEST = 2  # number of checkpoints that are kept: the newest and a fallback
 
 
 class Checkpoint(NamedTuple):
-    """A valid checkpoint: its folder, the steps done, and what the loop noted beside its state."""
+    """A valid checkpoint: its folder, the number of steps done, and the notes saved beside the state."""
 
     folder: Path
     step: int
@@ -42,16 +42,16 @@ class Checkpoint(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of one run, and the right to write them, which one process at a time has.
+    """The checkpoints of one run, with a lock that lets one job at a time write them.
 
         with Checkpoints(folder, origin, minutes) as checkpoints:
             ...  # train from checkpoints.newest(), save when checkpoints.due(), publish the results
 
-    Left without an exception, the folder is removed; otherwise it stays for the next attempt.
+    The folder is removed on exit without an exception; otherwise it remains for the next attempt.
     """
 
     def __init__(self, root: Path, origin: Mapping[str, Any], minutes: float, outputs: Sequence[Path] = ()) -> None:
-        """`origin` is that of the `outputs`; the libraries that train, and where, decide a run as well."""
+        """`origin` is that of the `outputs`; the versions of the training libraries determine a run as well."""
         self.root, self.minutes, self.outputs, self.origin = root, minutes, outputs, origin
         self.folder = root / digest({"origin": origin, "libraries": {name: version(name) for name in LIBRARIES}})[:16]
         self.step = 0
@@ -74,9 +74,9 @@ class Checkpoints:
         self._lock.release()
 
     def newest(self) -> Checkpoint | None:
-        """The newest checkpoint of this run that is whole, or None; what is damaged is named and passed over.
+        """The newest intact checkpoint of this run, or None; damaged checkpoints are reported and skipped.
 
-        The first process of a job looks, for all.
+        The first process of a job searches for all processes.
         """
         found = distributed.gather(self._newest() if distributed.rank() == 0 else None)[0]
         self.step = found.step if found else 0
@@ -98,18 +98,18 @@ class Checkpoints:
         return None
 
     def due(self) -> bool:
-        """Whether it is time for another one; the first process decides for all."""
+        """Whether it is time for another checkpoint; the first process decides for all processes."""
         return distributed.agree(time.monotonic() - self._last >= self.minutes * 60)
 
     def save(self, step: int, write: Callable[[Path], None], notes: Mapping[str, Any] | None = None) -> None:
-        """Keep what `write` puts into the folder it is given as the state after `step`, and drop older ones but one.
+        """Save the state after `step`, which `write` puts into a given folder, and delete older checkpoints but one.
 
-        A signal waits until it is done. In a job of several processes, all must call this.
+        Signals are deferred until the checkpoint is saved. In a job of several processes, all must call this method.
         """
         with defer_signals():
             try:
                 self._save(step, write, notes or {})
-            except InputError as error:  # the disk is full; others may wait for this process where there are several
+            except InputError as error:  # the disk is full; in a job of several, others may wait for this process
                 if distributed.count() > 1:
                     raise
                 self._say(f"no checkpoint of step {step}: {error}")
@@ -127,10 +127,11 @@ class Checkpoints:
 
     @contextmanager
     def autosave(self, state: Callable[[], tuple[int, dict[str, Any]]]) -> Iterator[Callable[[], None]]:
-        """For a loop of our own: yields what it calls after each step, which saves `state()` when that is due.
+        """For our own loops: yields a function, to call after each step, that saves `state()` if a save is due.
 
-        `state` returns the steps done and what torch can save. A signal ends the loop in mid-step, and the state is
-        saved as the last whole step left it; in a job of one process only, as several might stop at different steps.
+        `state` returns the number of steps done and a state that torch can save. A signal ends the loop in mid-step,
+        and the state after the last whole step is saved, but only in a job of one process, since several processes
+        might stop at different steps.
         """
         import torch
 
@@ -147,7 +148,7 @@ class Checkpoints:
                 raise
 
     def restore(self) -> dict[str, Any] | None:
-        """The newest state that `autosave` saved, on the CPU."""
+        """The newest state that `autosave` saved, on the CPU, or None."""
         import torch
 
         newest = self.newest()
@@ -160,10 +161,10 @@ class Checkpoints:
 
 
 def _lock(root: Path) -> tuple[FileLock, bool]:
-    """Lock a run for this process, once any other one that works on it is done; the system unlocks it at its end.
+    """Lock a run for this process, after waiting for any other owner; the system unlocks it when the process ends.
 
     Returns:
-        the lock, and whether there was another process.
+        the lock, and whether another process owned it before.
     """
     path, waited = root / "lock", False
     lock = FileLock(path, poll_interval=1, fallback_to_soft=False, on_acquired=_sign)
@@ -176,7 +177,7 @@ def _lock(root: Path) -> tuple[FileLock, bool]:
             with suppress(FileNotFoundError):
                 owner = path.read_text().strip() or "another process"
                 print(f"waiting: {owner} is at work on this run", file=sys.stderr, flush=True)
-        except FileNotFoundError:  # the other one has just removed the folder
+        except FileNotFoundError:  # the other process has just removed the folder
             continue
         except OSError as error:
             if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
@@ -186,7 +187,7 @@ def _lock(root: Path) -> tuple[FileLock, bool]:
 
 
 def _sign(handle: int) -> None:
-    """Write into a lock which process has it; on a full disk the lock stays empty."""
+    """Write the owner's process id and host into the lock; on a full disk, the lock stays empty."""
     with suppress(OSError):
         os.ftruncate(handle, 0)
         os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())

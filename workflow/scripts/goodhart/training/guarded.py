@@ -1,6 +1,6 @@
-"""TRL's trainers, guarded: a number that is not finite stops them, and an interrupted run resumes bit by bit.
+"""Guarded TRL trainers: a number that is not finite stops them, and an interrupted run resumes bit for bit.
 
-By itself, transformers leaves a loss that is not finite out of its log (`logging_nan_inf_filter`) and updates with it.
+By default, transformers omits a loss that is not finite from its log (`logging_nan_inf_filter`) but updates with it.
 """
 
 import math
@@ -21,19 +21,20 @@ from goodhart.training.checkpoints import Checkpoint, Checkpoints
 
 
 class Guarded(Trainer, TrainerCallback):
-    """A mixin for TRL's trainers on batches of their preference collators, chosen above rejected.
+    """A mixin for TRL trainers with a preference collator, whose batches hold all chosen rows, then all rejected rows.
 
     Loss and gradient norm are checked before the optimizer's step, so that no weight has changed when they stop the
     run; the weights are checked after the last step. transformers saves and loads model, optimizer, schedule, random
-    states and step. This class decides when, saves what else a run depends on, and lets a signal end a step half-way.
+    states and step. This class decides when to save, saves whatever else a run depends on, and lets a signal end a step
+    half-way.
     """
 
     checkpoints: Checkpoints
-    _update = -1  # the update, from 0, that `_batches` belong to
+    _update = -1  # the update, counted from 0, to which `_batches` belong
     _batches: tuple[dict[str, Any], ...] = ()
 
     def resume(self, checkpoints: Checkpoints, newest: Checkpoint | None) -> None:
-        """Train, from the newest checkpoint if there is one; a signal saves the state after the last whole step."""
+        """Train from the newest checkpoint, if any; a signal saves the state after the last whole step."""
         self.checkpoints = checkpoints
         self._total_train_tokens = newest.notes["tokens"] if newest else 0
         self.remove_callback(PrinterCallback)
@@ -67,7 +68,7 @@ class Guarded(Trainer, TrainerCallback):
         return loss
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        """Signals wait until the first step, and from each optimizer's step until the next step begins."""
+        """Defer signals until the first step, and from each optimizer's step until the next step begins."""
         defer()
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
@@ -100,7 +101,7 @@ class Guarded(Trainer, TrainerCallback):
             tokens = ids[mask.bool()].tolist()
             row |= {side: self.processing_class.decode(tokens), f"{side}_tokens": tokens}
         row |= {name: values.item() for name, values in pair.items() if values.numel() == 1}
-        if distributed.count() == 1:  # the loss of a trainer gathers from all processes, and only this one is here
+        if distributed.count() == 1:  # a trainer's loss gathers from all processes, but only this process is here
             self.model.zero_grad()
             loss = self.compute_loss(self.model, self._prepare_inputs(dict(pair)))
             loss.backward()
@@ -115,7 +116,7 @@ class Guarded(Trainer, TrainerCallback):
             saved = (folder / f"checkpoint-{self.state.global_step}").rename(folder / "checkpoint")
             states = [(path.name, path.read_bytes()) for path in saved.glob("rng_state*")]
             for name, content in (pair for pairs in distributed.gather(states) for pair in pairs):
-                (saved / name).write_bytes(content)  # of every process; only the folder of the first one is published
+                (saved / name).write_bytes(content)  # of all processes; only the first one's folder is published
 
         tokens = next(row["num_tokens"] for row in reversed(self.state.log_history) if "num_tokens" in row)
         notes = {"micro_batch": self.args.per_device_train_batch_size, "tokens": int(tokens)}
@@ -128,7 +129,7 @@ class Guarded(Trainer, TrainerCallback):
 
 
 class _ByLength(LengthGroupedSampler):
-    """Rows of like length together, in an order that follows from seed and epoch alone."""
+    """Groups rows of similar length, in an order determined by seed and epoch alone."""
 
     def __init__(self, sampler: LengthGroupedSampler, seed: int) -> None:
         super().__init__(sampler.batch_size * distributed.count(), lengths=sampler.lengths)

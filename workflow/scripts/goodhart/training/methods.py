@@ -1,3 +1,3 @@
-"""Offline methods by name: a value of the key `methods`, and the loss of TRL's DPOTrainer that it stands for."""
+"""Offline methods: each value of the config key `methods`, and its `loss_type` of TRL's DPOTrainer."""
 
 METHODS = {"dpo": "sigmoid"}

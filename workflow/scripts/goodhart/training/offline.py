@@ -15,8 +15,8 @@ from goodhart.training.methods import METHODS
 class CachedReferenceDPOTrainer(Guarded, DPOTrainer):
     """DPOTrainer on tokenised rows that carry the reference log-probs.
 
-    By itself, TRL computes these log-probs in every run: L x S times in a study of L levels and S seeds. The trainer
-    needs `precompute_ref_log_probs=True`, without which TRL ignores the columns.
+    TRL alone would compute these log-probs in every run, L x S times in a study of L levels and S seeds. The trainer
+    needs `precompute_ref_log_probs=True`, since TRL otherwise ignores the columns.
     """
 
     def _prepare_dataset(self, dataset: Dataset, *_args: object, **_kwargs: object) -> Dataset:
@@ -27,7 +27,7 @@ class CachedReferenceDPOTrainer(Guarded, DPOTrainer):
 
 
 def rows(pairs: Sequence[Pair | None], logprobs: Frame) -> list[dict[str, Any]]:
-    """Rows for the trainer: the encoded pairs that fit, each with the reference log-probs of its row of `logprobs`."""
+    """Rows for the trainer: the pairs that are not None, each with the reference log-probs of its row of `logprobs`."""
     return [
         {
             "prompt_ids": pair.prompt,

@@ -65,7 +65,7 @@ def train(
 ) -> list[float]:
     """Minimise the next-token loss on the responses (AdamW, cosine to zero); returns the loss of every step, in nats.
 
-    Batches have rows of like length, so that there is little padding. Training resumes from the newest checkpoint.
+    Batches have rows of similar length, so that there is little padding. Training resumes from the newest checkpoint.
 
     Raises:
         NotFinite: a loss, a gradient norm or a final weight is not finite.
@@ -114,7 +114,7 @@ def train(
 
 
 def _collate(prompts: list[Sequence[int]], responses: list[Sequence[int]]) -> dict[str, torch.Tensor]:
-    """Right-padded ids, and labels that are -100 on prompts and padding; causal attention needs no mask for these."""
+    """Right-padded ids, and labels that are -100 on prompts and padding; causal attention needs no padding mask."""
     rows = list(zip(prompts, responses, strict=True))
     ids = [torch.tensor([*prompt, *response]) for prompt, response in rows]
     labels = [torch.tensor([-100] * len(prompt) + [*response]) for prompt, response in rows]

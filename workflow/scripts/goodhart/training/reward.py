@@ -6,4 +6,4 @@ from goodhart.training.guarded import Guarded
 
 
 class MemberTrainer(Guarded, RewardTrainer):
-    """RewardTrainer that stops at numbers that are not finite, and resumes after an interruption."""
+    """A RewardTrainer that stops at numbers that are not finite and resumes after an interruption."""

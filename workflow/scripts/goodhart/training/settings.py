@@ -1,4 +1,4 @@
-"""The settings of the training stages, under the names of their keys in the configuration and of their flags."""
+"""The settings of the training stages, named like their keys in the configuration and their flags."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from goodhart.store.flags import StepFlags, record
 
 @dataclass(frozen=True, kw_only=True)
 class AutosaveFlags(StepFlags):
-    """Where and how often a training script saves what it needs to resume; neither changes a result."""
+    """Where and how often a training script saves checkpoints; neither changes a result."""
 
     checkpoints: Output = flag(help="folder of the checkpoints, removed after success")
     checkpoint_minutes: float = flag(help="minutes between two; 0: after every step")
@@ -54,7 +54,7 @@ class Online:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Online):
-    """All settings of an online run except the seed: those of the study, the beta, and the values of Appendix C."""
+    """All settings of an online run except the seed: settings of the study, the beta, and values of Appendix C."""
 
     sampling: Sampling
     beta: float

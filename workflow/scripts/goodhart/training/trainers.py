@@ -1,4 +1,4 @@
-"""Training of an adapter with a TRL trainer, as DPO and the reward models share it: arguments, data, the run itself."""
+"""Training of an adapter with a TRL trainer, shared by DPO and the reward models: arguments, data, the run itself."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,8 +21,8 @@ from goodhart.training.checkpoints import Checkpoints
 from goodhart.training.guarded import Guarded
 from goodhart.training.settings import AdapterFlags
 
-LATEST = {"epoch", "step", "learning_rate", "grad_norm", "num_tokens"}  # an entry has the last value, no average
-ENTRIES = 20  # of a training history, or a few more
+LATEST = {"epoch", "step", "learning_rate", "grad_norm", "num_tokens"}  # an entry has their last value, not a mean
+ENTRIES = 20  # approximate number of entries in a training history
 
 
 def arguments(
@@ -30,9 +30,9 @@ def arguments(
 ) -> dict[str, Any]:
     """Keyword arguments of a TRL config from a `derived/<stage>.json`.
 
-    An update takes `batch_size` rows over all processes, in micro-batches of `micro_batch` rows in each. Dropout stays
-    on (TRL would turn it off). The trainer cuts no sequence, since all are cut to length already. A large model uses
-    activation checkpointing and batches of rows of like length.
+    An update uses `batch_size` rows over all processes, in micro-batches of `micro_batch` rows per process. Dropout
+    stays on (TRL would turn it off). The trainer truncates nothing, since all sequences are already cut to length. A
+    large model uses activation checkpointing and batches of rows of similar length.
     """
     gpu = torch.cuda.is_available()
     used = values(derived)
@@ -57,7 +57,7 @@ def arguments(
         "train_sampling_strategy": "group_by_length" if large else "random",
         "remove_unused_columns": False,  # the column of lengths is needed to group the rows
         "save_strategy": "no",  # `Guarded` saves
-        "logging_steps": 1,  # an interruption would lose an average over several steps
+        "logging_steps": 1,  # with more, an interruption would lose a running average
         "disable_tqdm": True,
         "report_to": [],
         "dataloader_num_workers": 0,
@@ -65,7 +65,7 @@ def arguments(
 
 
 def tokenized(rows: Sequence[Mapping[str, Any]]) -> Dataset:
-    """A dataset of token ids, one row a pair, ready for a TRL preference collator; `length` is its longest side."""
+    """A dataset of token ids, one row per pair, for a TRL preference collator; `length` is that of the longer side."""
     disable_progress_bars()
     return Dataset.from_list(
         [
@@ -82,10 +82,10 @@ def train_adapter(
     build: Callable[[dict[str, Any]], Guarded],
     record: Mapping[str, Any],
 ) -> None:
-    """Train with the trainer that `build` makes (`train`), and publish the adapter on `base` and its metrics.
+    """Train with the trainer that `build` returns (`train`), and publish the adapter on `base` with its metrics.
 
-    The metrics are those of `record` and of `train`. If a loss, a gradient norm or a weight is not finite, its batch is
-    written to stopped.json.
+    The metrics are `record` and the record of `train`. If a loss, a gradient norm or a weight is not finite, the batch
+    is written to stopped.json.
     """
     with (
         Checkpoints(
@@ -106,14 +106,14 @@ def train(
     seed: int,
     checkpoints: Checkpoints,
 ) -> tuple[PeftModel, dict[str, Any]]:
-    """Train the trainer that `build` makes from its arguments, in batches that fit into memory.
+    """Run the trainer that `build` creates from its arguments, with micro-batches that fit into memory.
 
     Training resumes from the newest checkpoint, also after memory ran out: model and trainer are then rebuilt with
-    half the batch and twice the accumulation. If the last update of a pass has fewer rows, its micro-batches then have
-    equal weights, rather than its rows.
+    a smaller micro-batch and more accumulation. If the last update of an epoch then has fewer rows, its micro-batches,
+    rather than its rows, have equal weights.
 
     Returns:
-        the trained model, and the record of it: `micro_batch`, `accumulation` and the logged `history`.
+        the trained model, and the record of training: `micro_batch`, `accumulation` and the logged `history`.
     """
     whole = values(derived)["batch_size"]
     if whole % distributed.count():
@@ -135,9 +135,9 @@ def train(
 
 
 def fit(trainer: Trainer, run: Callable[[], object]) -> list[dict[str, float]]:
-    """Train by calling `run`; returns about twenty entries of the history, each an average over its steps.
+    """Train by calling `run`; returns a history of about twenty entries, each an average over consecutive steps.
 
-    Trainable weights are float32, which TRL undoes on a 4-bit base.
+    The trainable weights are cast back to float32, since TRL casts them to bfloat16 on a 4-bit base.
     """
     for parameter in trainer.model.parameters():
         if parameter.requires_grad:

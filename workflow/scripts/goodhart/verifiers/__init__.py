@@ -1,1 +1,1 @@
-"""Verifiers of answers, the true reward: one file a verifier, registered in registry.py."""
+"""Verifiers of answers, which define the true reward: one file per verifier, registered in registry.py."""

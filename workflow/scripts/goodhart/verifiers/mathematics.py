@@ -1,12 +1,12 @@
-r"""The verifier `math` of mathematical answers: math-verify (extra `math`) compares expressions, so that 1/2 is 0.5.
+r"""The verifier `math` for mathematical answers: math-verify (extra `math`) compares expressions, so 1/2 equals 0.5.
 
-The answer is, in the style `strict`, the usual rule of MATH: the content of the last `\boxed{...}` after any
-`</think>`. In the style `flexible`, it is what math-verify finds: the last LaTeX or plain expression, with preference
-for boxes and "the answer is". tests/verifiers/test_mathematics.py lists surprising cases of equality.
+In the style `strict`, the answer is the content of the last `\boxed{...}` after any `</think>`, the usual rule of MATH.
+In the style `flexible`, it is what math-verify finds: the last LaTeX or plain expression, with preference for boxes
+and "the answer is". tests/verifiers/test_mathematics.py lists surprising cases of equality.
 
-A policy in training may write anything, so that length and time are limited. Texts over LONGEST are rejected or cut,
+A policy in training may write anything, so length and time are limited. Texts longer than LONGEST are rejected or cut,
 and an answer that takes over SECONDS of processor time is wrong. The time limit is a signal, since nothing else
-interrupts a long power or pattern in Python. Signals need the main thread; in any other thread, it is a ValueError.
+interrupts a long power or pattern in Python. Signals need the main thread; any other thread raises a ValueError.
 """
 
 import logging
@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 from goodhart.errors import InputError
 
 T = TypeVar("T")
-LONGEST = {"strict": 1_000, "flexible": 10_000}  # characters of an answer, and of the end of the text that is searched
-SECONDS = 3.0  # an answer takes 0.01 to 0.3; a tower of powers never ends
+LONGEST = {"strict": 1_000, "flexible": 10_000}  # characters of an answer; of the searched end of a text
+SECONDS = 3.0  # an answer usually takes 0.01 to 0.3; a tower of powers never ends
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # escaped braces do not count
 
@@ -42,9 +42,10 @@ def boxed_answer(text: str) -> str | None:
 
 
 def is_correct(text: str, gold: str, style: str = "strict") -> bool:
-    r"""Whether the answer in `text` equals the gold one: a bare answer, or a solution with the answer in `\boxed{}`.
+    r"""Whether the answer in `text` equals the gold answer.
 
-    A gold answer that cannot be parsed is an `InputError`; otherwise every response would silently be wrong.
+    `gold` is a bare answer, or a solution with the answer in `\boxed{}`. A gold answer that cannot be parsed is an
+    `InputError`; otherwise every response would silently be wrong.
     """
     target = _read_gold(gold)
     if style not in LONGEST:
@@ -69,7 +70,7 @@ def _read_gold(gold: str) -> list[Any]:
 
 
 def _parse(answer: str, whole: bool) -> list[Any]:
-    """An expression in the text; if `whole`, that is all of it, or else the text itself, but not some number inside."""
+    """Parse any expression in the text; if `whole`, only the entire text, as an expression or else as plain text."""
     from math_verify import LatexExtractionConfig, parse
 
     if not whole:
@@ -87,11 +88,11 @@ def _equal(gold: list[Any], answer: list[Any]) -> bool:
 
 
 class _TooLong(BaseException):
-    """Not an Exception, since math-verify catches those."""
+    """The time limit was reached; not an Exception, since math-verify catches every Exception."""
 
 
 def _limited(work: Callable[[], T], otherwise: T) -> T:
-    """What `work` returns within SECONDS of processor time, which does not depend on the load, else `otherwise`."""
+    """The result of `work`, or `otherwise` after SECONDS of processor time, which does not depend on the load."""
 
     def stop(*_: object) -> None:
         raise _TooLong
@@ -102,12 +103,12 @@ def _limited(work: Callable[[], T], otherwise: T) -> T:
     previous = signal.signal(signal.SIGPROF, stop)
     try:
         try:
-            signal.setitimer(signal.ITIMER_PROF, SECONDS, 1.0)  # again each second, in case one is lost in a callback
+            signal.setitimer(signal.ITIMER_PROF, SECONDS, 1.0)  # repeats, in case a signal is lost in a callback
             return work()
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
     except _TooLong:
         return otherwise
-    finally:  # again, in case the signal came before the timer stopped
+    finally:  # stop it again, in case the signal came before the timer stopped
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, previous)

@@ -1,4 +1,4 @@
-"""The verifiers by name; a verifier decides which answers are correct, and so defines the true reward of a task."""
+"""The verifiers by name; a verifier decides which answers are correct, and thus defines the true reward of a task."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
