@@ -122,7 +122,7 @@ def generation(model: Architecture, numbers: Numbers, rows: int, prompt: int, ne
 def paged_generation(
     model: Architecture, numbers: Numbers, rows: int, prompt: int, new: int, prefill: int
 ) -> dict[str, dict[str, float]]:
-    """The only phase of the `continuous` engine: one pass over the last tokens of running rows and the prompts of new rows.
+    """The only phase of the `continuous` engine: one pass over last tokens of running rows and prompts of new rows.
 
     Two allocations exist from the start: the cache for `rows` rows of maximum length, and the mask of a full pass over
     the whole cache. Without flash attention, a layer gathers the keys and values of all rows, repeated for every query

@@ -73,7 +73,7 @@ class Identity:
 
     @classmethod
     def read(cls, path: Path) -> "Identity":
-        """The identity in the manifest of a model folder or adapter; for a file or a folder of tables, `Identity.of`."""
+        """The identity in the manifest of a model folder or adapter; for a file or folder of tables, `Identity.of`."""
         if (path / ADAPTER).is_file():
             return cls._adapter(path)
         if not path.is_dir() or any(path.glob("*.parquet")):
