@@ -53,7 +53,7 @@ def batch_size(memory_gb: float, parameters: float, max_length: int, multiplier:
     """
     budget = _positive("memory_gb", memory_gb) * multiplier * 1024 * 10**9
     ratio = budget / (_positive("parameters", parameters) * _positive("max_length", max_length))
-    # frexp gives the exact floor of log2; math.log2 rounds numbers just below a power of two up to the integer.
+    # frexp gives the exact floor of log2; math.log2 rounds up for numbers just below a power of two.
     return int(min(max(2.0 ** (math.frexp(ratio)[1] - 1), 1), 64))
 
 

@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def visible() -> list[str]:
-    """The names of this machine's GPUs, or of those in `CUDA_VISIBLE_DEVICES`."""
+    """The names of the GPUs in `CUDA_VISIBLE_DEVICES` if it is set, otherwise of all GPUs of this machine."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
         return [name.strip() for name in named.split(",") if name.strip()]

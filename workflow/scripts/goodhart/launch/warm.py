@@ -81,7 +81,7 @@ def _follow(server: socket.socket, argv: Sequence[str]) -> None:
 
 
 def _start_server(name: str) -> None:
-    """Start the server unless another call has; it outlives this process and ignores signals to its group."""
+    """Start the server unless another call has; it outlives this process and receives no signals to its group."""
     import fcntl
     import subprocess
 

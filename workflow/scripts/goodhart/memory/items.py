@@ -22,7 +22,7 @@ class Architecture(Model):
     key: int  # width of all key heads, the same as that of all value heads
     mlp: int
     vocabulary: int
-    linear: int  # weights in linear layers except the head, which NF4 packs
+    linear: int  # weights that NF4 packs: all linear layers except the head
     head: int  # weights of the head; 0 if tied to the embeddings
     largest: int  # weights of the largest linear layer
     adapted: int  # inputs + outputs over all projections that LoRA adapts
@@ -149,7 +149,7 @@ def cached_token(model: Architecture, numbers: Numbers) -> int:
 def logits(model: Architecture, numbers: Numbers, rows: int, tokens: int, use: str) -> dict[str, float]:
     """The logits of `tokens` positions in each of `rows` rows, and the tensors computed from them (goodhart.logprobs).
 
-    Without gradients, these tensors exist for one row at a time, and those of the layers are already freed.
+    Without gradients, these tensors exist for one row at a time, after the tensors of the layers are freed.
     """
     c = numbers.compute
     upcast = 4 if c < 4 else 0
