@@ -1,4 +1,4 @@
-"""The command line of a step: a dataclass whose fields are its flags, and how a script ends.
+"""The command line of a step: a dataclass whose fields are the flags, and `run`, which handles how a script ends.
 
     @dataclass(frozen=True, kw_only=True)
     class Arguments(Flags):
@@ -33,7 +33,7 @@ class Output(PosixPath):
 
 
 class Source(str):
-    """The type of a flag for a local file or folder, or a name on a hub."""
+    """The type of a flag for a local file or folder, or a repository name on the Hugging Face hub."""
 
 
 class Labelled(str):
@@ -67,7 +67,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 @dataclass(frozen=True, kw_only=True)
 class Flags:
-    """The base of the arguments of every script; `raw` is the parsed command line, before any file is read."""
+    """The base class for the arguments of every script; `raw` is the parsed command line before any file is read."""
 
     raw: argparse.Namespace = field(init=False, repr=False, compare=False)
 
@@ -101,7 +101,7 @@ class Flags:
 
 
 def _flags(cls: type) -> Iterator[tuple[Field[Any], Any]]:
-    """The fields of a dataclass and of its groups that are flags, with their annotations."""
+    """All flags of a dataclass, including those of its groups, with their annotations."""
     annotations = get_type_hints(cls)
     for item in fields(cls):
         if "group" in item.metadata:
@@ -136,7 +136,7 @@ def run(main: Callable[[], None]) -> None:
     except Stopped as signal:
         print(f"{script}: stopped by {signal}; a rerun resumes from here", file=sys.stderr, flush=True)
         os._exit(128 + signal.number)
-    except KeyboardInterrupt:  # before training, while reading or importing
+    except KeyboardInterrupt:  # before training, while files are read or modules imported
         print(f"{script}: stopped by SIGINT; a rerun starts from the beginning", file=sys.stderr, flush=True)
         os._exit(130)
     if "torch" in sys.modules:
@@ -147,7 +147,7 @@ def run(main: Callable[[], None]) -> None:
 
 
 def peak_memory() -> str:
-    """Peak memory of this process and, if it used one, of its GPU, as a line for the log; a GiB is 2^30 bytes."""
+    """A log line with the peak memory of this process and, if it used a GPU, of the GPU, in GiB (2^30 bytes)."""
     import resource
 
     import torch

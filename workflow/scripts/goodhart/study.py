@@ -1,4 +1,4 @@
-"""The configuration of a study: checked before any job runs, and read as its online runs and the settings of steps."""
+"""The configuration of a study: validation before any job runs, the online runs, and the settings of each step."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -9,11 +9,11 @@ from goodhart.hyperparameters.betas import parse_level
 from goodhart.training.methods import METHODS
 from goodhart.verifiers.registry import verifier
 
-SAME = "same"  # the online beta of such an arm is the offline one: Eq. 10 literally
+SAME = "same"  # the online beta of such an arm is the offline beta, as Eq. 10 states literally
 
 
 class Cell(NamedTuple):
-    """One online run: its offline checkpoint, and the level of the beta in Eq. 10."""
+    """One online run: its offline checkpoint (method, level, seed), and `kl_level`, the level of the beta in Eq. 10."""
 
     method: str
     level: str
@@ -41,12 +41,12 @@ def cells(config: Mapping[str, Any], arm: str | None = None) -> list[Cell]:
 
 
 def all_levels(config: Mapping[str, Any]) -> list[str]:
-    """Every level that needs a beta: the offline ones, and those that only enter Eq. 10."""
+    """Every level that needs a beta: the offline levels, and the levels that only enter Eq. 10."""
     return list(dict.fromkeys([*config["levels"], *(cell.kl_level for cell in cells(config))]))
 
 
 def overrides(config: Mapping[str, Any], stage: str) -> dict[str, float]:
-    """The values that replace Appendix C in a stage: its own, which take precedence over those of the embedded policy.
+    """The values that replace Appendix C in a stage: its `override`, which takes precedence over the embedded policy's.
 
     The online stage trains the offline adapter, and therefore shares its shape and length.
     """
@@ -58,12 +58,12 @@ def overrides(config: Mapping[str, Any], stage: str) -> dict[str, float]:
 
 
 def pick(section: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """The settings of these names."""
+    """The settings with these names."""
     return {name: section[name] for name in names}
 
 
 def source(config: Mapping[str, Any], section: str) -> dict[str, Any]:
-    """The settings of the source that `task` or `preferences` names, and those that all its sources share."""
+    """The settings of the source that is selected in `task` or `preferences`, and those shared by all its sources."""
     shared = {name: value for name, value in config[section].items() if name not in ("source", "verifier")}
     return {**config[section][config[section]["source"]], **shared}
 
@@ -77,7 +77,7 @@ def sampling(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def derivation(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
-    """The settings to which Appendix C is applied in a stage, and the values that replace its own."""
+    """The settings from which Appendix C derives the values of a stage, and the overrides."""
     return {
         "memory_gb": config["memory_gb"],
         **{name: config[stage].get(name) for name in ("epochs", "steps")},
@@ -87,7 +87,7 @@ def derivation(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
 
 
 def memory(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that decide the memory of every stage, besides its models and derived values."""
+    """The settings that determine the memory of every stage, in addition to its models and derived values."""
     return {
         **sampling(config),
         **pick(config, "precision", "memory_gb"),
@@ -105,13 +105,13 @@ def _method(name: str) -> str:
 
 
 def complete(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A schema that requires every key it names, as config.yaml gives each its default."""
+    """A schema that requires every key it defines, because config.yaml has a default for each key."""
     inner = {name: complete(one) for name, one in schema.get("properties", {}).items()}
     return {**schema, "properties": inner, "required": list(inner)} if inner else dict(schema)
 
 
 def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
-    """Raise `InputError` with one sentence that names the key, unless `config` is a study the workflow can run."""
+    """Raise `InputError` with one sentence that names the key, unless `config` is a valid study."""
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
 

@@ -1,10 +1,10 @@
-"""Rivals of the power law, other curves fitted to AUGC, compared by the corrected Akaike criterion (AICc).
+"""Alternatives to the power law: other curves fitted to AUGC, compared by the corrected Akaike criterion (AICc).
 
-With K parameters, the variance among them, and n runs: AICc = n log(RSS / n) + 2 K + 2 K (K + 1) / (n - K - 1),
-which exists for n > K + 1 (Hurvich and Tsai 1989). Only its differences are meaningful: exp(-delta / 2), normalised, is
-the weight of a curve among those compared. Runs count as independent, as least squares assumes, although runs of one
-seed are not. Eq. 14 has the bounds of Appendix E and cannot fall; the others may. Where a bound holds its c at 0, AICc
-still counts c as a parameter; therefore the power law without c is compared too.
+AICc = n log(RSS / n) + 2 K + 2 K (K + 1) / (n - K - 1) for n runs and K parameters, including the variance; it exists
+for n > K + 1 (Hurvich and Tsai 1989). Only differences of AICc are meaningful: exp(-delta / 2), normalised, is the
+weight of a curve among those compared. Least squares treats runs as independent, although runs of one seed are not.
+Eq. 14 has the bounds of Appendix E and cannot fall; the other curves can. AICc counts c as a parameter even where the
+bound holds c at 0; therefore the power law without c is compared too.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,16 +32,16 @@ WARNINGS = {
     "nothing_varies": "AUGC is the same in every run: there is nothing for a curve to describe.",
     "left_out": "A curve has no finite parameters for these betas and is left out.",
 }
-_STEEPEST = 30.0  # |b| times the range it works on: beyond it a curve is a step
-_ROUNDING = 1e-6  # residuals under this part of the largest AUGC are rounding and the searches' tolerance
+_STEEPEST = 30.0  # limit of |b| times the range of x; beyond this limit the curve is a step
+_ROUNDING = 1e-6  # relative to the largest AUGC; smaller residuals come from rounding and the search tolerance
 
 
 def compare(beta: npt.ArrayLike, augc: npt.ArrayLike, power: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The curves of `FORMULAS` fitted to all runs by least squares, the best AICc first.
+    """Fit the curves of `FORMULAS` to all runs by least squares and sort them by AICc, the best first.
 
-    `beta` > 0 and `augc` >= 0, one value a run; `power` is their `fit_power_law`, if it is at hand. Returns {"n",
-    "betas", "curves": [{"name", "formula", "parameters", "k", "r_squared", "aicc", "delta", "weight"}], "warnings"};
-    the last three are None where AICc does not exist.
+    `beta` > 0 and `augc` >= 0 have one value per run; `power` is the result of `fit_power_law` on them, if already
+    computed. Returns {"n", "betas", "curves": [{"name", "formula", "parameters", "k", "r_squared", "aicc", "delta",
+    "weight"}], "warnings"}; aicc, delta and weight are None where AICc does not exist.
     """
     x, y = paired(beta=beta, augc=augc)
     betas, n, unit = len(np.unique(x)), len(x), float(np.abs(y).max()) or 1.0
@@ -51,7 +51,7 @@ def compare(beta: npt.ArrayLike, augc: npt.ArrayLike, power: dict[str, Any] | No
     if np.ptp(v) <= 1e-12:
         names = ["nothing_varies"]
     else:
-        with np.errstate(all="ignore"):  # extreme betas overflow on the way to being left out
+        with np.errstate(all="ignore"):  # extreme betas overflow before they are left out
             fits |= _fits(x, v, betas)
     fits = {name: {k: p * unit if k in "ac" else p for k, p in found.items()} for name, found in fits.items()}
     law = power or fit_power_law(x, y)
@@ -91,7 +91,7 @@ def rival_at(name: str, parameters: Mapping[str, float], beta: npt.ArrayLike) ->
 
 
 def _weighed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows with the distance of each AICc from the best one and its weight, the best first."""
+    """Add to each row its weight and the distance of its AICc from the best; sort the rows, the best first."""
     known = [row["aicc"] for row in rows if row["aicc"] is not None]
     total = sum(np.exp(-(a - min(known)) / 2) for a in known)
     for row in rows:
@@ -101,7 +101,7 @@ def _weighed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _fits(x: FloatArray, y: FloatArray, betas: int) -> dict[str, dict[str, float]]:
-    """Line, exponential and power law without c; given their b the latter are linear, so that only b is searched."""
+    """Fit line, exponential and power law without c; for a given b the last two are linear, so only b is searched."""
     fits: dict[str, dict[str, float]] = {}
     m, span = float(x.mean()), float(np.ptp(x))
     if betas < 2 or not (0 < span < np.inf):
@@ -113,7 +113,7 @@ def _fits(x: FloatArray, y: FloatArray, betas: int) -> dict[str, dict[str, float
         return fits
 
     def bent(b: float) -> FloatArray:
-        return np.expm1(b * u) / b  # tends to u as b goes to 0, so that the line is a limit and no pole
+        return np.expm1(b * u) / b  # tends to u as b goes to 0: the line is the limit, without a pole
 
     b = _search(lambda b: _line(bent(b), y)[0])
     _, slope, offset = _line(bent(b), y)
@@ -134,13 +134,13 @@ def _fits(x: FloatArray, y: FloatArray, betas: int) -> dict[str, dict[str, float
 
 
 def _line(x: FloatArray, y: FloatArray) -> tuple[float, float, float]:
-    """The sum of squared residuals of the best line through (x, y), its slope and its value at 0."""
+    """The least-squares line through (x, y): sum of squared residuals, slope and value at 0."""
     slope, offset = np.polyfit(x, y, 1)
     return float(np.sum((y - slope * x - offset) ** 2)), float(slope), float(offset)
 
 
 def _search(loss: Callable[[float], float]) -> float:
-    """The b with the least loss, found on a grid of both signs and then between its neighbours there."""
+    """The b with the least loss: the best point of a grid with both signs, refined between its neighbours."""
     from scipy.optimize import minimize_scalar
 
     steep = np.geomspace(0.01, _STEEPEST, 60)

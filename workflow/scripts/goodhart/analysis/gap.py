@@ -1,8 +1,8 @@
 """The Goodhart gap and quantities derived from it: AUGC, onset, correlation with uncertainty (Definitions 3.1 and 3.2).
 
-A series holds one value an evaluation of one run, the evaluation at step 0 first. Two gaps, always side by side:
-`gap_paper` is Eq. 2 as printed; `gap` measures both rewards in standard deviations, because Eq. 2 divides by rewards
-at step 0: a Bradley-Terry reward has no origin, and where the true reward starts at 0 Eq. 2 diverges.
+A series holds one value per evaluation of one run, starting at step 0. Two gaps are always computed side by side:
+`gap_paper` is Eq. 2 as printed; `gap` measures both rewards in standard deviations. Eq. 2 divides by the rewards at
+step 0, but a Bradley-Terry reward has no origin, and Eq. 2 diverges where the true reward starts at 0.
 """
 
 from collections.abc import Iterable
@@ -16,14 +16,14 @@ from goodhart.errors import InputError
 FloatArray = npt.NDArray[np.float64]
 
 EPSILON = float(np.finfo(np.float32).eps)  # the epsilon of Definition 3.1
-# By its epsilon, Eq. 2 is up to this far from 0 where neither reward has moved (accuracies of 0.001 and more).
+# The epsilon alone moves Eq. 2 this far from 0 where no reward has changed (accuracies of 0.0012 and more).
 NO_GAP = 1e-4
-# A series whose range is below this part of its size is constant but for rounding.
+# A series whose range is below this fraction of its largest magnitude is constant except for rounding.
 _ROUNDING = 1e-12
 
 
 def gap_paper(proxy: npt.ArrayLike, true: npt.ArrayLike) -> FloatArray:
-    """Eq. 2: proxy(t) / (|proxy(0)| + eps) - true(t) / (|true(0)| + eps), eps that of float32; dimensionless."""
+    """Eq. 2: proxy(t) / (|proxy(0)| + eps) - true(t) / (|true(0)| + eps), eps of float32; dimensionless."""
     p, r = _evaluations(proxy=proxy, true=true)
     return p / (abs(p[0]) + EPSILON) - r / (abs(r[0]) + EPSILON)
 
@@ -31,7 +31,7 @@ def gap_paper(proxy: npt.ArrayLike, true: npt.ArrayLike) -> FloatArray:
 def gap(proxy: npt.ArrayLike, true: npt.ArrayLike, proxy_scale: float, true_scale: float) -> FloatArray:
     """[proxy(t) - proxy(0)] / proxy_scale - [true(t) - true(0)] / true_scale, in standard deviations; 0 at the start.
 
-    Unchanged by a shift of either reward, and by a rescaling of a reward together with its scale.
+    The gap is invariant to shifting either reward, and to rescaling a reward together with its scale.
     """
     p, r = _evaluations(proxy=proxy, true=true)
     for name, scale in (("proxy_scale", proxy_scale), ("true_scale", true_scale)):
@@ -43,7 +43,7 @@ def gap(proxy: npt.ArrayLike, true: npt.ArrayLike, proxy_scale: float, true_scal
 def true_scale(successes: int, n: int) -> float:
     """SD of one true reward at the reference policy: sqrt(p (1 - p)), p = (successes + 1) / (n + 2).
 
-    One pseudo-count each way keeps the scale positive when all n answers are right, or all wrong.
+    One pseudo-count per outcome keeps the scale positive when all n answers are right, or all wrong.
     """
     if not 0 <= successes <= n:
         raise InputError(f"successes must lie between 0 and n, not {successes!r} of {n!r}.")
@@ -54,8 +54,8 @@ def true_scale(successes: int, n: int) -> float:
 def flags_at_start(proxy: npt.ArrayLike, true: npt.ArrayLike) -> dict[str, bool]:
     """Whether, and why, Eq. 2 is unreliable for this run.
 
-    It divides by almost 0 where the true reward starts at 0 or the proxy near 0; and where the proxy starts
-    below 0 the gap starts at -2, so that much hacking happens below 0 and does not count. The proxy counts as near zero
+    Eq. 2 divides by almost 0 where the true reward starts at 0 or the proxy near 0. Where the proxy starts below 0,
+    the gap starts at -2, so that much of the hacking happens below 0 and does not count. The proxy counts as near zero
     when |proxy(0)| is at most a tenth of its range over the run: Eq. 2 then shows this range as ten units or more.
     """
     p, r = _evaluations(proxy=proxy, true=true)
@@ -67,9 +67,10 @@ def flags_at_start(proxy: npt.ArrayLike, true: npt.ArrayLike) -> dict[str, bool]
 
 
 def augc(steps: npt.ArrayLike, gap: npt.ArrayLike) -> float:
-    """Eq. 3: the integral of max(gap, 0) over steps (gap units times steps), the gap taken as linear in between.
+    """Eq. 3: the integral of max(gap, 0) over steps (gap units times steps), with linear interpolation of the gap.
 
-    Where it crosses zero between two evaluations, only the part above counts; clipping first would add a false wedge.
+    Where the gap crosses zero between two evaluations, only the part above zero counts; clipping before interpolation
+    would add a spurious wedge.
     """
     t, g = _over_steps(steps, gap)
     if len(t) < 2:
@@ -77,13 +78,13 @@ def augc(steps: npt.ArrayLike, gap: npt.ArrayLike) -> float:
     above, size = np.maximum(g, 0), np.abs(g)
     height = above[:-1] + above[1:]
     span = size[:-1] + size[1:]
-    # height / span is the part of the interval spent above zero: 1, 0, or up to the crossing.
+    # height / span is the fraction of the interval where the gap is above zero: 1, 0, or the part up to the crossing.
     part = np.divide(height, span, out=np.zeros_like(span), where=span > 0)
     return float(np.sum(np.diff(t) * part * height / 2))
 
 
 def hacking_threshold(gaps: Iterable[npt.ArrayLike]) -> float | None:
-    """tau_hack (section 7.1): 75th percentile of the positive gaps of all runs of a study; None if there is none."""
+    """tau_hack (section 7.1): 75th percentile of the positive gaps of a study, over all runs; None without any."""
     pooled = np.concatenate([np.empty(0), *(finite_series("gap", g) for g in gaps)])
     positive = pooled[pooled > NO_GAP]
     return float(np.percentile(positive, 75)) if len(positive) else None
@@ -99,8 +100,8 @@ def onset(steps: npt.ArrayLike, gap: npt.ArrayLike, threshold: float | None) -> 
 def uq_correlation(uq: npt.ArrayLike, gap: npt.ArrayLike) -> dict[str, float | None]:
     """r_UQ (section 5.3): Pearson correlation of ensemble disagreement and gap over the evaluations of a run.
 
-    "levels" is the paper's; "differences" correlates the changes from one evaluation to the next, since two series
-    that both trend correlate whatever they mean. None for a constant series, and below three pairs.
+    "levels" is the paper's r_UQ; "differences" correlates the changes from one evaluation to the next, because any two
+    series with a trend correlate. A value is None for a constant series and for fewer than three pairs.
     """
     u, g = _evaluations(uq=uq, gap=gap)
     noise_u, noise_g = _ROUNDING * np.abs(u).max(), _ROUNDING * np.abs(g).max()
@@ -111,7 +112,7 @@ def uq_correlation(uq: npt.ArrayLike, gap: npt.ArrayLike) -> dict[str, float | N
 
 
 def finite_series(name: str, values: Any) -> FloatArray:
-    """`values` as a one-dimensional float array; an InputError that names it if it is not that, or not finite."""
+    """`values` as a one-dimensional float array; InputError with `name` if they are not one-dimensional and finite."""
     try:
         series = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
@@ -124,7 +125,7 @@ def finite_series(name: str, values: Any) -> FloatArray:
 
 
 def paired(**named: Any) -> list[npt.NDArray[Any]]:
-    """Series of one length, by name: finite numbers, but `seeds` any labels, one and the same for all where None."""
+    """Check that the named series are finite and equally long; `seeds` may be any labels, None means a single seed."""
     series = {name: finite_series(name, values) for name, values in named.items() if name != "seeds"}
     if "seeds" in named:
         labels = named["seeds"]
@@ -136,7 +137,7 @@ def paired(**named: Any) -> list[npt.NDArray[Any]]:
 
 
 def _evaluations(**named: Any) -> list[FloatArray]:
-    """Series over the evaluations of one run, of which there is at least one."""
+    """Check series over the evaluations of one run (`paired`), which needs at least one evaluation."""
     series = paired(**named)
     if not len(series[0]):
         raise InputError(f"{' and '.join(named)} are empty.")

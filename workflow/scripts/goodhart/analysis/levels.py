@@ -9,9 +9,9 @@ import pandas as pd
 
 from goodhart.analysis.statistics import estimate, rank_correlation, seed_slopes, seed_stratified_trend
 
-CENSORED = ("onset", "onset_paper")  # a run without an onset would have a later one: it ranks after all others
+CENSORED = ("onset", "onset_paper")  # a run without an onset is censored and ranks after all others
 
-# The columns of Table 1: what it is called, and the column of the run table that it averages.
+# The columns of Table 1: title, and the column of the run table that is averaged.
 TABLE1 = {
     "AUGC": "augc",
     "AUGC (Eq. 2)": "augc_paper",
@@ -45,17 +45,17 @@ FLAGS = {
 
 
 def by_level(runs: pd.DataFrame) -> Iterator[tuple[str, str, str, float, pd.DataFrame]]:
-    """(arm, method, level, beta, its runs): arms and methods in the order of the runs, the smallest beta first."""
+    """Yield (arm, method, level, beta, runs): arms and methods in the order of the runs, the smallest beta first."""
     for (arm, method), part in runs.groupby(["arm", "method"], sort=False):
         for (beta, level), rows in part.groupby(["beta", "level"]):
             yield str(arm), str(method), str(level), float(str(beta)), rows
 
 
 def table1(runs: pd.DataFrame) -> pd.DataFrame:
-    """Table 1: arm, method, level, beta, n, then of each column of `TABLE1` its mean over seeds and its uncertainty.
+    """Table 1: arm, method, level, beta, n, then for each column of `TABLE1` the mean over seeds and its uncertainty.
 
-    `<column>_se` is the standard error, `<column>_low` and `_high` the 95 % bootstrap interval over seeds (a handful of
-    seeds makes it too narrow). An average leaves out the runs without a value; `<column>_n` counts those that have one.
+    `<column>_se` is the standard error, `<column>_low` and `_high` the 95 % bootstrap interval over seeds (too narrow
+    with only a few seeds). An average leaves out the runs without a value; `<column>_n` counts the runs with one.
     The columns of `FLAGS` count the runs for which Eq. 2 is unreliable.
     """
     rows = []
@@ -72,12 +72,12 @@ def table1(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def trends(runs: pd.DataFrame) -> list[dict[str, Any]]:
-    """For each arm, method and column of Table 1: the trend of the quantity with beta, by several tests.
+    """The trend with beta, by several tests, of each arm, method and column of Table 1.
 
     `level_means`, `pooled` and `per_seed` are Spearman's rho of the means over seeds, of all runs, and of each seed's
-    runs, each with its permutation p; `kendall` holds Kendall's tau of the same three. `within_seeds` is the test that
-    uses the seeds; `slope` the change per factor e in beta, seed by seed. Every p is two-sided, every n its own. A run
-    without an onset ranks after all that have one, and the onset then has no slope.
+    runs, each with its permutation p; `kendall` holds Kendall's tau of the same three. `within_seeds` is the test
+    stratified by seed; `slope` is the change per factor e in beta, for each seed. Every p is two-sided, and every
+    test has its own n. A run without an onset ranks after all runs with one, and the onset then has no slope.
     """
     found = []
     for (arm, method), part in runs.groupby(["arm", "method"], sort=False):
@@ -99,10 +99,11 @@ def trends(runs: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def arm_differences(runs: pd.DataFrame) -> list[dict[str, Any]]:
-    """AUGC of every other arm minus that of the first, run by run with the same method, level and seed.
+    """AUGC of every other arm minus AUGC of the first arm, for pairs of runs with the same method, level and seed.
 
-    A row a method and other arm: `levels` with mean, standard error, interval and n of the difference at each level,
-    `slope` its change per factor e in beta, `within_seeds` the test of its trend, `shared` how many runs are in both.
+    There is one row per method and other arm: `levels` holds mean, standard error, interval and n of the difference at
+    each level, `slope` its change per factor e in beta, `within_seeds` the test of its trend, and `shared` the number
+    of runs that belong to both arms.
     """
     found = []
     key = ["method", "level", "beta", "seed"]

@@ -1,8 +1,8 @@
-"""Reward against distance, as Gao et al. (2022) fit it for RL: R(d) = d (alpha - beta log d), d = sqrt(KL).
+"""Reward as a function of distance, after Gao et al. (2022): R(d) = d (alpha - beta log d), d = sqrt(KL).
 
-KL is that of the policy from where the online stage began, in nats a response; R is measured from its value there, so
-that R(0) = 0. Beta > 0 bends the curve down: it peaks at d = exp(alpha / beta - 1) and is back at 0 at exp(alpha /
-beta). Their alpha and beta are columns `alpha` and `bend` here, as beta is DPO's already.
+KL is measured from the policy at the start of the online stage, in nats per response; R is the change of the reward
+since that start, so that R(0) = 0. Beta > 0 bends the curve down: R peaks at d = exp(alpha / beta - 1) and returns to
+0 at d = exp(alpha / beta). The columns of alpha and beta are `alpha` and `bend`, because beta already denotes DPO's.
 """
 
 from typing import Any
@@ -20,19 +20,20 @@ _ESTIMATES = ("alpha", "bend", "peak_kl")
 
 
 def reward_at(distance: npt.ArrayLike, alpha: float, bend: float) -> FloatArray:
-    """R(d) = d (alpha - bend log d) for distances >= 0 (any shape), in the units of the reward that was fitted."""
+    """R(d) = d (alpha - bend log d) for distances >= 0 (any shape), in the units of the fitted reward."""
     d = np.asarray(distance, dtype=np.float64)
     return d * (alpha - bend * np.log(np.where(d > 0, d, 1.0)))
 
 
 def fit_distance(kl: npt.ArrayLike, reward: npt.ArrayLike, seeds: npt.ArrayLike | None = None) -> dict[str, Any]:
-    """Least squares over all evaluations of some runs: `kl` in nats, `reward` since the start of its run.
+    """Least squares over all evaluations of some runs: `kl` in nats, `reward` as the change since the start of the run.
 
-    Estimates of the KL below 0 count as 0 and are left out, as R(0) = 0 is given. Returns alpha, bend, r_squared
-    (against the mean reward), n (evaluations with a distance), seeds, and peak_kl, where R is largest: None unless the
-    curve bends down with a tenth of the evaluations on either side of the peak. alpha_low ... peak_kl_high are 95 %
-    intervals, whole seeds resampled, None below two seeds and where more than 5 % of the resamples have no value; a
-    peak without an interval is then no peak. All None where the distances do not determine the two parameters.
+    KL estimates below 0 count as 0; evaluations at 0 are left out, because R(0) = 0 by definition. Returns alpha, bend,
+    r_squared (against the mean reward), n (evaluations with d > 0), seeds, and peak_kl, the KL where R is largest,
+    which is None unless the curve bends down with a tenth of the evaluations on either side of the peak. alpha_low ...
+    peak_kl_high are 95 % intervals from resampling whole seeds; they are None below two seeds and where more than 5 %
+    of the resamples have no value. With two or more seeds, peak_kl is None too where its interval is. All estimates
+    are None where the distances do not determine both parameters.
     """
     k, r, labels = paired(kl=kl, reward=reward, seeds=seeds)
     d = np.sqrt(np.clip(k, 0, None))
@@ -57,7 +58,7 @@ def fit_distance(kl: npt.ArrayLike, reward: npt.ArrayLike, seeds: npt.ArrayLike 
 def overoptimisation_rows(
     gaps: pd.DataFrame, runs: pd.DataFrame, proxy_scale: float, true_scale: float
 ) -> pd.DataFrame:
-    """One row an arm, method, level and reward (proxy or true, each in its scale, as in the gap): `fit_distance`."""
+    """`fit_distance` per arm, method, level and reward (proxy or true, each in units of its scale, as in the gap)."""
     rows = []
     for arm, method, level, beta, cells in by_level(runs):
         part = cells[RUN].merge(gaps, on=RUN).sort_values([*RUN, "step"])

@@ -1,4 +1,4 @@
-"""Everything that is fitted to points of beta and AUGC: the power law, its rivals and the trade-off with win rates."""
+"""All fits to points (beta, AUGC): the power law, the alternative curves and the trade-off with win rates."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ from goodhart.analysis.tradeoff import optimal_conservatism
 
 
 def fit_points(points: pd.DataFrame) -> dict[str, Any]:
-    """The fit of points, one a run, with the columns beta and augc, and seed and win_rate where they are known.
+    """All fits to `points`, one row per run, with columns beta and augc, and seed and win_rate where they are known.
 
-    The keys of `fit_power_law`; "rivals", of `compare`; and "tradeoff", of `optimal_conservatism`, None without win
-    rates.
+    Returns the keys of `fit_power_law`, "rivals" with the result of `compare`, and "tradeoff" with the result of
+    `optimal_conservatism`, which is None without win rates.
     """
     beta, augc, seeds, win_rate = points["beta"], points["augc"], points.get("seed"), points.get("win_rate")
     fit = fit_power_law(beta, augc, seeds)

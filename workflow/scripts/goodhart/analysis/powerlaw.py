@@ -1,12 +1,14 @@
 """AUGC as a power law of beta, a * beta^b + c with a, b, c >= 0, and the beta* it implies (Eq. 14-15, Appendix E).
 
-beta* in two readings, since the paper's Figure 5 contradicts its Eq. 15. `eq15`: the smallest beta where the curve
-exceeds 1.5 times its value at the smallest beta, in closed form (searching Appendix E's grid would round it up to the
-next grid point; on the published points 1.1050 becomes 1.1051). `grid_minimum`: the first point of that grid where the
-curve exceeds 1.5 times its minimum over the grid, which begins at a tenth of the smallest beta; on the published points
-1.0814, the paper's 1.082. AUGC, beta and a carry the units of their data; b has none.
+beta* has two readings here, because the paper's Figure 5 contradicts its Eq. 15:
 
-Where the data do not determine a number, it is None with a named warning, never the value where a search stopped.
+- `eq15` is the smallest beta where the curve exceeds 1.5 times its value at the smallest beta, in closed form. A search
+  over Appendix E's grid would round it up to the next grid point (on the published points, from 1.1050 to 1.1051).
+- `grid_minimum` is the first point of that grid where the curve exceeds 1.5 times its minimum over the grid. The grid
+  begins at a tenth of the smallest beta. On the published points the result is 1.0814 (1.082 in the paper).
+
+c has the units of AUGC, and b is dimensionless. A number that the data do not
+determine is None with a named warning, never the value where a search stopped.
 """
 
 from typing import Any
@@ -40,17 +42,20 @@ READINGS = {"eq15": "beta* of Eq. 15", "grid_minimum": "beta* by the grid's mini
 _PARAMETERS = 3
 _FACTOR = 1.5
 _ROUNDING = 1e-12
-_NEGLIGIBLE = 1e-6  # a part of R², or of the largest AUGC, that only rounding and the search's tolerance make
+_NEGLIGIBLE = 1e-6  # relative to R² = 1 or the largest AUGC; smaller values are rounding and search tolerance
 
 
 def fit_power_law(beta: npt.ArrayLike, augc: npt.ArrayLike, seeds: npt.ArrayLike | None = None) -> dict[str, Any]:
     """Least squares over all runs: `beta` > 0, `augc` >= 0 and, for an interval, the seed of each run.
 
     Returns a JSON-ready dict: a, b, c, r_squared (over the same points), n, exact_by_construction (no more betas than
-    parameters, and the curve meets the mean of each), beta_star and augc_at_beta_star (each {"eq15",
-    "grid_minimum"}), beta_star_interval (likewise) and parameter_intervals ({"a", "b", "c"}), each [low, high] of 95 %
-    from `resamples` bootstrap resamples of whole seeds, or None; and warnings [{"name", "message"}].
-    Data without an increase give a = 0, b = None, c = the mean. InputError for values that no run can have.
+    parameters, and the curve passes through the mean at every beta), beta_star and augc_at_beta_star (each {"eq15",
+    "grid_minimum"}), beta_star_interval (same keys), parameter_intervals ({"a", "b", "c"}), resamples (their number)
+    and warnings [{"name", "message"}]. An interval is the 95 % [low, high] over bootstrap resamples of whole seeds, or
+    None. Data without an increase give a = 0, b = None and c = the mean.
+
+    Raises:
+        InputError: no point at all, a beta that is not positive, or a negative AUGC.
     """
     x, y, labels = paired(beta=beta, augc=augc, seeds=seeds)
     if not len(x):
@@ -89,16 +94,16 @@ def curve(fit: Fit, beta: npt.ArrayLike) -> FloatArray:
     a, b, c = fit["a"], fit["b"], fit["c"]
     if a is None or c is None:
         raise InputError("there is no fitted curve: see the warnings of the fit.")
-    with np.errstate(divide="ignore"):  # beta = 0; in logarithms, beta^b cannot overflow where a makes up for it
+    with np.errstate(divide="ignore"):  # beta = 0; logarithms prevent an overflow of beta^b that a small a would offset
         return np.full_like(x, c) if b is None else np.exp(np.log(a) + b * np.log(x)) + c
 
 
-@np.errstate(all="ignore")  # extreme data overflow on the way to being refused
+@np.errstate(all="ignore")  # extreme data overflow before they are refused
 def _least_squares(x: FloatArray, y: FloatArray) -> tuple[Fit, str | None]:
-    """a, b, c and R² from Appendix E's initial values, and the name of the warning where the data determine none.
+    """Fit a, b, c and R² from Appendix E's initial values; return a warning's name if the data determine no curve.
 
-    Fitted in units where the largest beta and AUGC are 1, which moves no optimum and keeps beta^b finite. Where AUGC
-    does not rise throughout, the appendix's start can end in a poor local minimum: a steeper one is tried beside it.
+    The fit uses units where the largest beta and AUGC are 1, which moves no optimum and keeps beta^b finite. Where AUGC
+    does not rise throughout, the appendix's start can end in a poor local minimum; a steeper start is tried as well.
     """
     none: Fit = {"a": None, "b": None, "c": None, "r_squared": None}
     flat: Fit = {"a": 0.0, "b": None, "c": float(y.mean()), "r_squared": None}
@@ -108,8 +113,8 @@ def _least_squares(x: FloatArray, y: FloatArray) -> tuple[Fit, str | None]:
     if np.ptp(y) <= _ROUNDING * top:
         return flat, "constant"
     u, v = x / betas[-1], y / top
-    b0 = float(np.log(v.min()) / np.log(u.min()))  # C.2; the largest are 1
-    b0 = b0 if np.isfinite(b0) else 1.0  # infinite for a zero AUGC
+    b0 = float(np.log(v.min()) / np.log(u.min()))  # C.2, where the largest beta and AUGC are 1
+    b0 = b0 if np.isfinite(b0) else 1.0  # b0 is infinite if an AUGC is 0
     fits = [f for f in (_curve_fit(u, v, start) for start in (b0, 16 * b0)) if f is not None]
     if not fits:
         return none, "no_convergence"
@@ -122,12 +127,12 @@ def _least_squares(x: FloatArray, y: FloatArray) -> tuple[Fit, str | None]:
     a = float(np.exp(np.log(a) + np.log(top) - b * np.log(betas[-1])))
     if not (0 < a < np.inf):
         return none, "no_convergence"
-    c = c * top if c > _ROUNDING else 0.0  # the search stops just inside a bound that binds
+    c = c * top if c > _ROUNDING else 0.0  # the search stops just inside an active bound
     return {"a": a, "b": b, "c": c, "r_squared": explained}, None
 
 
 def _curve_fit(u: FloatArray, v: FloatArray, b0: float) -> tuple[list[float], float] | None:
-    """(a, b, c) and R² of one bounded fit to data scaled to at most 1; None when scipy gives up."""
+    """(a, b, c) and R² of one bounded fit to data scaled to at most 1; None when scipy fails to converge."""
     from scipy.optimize import OptimizeWarning, curve_fit
 
     def power(u: FloatArray, a: float, b: float, c: float) -> FloatArray:
@@ -136,7 +141,7 @@ def _curve_fit(u: FloatArray, v: FloatArray, b0: float) -> tuple[list[float], fl
     start = np.clip([np.ptp(v), b0, v.min()], 0, None)  # C.1-C.3
     try:
         with catch_warnings():
-            simplefilter("ignore", OptimizeWarning)  # an exact fit has no covariance; none is used
+            simplefilter("ignore", OptimizeWarning)  # an exact fit has no covariance, and the covariance is not used
             found, _ = curve_fit(
                 power, u, v, p0=start, bounds=(0, np.inf), maxfev=10_000, ftol=1e-12, xtol=1e-12, gtol=1e-12
             )
@@ -146,7 +151,7 @@ def _curve_fit(u: FloatArray, v: FloatArray, b0: float) -> tuple[list[float], fl
 
 
 def _eq15(fit: Fit, x: FloatArray, y: FloatArray) -> tuple[float | None, str | None]:
-    """Eq. 15 solved for beta: ((1.5 (c + a beta_min^b) - c) / a)^(1/b), and a warning where there is one."""
+    """Eq. 15 solved for beta: ((1.5 (c + a beta_min^b) - c) / a)^(1/b), and the name of a warning or None."""
     a, b, c = (float(fit[k] or 0) for k in "abc")
     threshold = _FACTOR * float(curve(fit, x.min()))
     with np.errstate(all="ignore"):
@@ -155,7 +160,7 @@ def _eq15(fit: Fit, x: FloatArray, y: FloatArray) -> tuple[float | None, str | N
 
 
 def _grid_minimum(fit: Fit, x: FloatArray, y: FloatArray) -> tuple[float | None, str | None]:
-    """The first of Appendix E's grid points over 1.5 times the grid's minimum, and a warning where there is one."""
+    """The first point of Appendix E's grid over 1.5 times the minimum there, and the name of a warning or None."""
     grid = np.linspace(0.1 * x.min(), 2 * x.max(), 1000)
     fitted = curve(fit, grid)
     threshold = _FACTOR * float(fitted.min())
@@ -175,18 +180,18 @@ _SOLVERS = {"eq15": _eq15, "grid_minimum": _grid_minimum}
 
 
 def _solved(x: FloatArray, y: FloatArray) -> Fit | None:
-    """The fit to some runs with both readings of beta*; None where they determine no curve."""
+    """The fit to some runs with both readings of beta*; None where the runs determine no curve."""
     fit, refusal = _least_squares(x, y)
     return None if refusal else {**fit, **{reading: solve(fit, x, y)[0] for reading, solve in _SOLVERS.items()}}
 
 
 def _through_means(fit: Fit, x: FloatArray, y: FloatArray) -> bool:
-    """Whether the curve meets the mean AUGC of every beta; a bound that binds (a or c at 0) keeps it from that."""
+    """Whether the curve passes through the mean AUGC at every beta; an active bound (a or c at 0) prevents this."""
     return all(abs(float(curve(fit, beta)) - y[x == beta].mean()) <= 1e-4 * y.max() for beta in np.unique(x))
 
 
 def _remarks(x: FloatArray, y: FloatArray) -> list[str]:
-    """Names of the warnings that the data call for, whatever the fit."""
+    """Names of the warnings that depend on the data alone, not on the fit."""
     betas = np.unique(x)
     means = np.array([y[x == beta].mean() for beta in betas])
     found = {

@@ -1,4 +1,4 @@
-"""The gaps of every evaluation of a study, and one row a run with the metrics of Appendix F."""
+"""The gaps of every evaluation of a study, and one row per run with the metrics of Appendix F."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -24,10 +24,12 @@ RUN = ["method", "level", "kl_level", "seed"]
 
 @dataclass(frozen=True)
 class Scales:
-    """The scales that turn rewards into gaps, one set a study.
+    """The scales that turn rewards into gaps, one set per study.
 
-    proxy: SD of the ensemble mean over held-out preference responses; true: SD of one true reward at the reference
-    policy, whose `successes` of `problems` are counted; thresholds: 75th percentile of all positive gaps, by form.
+    Attributes:
+        proxy: SD of the ensemble mean over held-out preference responses.
+        true: SD of one true reward at the reference policy, which solves `successes` of `problems`.
+        threshold, threshold_paper: 75th percentile of all positive gaps, for each form of the gap.
     """
 
     proxy: float
@@ -59,10 +61,10 @@ def add_gaps(trajectories: Iterable[pd.DataFrame], scale: Scales) -> tuple[pd.Da
 
 
 def run_rows(gaps: pd.DataFrame, probes: pd.DataFrame, updates: pd.DataFrame, scale: Scales) -> pd.DataFrame:
-    """One row a run: the metrics of Appendix F (columns of `summaries.RUNS` but `arm`).
+    """One row per run: the metrics of Appendix F (columns of `summaries.RUNS` except `arm`).
 
-    `true_drop_se` is the standard error of the fall in accuracy, of two binomial samples taken as independent: too
-    wide rather than too narrow, as both are of the same problems.
+    `true_drop_se` is the standard error of the fall in accuracy, with both accuracies treated as independent binomial
+    samples. It is conservative, because both samples use the same problems.
     """
     probe_of = {(row["method"], row["level"], row["seed"]): row for _, row in probes.iterrows()}
     degenerate = updates.groupby(RUN)["zero_variance"].sum().to_dict()
@@ -120,7 +122,7 @@ def run_rows(gaps: pd.DataFrame, probes: pd.DataFrame, updates: pd.DataFrame, sc
 
 
 def select_arms(runs: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
-    """The runs of every arm, given by the columns arm, method, level, kl_level and seed of `cells`, in their order.
+    """The runs of every arm, in the order of `cells`, whose columns are arm, method, level, kl_level and seed.
 
     A run in two arms appears twice.
     """

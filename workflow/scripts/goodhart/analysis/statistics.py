@@ -1,8 +1,8 @@
-"""Trends and uncertainty for a handful of seeds: rank correlations with permutation p-values, SEs, bootstrap.
+"""Trends and uncertainty for a few seeds: rank correlations with permutation p-values, standard errors, bootstrap.
 
-With three betas a perfect order has a two-sided p of 1/3: two of the six orders are perfect. Asymptotic p-values
-print 0.0 there, so every p here is that of a permutation test: exact where the arrangements are few, else Monte-Carlo
-with 10,000 arrangements and a fixed seed.
+With three betas a perfect order has a two-sided p of 1/3, because two of the six orders are perfect. The asymptotic p
+is 0.0 there, so every p here comes from a permutation test: exact where the arrangements are few, otherwise
+Monte-Carlo with 10,000 arrangements and a fixed seed.
 """
 
 import math
@@ -28,8 +28,8 @@ _NOTHING = {"statistic": None, "p_value": None, "smallest_p": None, "method": "u
 def rank_correlation(x: npt.ArrayLike, y: npt.ArrayLike, kind: str = "spearman") -> dict[str, Any]:
     """Spearman's rho or Kendall's tau-b ("kendall") of two series, with its two-sided permutation p.
 
-    Returns {"statistic", "p_value", "smallest_p", "n", "method"}: `smallest_p` is the p that the most extreme order of
-    these values would have. All but n and method are None below two points or for constant input.
+    Returns {"statistic", "p_value", "smallest_p", "n", "method"}; `smallest_p` is the p-value of the most extreme order
+    of these values. All values except n and method are None below two points or for constant input.
     """
     x, y = paired(x=x, y=y)
     if kind not in ("spearman", "kendall"):
@@ -42,11 +42,12 @@ def rank_correlation(x: npt.ArrayLike, y: npt.ArrayLike, kind: str = "spearman")
 def seed_stratified_trend(
     levels: npt.ArrayLike, values: npt.ArrayLike, seeds: Sequence[Any] | npt.NDArray[Any]
 ) -> dict[str, Any]:
-    """The trend of values with level: the mean over seeds of each seed's Spearman's rho, one row a (level, seed).
+    """The trend of values with level: the mean over seeds of Spearman's rho within a seed.
 
-    The permutation p rearranges values within each seed, so differences between seeds cancel and every seed adds
-    evidence: 3 levels reach p = 1/3 with one seed, 1/18 with two. A seed whose values are all equal counts as rho = 0;
-    one with a single level is left out. "n" is the number of seeds that count.
+    The arguments have one entry per (level, seed). The permutation test rearranges values within each seed, so that
+    differences between seeds cancel and every seed adds evidence: 3 levels reach p = 1/3 with one seed and 1/18 with
+    two. A seed whose values are all equal counts as rho = 0; a seed with a single level is left out. "n" is the number
+    of seeds that count.
     """
     groups = _by_seed(levels, values, seeds)
     if all(_constant(b) for _, b in groups):
@@ -64,10 +65,10 @@ def seed_stratified_trend(
 def seed_slopes(
     levels: npt.ArrayLike, values: npt.ArrayLike, seeds: Sequence[Any] | npt.NDArray[Any]
 ) -> dict[str, Any]:
-    """How much values rise a unit of level: the least-squares slope of each seed, and their mean over seeds.
+    """The change of values per unit of level: the least-squares slope of each seed, and the mean over seeds.
 
-    Returns {"slopes", "mean", "se", "n", "interval"}, the interval that of `bootstrap_interval`. Take logarithms of
-    the levels to have the rise a factor of e. A seed with a single level has no slope and is left out.
+    Returns {"slopes", "mean", "se", "n", "interval"}, with the interval from `bootstrap_interval`. With logarithms of
+    the levels, a slope is the change per factor e. A seed with a single level has no slope and is left out.
     """
     slopes = [float(np.polyfit(a - a.mean(), b, 1)[0]) for a, b in _by_seed(levels, values, seeds)]
     return {"slopes": slopes, **estimate(slopes)}
@@ -110,9 +111,9 @@ def bootstrap_interval(
 
 
 def seed_resamples(seeds: npt.ArrayLike, resamples: int = RESAMPLES) -> Iterator[tuple[IntArray, int]]:
-    """Bootstrap resamples of whole seeds: the rows of each distinct one, and how often it was drawn (a fixed stream).
+    """Bootstrap resamples of whole seeds (fixed random stream): rows and count of each distinct resample.
 
-    A few seeds have few distinct resamples, so what is slow to compute is computed once for each.
+    A few seeds have few distinct resamples, so slow statistics are computed once per distinct resample.
     """
     labels = np.asarray(seeds)
     members = [np.flatnonzero(labels == s) for s in np.unique(labels)]
@@ -123,7 +124,7 @@ def seed_resamples(seeds: npt.ArrayLike, resamples: int = RESAMPLES) -> Iterator
 
 
 def over_resamples(seeds: npt.ArrayLike, statistic: Callable[[IntArray], T], resamples: int = RESAMPLES) -> list[T]:
-    """A statistic of the rows of each of `seed_resamples`; none below two seeds, where nothing can be resampled."""
+    """A statistic of the rows of every resample of `seed_resamples`; empty below two seeds."""
     if len(np.unique(np.asarray(seeds))) < 2:
         return []
     found = [(statistic(rows), copies) for rows, copies in seed_resamples(seeds, resamples)]
@@ -131,18 +132,18 @@ def over_resamples(seeds: npt.ArrayLike, statistic: Callable[[IntArray], T], res
 
 
 def resampled_interval(values: Sequence[Any], resamples: int = RESAMPLES, level: float = 0.95) -> list[float] | None:
-    """Percentile interval of the values that resamples have; None where more than 1 - `level` of them have none."""
+    """Percentile interval of the resampled values; None if more than 1 - `level` of the resamples have no value."""
     return None if len(values) < level * resamples else _central(values, level)
 
 
 def r_squared(values: FloatArray, fitted: FloatArray) -> float | None:
-    """The share of the variance of `values` that a fit explains, against their mean; None where they are all equal."""
+    """The share of the variance of `values` around their mean that a fit explains; None if all values are equal."""
     total = float(np.sum((values - values.mean()) ** 2))
     return 1 - float(np.sum((values - fitted) ** 2)) / total if total > 0 else None
 
 
 def _central(values: Any, level: float) -> list[float]:
-    """The percentiles between which the central share `level` of the values lies."""
+    """The two percentiles that enclose the central share `level` of the values."""
     return np.percentile(values, [50 * (1 - level), 50 * (1 + level)]).tolist()
 
 
@@ -151,14 +152,14 @@ def _constant(x: FloatArray) -> bool:
 
 
 def _by_seed(levels: npt.ArrayLike, values: npt.ArrayLike, seeds: Any) -> list[tuple[FloatArray, FloatArray]]:
-    """(levels, values) of each seed that has at least two different levels."""
+    """The (levels, values) of every seed with at least two different levels."""
     x, y, labels = paired(levels=levels, values=values, seeds=seeds)
     groups = [(x[labels == s], y[labels == s]) for s in np.unique(labels)]
     return [(a, b) for a, b in groups if not _constant(a)]
 
 
 def _permuted(x: FloatArray, y: FloatArray, kind: str = "spearman") -> tuple[float, FloatArray, bool]:
-    """The coefficient of x and y, its permutation distribution, and whether that is exact."""
+    """The coefficient of x and y, its permutation distribution, and whether the distribution is exact."""
     from scipy.stats import rankdata
 
     u, v = rankdata(x), rankdata(y)
@@ -167,10 +168,10 @@ def _permuted(x: FloatArray, y: FloatArray, kind: str = "spearman") -> tuple[flo
 
 @lru_cache(maxsize=64)
 def _null(x: tuple[float, ...], y: tuple[float, ...], kind: str) -> tuple[FloatArray, bool]:
-    """The coefficient of sorted ranks x with permutations of the ranks y: all of them if few, else `_DRAWS`.
+    """The coefficient of sorted ranks x with permutations of the ranks y: all permutations if few, else `_DRAWS`.
 
-    Where every x occurs at least twice, values that swap places at one x are one arrangement. Runs of a study mostly
-    differ in order only, not in ties, and then share this distribution.
+    Where every x occurs at least twice, permutations that only swap values at the same x count as one arrangement.
+    Quantities of a study mostly differ in order and not in ties; they then share this cached distribution.
     """
     from scipy.stats import permutation_test
 
@@ -192,8 +193,8 @@ def _null(x: tuple[float, ...], y: tuple[float, ...], kind: str) -> tuple[FloatA
 def _coefficients(x: FloatArray, y: FloatArray, kind: str) -> FloatArray:
     """The coefficient of the ranks x, (n,), with each row of the ranks y, (..., n); 0 for constant y.
 
-    Both are correlations of features of the ranks: the centred ranks themselves for rho, the signs of all pairwise
-    differences for tau-b (Daniels 1944).
+    Both coefficients are correlations of features of the ranks: the centred ranks for rho, and the signs of all
+    pairwise differences for tau-b (Daniels 1944).
     """
 
     def features(ranks: FloatArray) -> FloatArray:
@@ -208,8 +209,8 @@ def _coefficients(x: FloatArray, y: FloatArray, kind: str) -> FloatArray:
 
 
 def _test(observed: float, null: FloatArray, exact: bool) -> dict[str, Any]:
-    """Two-sided p: the share of arrangements at least as extreme; the observed one counts among drawn ones too."""
-    extreme = int(np.sum(np.abs(null) >= abs(observed) - 1e-9))  # ties of the statistic differ by rounding
+    """Two-sided p: the share of arrangements at least as extreme as the observed one; Monte-Carlo includes this one."""
+    extreme = int(np.sum(np.abs(null) >= abs(observed) - 1e-9))  # equal statistics can differ by rounding
     p = extreme / len(null) if exact else (extreme + 1) / (len(null) + 1)
     method = f"{'exact' if exact else 'Monte-Carlo'} permutation test, {len(null)} arrangements"
     most = int(np.sum(np.abs(null) >= np.abs(null).max() - 1e-9))

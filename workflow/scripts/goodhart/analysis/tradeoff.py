@@ -1,7 +1,7 @@
-"""Definition 6.1: beta* = argmin AUGC(beta) - lambda A(beta), with A the measured win rate, as a curve over lambda.
+"""Definition 6.1: beta* = argmin AUGC(beta) - lambda A(beta), with A the measured win rate, as a function of lambda.
 
-lambda weighs a win rate of 1 in units of AUGC; the paper gives it no value, so beta* is a function of it. The minimum
-is taken over the betas that were run: between them nothing is measured.
+lambda is the worth of a win rate of 1 in units of AUGC. The paper gives lambda no value, so beta* is reported for all
+values. The minimum is taken over the betas that were run, because nothing is measured between them.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from goodhart.analysis.gap import FloatArray, paired
 from goodhart.analysis.statistics import IntArray, over_resamples
 from goodhart.errors import InputError
 
-Path = list[tuple[int, float]]  # steps over lambda: the index of a beta, and the lambda from which on it is best
+Path = list[tuple[int, float]]  # steps over lambda: index of a beta, smallest lambda where it is best
 
 _POINTS = 81
 _EQUAL = 1e-12  # win rates and, relatively, lambdas closer than this differ by rounding
@@ -24,12 +24,13 @@ def optimal_conservatism(
 ) -> dict[str, Any]:
     """beta* over lambda >= 0 from the level means, with its uncertainty from resampled seeds.
 
-    One value a run each. Returns {"levels": [{"beta", "augc", "win_rate", "n"}], "path", "support"}. `path` is the
-    exact step function: [{"beta", "lambda_from", "lambda_to", "lambda_to_interval"}], the last without end (None). The
-    interval (95 %) is of the lambda at which resampled seeds leave the betas up to this step for a later one, None
-    where 2.5 % or more of them never do. `support` is {"lambda": (81,), "betas": (B,), "share": (81, B), "resamples",
-    "seeds"}: the share of resamples that choose a beta at a lambda. Resamples in which a beta has no run do not count.
-    Both are None below two seeds.
+    The arguments have one value per run. Returns {"levels": [{"beta", "augc", "win_rate", "n"}], "path", "support"}.
+
+    `path` is the exact step function [{"beta", "lambda_from", "lambda_to", "lambda_to_interval"}]; the last step has no
+    end (None). The 95 % interval covers the lambda at which resampled seeds first choose a beta that is not among the
+    steps so far; it is None where 2.5 % or more of the resamples never do. `support` is {"lambda": (81,), "betas":
+    (B,), "share": (81, B), "resamples", "seeds"}, with the share of resamples that choose each beta at each lambda.
+    Resamples in which a beta has no run do not count. The intervals and `support` are None below two seeds.
     """
     x, u, a, labels = paired(beta=beta, augc=augc, win_rate=win_rate, seeds=seeds)
     if not len(x):
@@ -38,7 +39,7 @@ def optimal_conservatism(
     damage, quality = _means(x, u, a, betas)
     path = lower_envelope(damage, quality)
 
-    def resample(rows: IntArray) -> Path | None:  # none where a beta has no run
+    def resample(rows: IntArray) -> Path | None:  # None where a beta has no run
         whole = len(np.unique(x[rows])) == len(betas)
         return lower_envelope(*_means(x[rows], u[rows], a[rows], betas)) if whole else None
 
@@ -63,9 +64,9 @@ def optimal_conservatism(
 
 
 def lower_envelope(damage: FloatArray, quality: FloatArray) -> Path:
-    """The lines damage - lambda quality from below: (index, the lambda from which on it is lowest), lambda from 0 on.
+    """The lower envelope of the lines damage - lambda quality, lambda >= 0: (index, smallest lambda where lowest).
 
-    Of equal lines the first in the arrays, which is the smaller beta.
+    Among equal lines the first one in the arrays is chosen, which has the smaller beta.
     """
     now = int(np.lexsort((np.arange(len(damage)), -quality, damage))[0])
     path = [(now, 0.0)]
@@ -80,12 +81,12 @@ def lower_envelope(damage: FloatArray, quality: FloatArray) -> Path:
 
 
 def _means(x: FloatArray, u: FloatArray, a: FloatArray, betas: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Mean AUGC and win rate of every beta, (B,) each."""
+    """Mean AUGC and mean win rate at every beta, (B,) each."""
     return np.array([u[x == b].mean() for b in betas]), np.array([a[x == b].mean() for b in betas])
 
 
 def _turning(steps: Path, resampled: list[Path]) -> list[float] | None:
-    """Interval of the lambda at which a resample first chooses a beta that is not among these steps."""
+    """95 % interval of the lambda at which a resample first chooses a beta that is not among these steps."""
     early = {index for index, _ in steps}
     turns = [min((since for index, since in path if index not in early), default=np.inf) for path in resampled]
     if not turns:

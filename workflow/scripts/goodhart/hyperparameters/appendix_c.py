@@ -1,7 +1,7 @@
-"""Every hyperparameter from the architecture, the hardware and the data (Appendix C of the paper).
+"""Hyperparameters derived from the architecture, the hardware and the data (Appendix C of the paper).
 
-Each formula is one pure function with its equation number in the paper. `derive` applies them all, with the overrides
-of the user, and records the value in use beside the derived one. Rounding to nearest is round half up.
+Each formula is one pure function with its equation number in the paper. `derive` applies all formulas and the user's
+overrides, and records both the value in use and the derived value. Rounding to nearest rounds halves up.
 """
 
 import math
@@ -31,7 +31,7 @@ _MAY_BE_ZERO = {"lora_dropout", "warmup_steps", "weight_decay"}
 
 def lora_rank(hidden_size: int) -> int:
     """B.1. LoRA rank for a hidden size h; 2048 lies exactly half-way and rounds up to 64."""
-    # floor(x + 1/2), since Python's `round` would send 2.5 to 2.
+    # floor(x + 1/2), because Python's `round` maps 2.5 to 2.
     return min(max(2 ** math.floor(math.log2(_positive("hidden_size", hidden_size)) / 2 + 0.5), 4), 64)
 
 
@@ -48,17 +48,17 @@ def lora_dropout(n: int) -> float:
 def batch_size(memory_gb: float, parameters: float, max_length: int, multiplier: int) -> int:
     """B.3. Examples of max_length tokens that fit into `memory_gb` GB beside a model of `parameters` parameters.
 
-    `parameters` is the plain count (14.8e9 for Qwen3-14B), not that of packed 4-bit tensors, which is half of it;
-    `multiplier` is 1 for training and 2 for inference.
+    `parameters` is the true count (14.8e9 for Qwen3-14B), not the element count of packed 4-bit tensors, which is half
+    as large; `multiplier` is 1 for training and 2 for inference.
     """
     budget = _positive("memory_gb", memory_gb) * multiplier * 1024 * 10**9
     ratio = budget / (_positive("parameters", parameters) * _positive("max_length", max_length))
-    # frexp is the exact floor of log2: math.log2 rounds numbers just below a power of two up to it.
+    # frexp gives the exact floor of log2; math.log2 rounds up for numbers just below a power of two.
     return int(min(max(2.0 ** (math.frexp(ratio)[1] - 1), 1), 64))
 
 
 def trainable_parameters(projections: Sequence[tuple[int, int]], rank: int) -> int:
-    """LoRA parameters over all adapted matrices, each (inputs, outputs): rank * (inputs + outputs)."""
+    """LoRA parameters summed over adapted matrices of shape (inputs, outputs): rank * (inputs + outputs) each."""
     return sum(rank * (inputs + outputs) for inputs, outputs in projections)
 
 
@@ -110,13 +110,13 @@ def derive(
 ) -> dict[str, Any]:
     """All of Appendix C for one model, as a JSON-ready record.
 
-    T_total of the warm-up is `steps` if that is given (the online stage), else the batches of `epochs` passes over the
-    n examples.
+    T_total of the warm-up is `steps` if given (the online stage), otherwise the number of batches in `epochs` passes
+    over the n examples.
 
     Returns {"inputs": every number needed to repeat the calculation by hand, "values": {name: {"value": the value in
     use, "derived": the result of the formula, "formula": its text, "overridden": bool}}} for the names in FORMULAS.
-    Formulas take values in use: alpha, learning rate and clipping norm (through the trainable parameters) follow an
-    overridden rank; the batch size follows an overridden length.
+    Formulas use the values in use: an overridden rank changes alpha, and also learning rate and clipping norm through
+    the trainable parameters; an overridden length changes the batch sizes.
     """
     for name in overrides.keys() - FORMULAS.keys():
         raise InputError(f"cannot override {name!r}: no such derived value; there are {', '.join(FORMULAS)}.")
@@ -168,7 +168,7 @@ def _positive(name: str, value: float) -> float:
 
 
 def _override(name: str, value: Any, derived: float) -> float:
-    """The override of `name`, if it is a number of the same kind as the derived one."""
+    """The override of `name`; InputError unless it is a valid number of the same type as the derived value."""
     whole = isinstance(derived, int)
     kind = int if whole else (int, float)
     right_kind = isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
@@ -178,7 +178,7 @@ def _override(name: str, value: Any, derived: float) -> float:
 
 
 def values(derived: Mapping[str, Any]) -> dict[str, Any]:
-    """The values in use of a record of `derive`, by name."""
+    """The values in use from a record of `derive`, by name."""
     try:
         return {name: derived["values"][name]["value"] for name in FORMULAS}
     except (KeyError, TypeError) as error:

@@ -11,7 +11,7 @@ EPSILON = float(np.finfo(np.float32).eps)
 
 
 def log_ratio_magnitudes(chosen: np.ndarray, rejected: np.ndarray) -> np.ndarray:
-    """Eq. 6: delta_i = |log pi0(chosen|x) - log pi0(rejected|x)|, sequence sums in nats; (pairs,) each."""
+    """Eq. 6: delta_i = |log pi0(chosen|x) - log pi0(rejected|x)|, sequence sums in nats; all shapes (pairs,)."""
     return np.abs(chosen - rejected)
 
 
@@ -27,7 +27,7 @@ def beta_at(deltas: np.ndarray, percentile: float) -> float:
 
 
 def parse_level(level: str) -> tuple[str, float]:
-    """('percentile', 20.0) of "p20", ('beta', 0.1) of "b0.10"."""
+    """Parse a level: "p20" gives ('percentile', 20.0), "b0.10" gives ('beta', 0.1)."""
     match = re.fullmatch(r"p(\d+(?:\.\d+)?)|b(\d+(?:\.\d+)?)", level)
     if match and match[1] is not None and 0 < float(match[1]) < 100:
         return "percentile", float(match[1])
@@ -37,7 +37,7 @@ def parse_level(level: str) -> tuple[str, float]:
 
 
 def derive_beta(level: str, chosen: np.ndarray, rejected: np.ndarray) -> dict[str, Any]:
-    """The record of the beta of a level, from reference log-probs of the training pairs, (pairs,) each, in nats."""
+    """The record of a level's beta; `chosen` and `rejected` are reference log-probs of the training pairs, in nats."""
     kind, number = parse_level(level)
     deltas = log_ratio_magnitudes(chosen, rejected)
     percentile = kind == "percentile"

@@ -1,9 +1,10 @@
-"""Start a script on GPUs of its own: `python gpus.py --gpus N script.py ...`; with several, a process on each.
+"""Start a script on exclusive GPUs: `python gpus.py --gpus N script.py ...`; for N > 1, one process per GPU.
 
-A machine may have more GPUs than a job wants, and several jobs may start at once: a job leases its devices by locking a
-file for each, which the system unlocks when the job ends, however it ends. Of the GPUs that `CUDA_VISIBLE_DEVICES`
-names, as a scheduler sets it, or else of all. Locks are those of one SLURM job: a cluster that shows each job its own
-GPUs alone calls the first of them 0 in all jobs of a node. Without any GPU, the script runs on the CPU.
+A machine may have more GPUs than a job needs, and several jobs may start at once. A job therefore leases each device by
+locking a file, which the system unlocks when the job ends in any way. The candidates are the GPUs in
+`CUDA_VISIBLE_DEVICES`, which a scheduler may set, or otherwise all GPUs. Lock names include the SLURM job, because a
+cluster that shows each job only its own GPUs calls the first one 0 in every job. Without any GPU, the script runs on
+the CPU.
 """
 
 import argparse
@@ -17,11 +18,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-WAIT = 5.0  # seconds between two looks for a free device
+WAIT = 5.0  # seconds between attempts to lease devices
 ACCELERATE = ["-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_machines", "1"]
 ACCELERATE += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
 
-_leases: list[FileLock] = []  # of this process, as a lock that nobody refers to is released
+_leases: list[FileLock] = []  # keeps a reference to the locks: an unreferenced lock is released
 
 
 def main() -> None:
@@ -41,7 +42,7 @@ def main() -> None:
 
 
 def visible() -> list[str]:
-    """The names of this machine's GPUs, or of those that the environment leaves to this job."""
+    """The names of the GPUs in `CUDA_VISIBLE_DEVICES` if it is set, otherwise of all GPUs of this machine."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
         return [name.strip() for name in named.split(",") if name.strip()]
@@ -53,7 +54,7 @@ def visible() -> list[str]:
 
 
 def lease(devices: list[str], count: int, folder: Path | None = None) -> list[str]:
-    """Lock `count` of the devices, waiting until so many are free; the locks last as long as this process."""
+    """Lock `count` of the devices once that many are free; the locks last as long as this process."""
     folder = folder or Path(tempfile.gettempdir())
     among = os.environ.get("SLURM_JOB_ID", f"user-{os.getuid()}")
     while True:
@@ -61,7 +62,7 @@ def lease(devices: list[str], count: int, folder: Path | None = None) -> list[st
         for device in devices:
             name = "".join(c if c.isalnum() else "-" for c in device)
             path = folder / f"goodhart-{among}-{name}.lock"
-            lock = FileLock(path, on_acquired=lambda handle: os.set_inheritable(handle, True))  # goes through exec
+            lock = FileLock(path, on_acquired=lambda handle: os.set_inheritable(handle, True))  # survives exec
             with suppress(Timeout):
                 lock.acquire(blocking=False)
                 leased[device] = lock

@@ -1,7 +1,7 @@
-"""What a job asks a cluster for: memory of its node and minutes, from the models it runs and the tokens it passes.
+"""The resources that a job requests from a cluster: node memory and runtime, from its models and token counts.
 
-Neither need be exact. A job that meets a limit is submitted again with so much more (`attempt`); training goes on from
-its checkpoint. Throughputs are modest on purpose.
+Neither estimate must be exact. A job that exceeds a limit is resubmitted with `attempt` times the request, and training
+resumes from its checkpoint. Assumed throughputs are deliberately low.
 """
 
 import json
@@ -15,36 +15,37 @@ from goodhart.memory.sizes import Batch, Model, host_memory
 MIB = 2**20
 START = 600.0  # seconds to read the weights over a network file system, tokenise and write
 SHORTEST = 20  # minutes
-READ, WRITE = 1e14, 1e13  # FLOP a second of a GPU: passes over whole sequences; sampling, a token at a time
-READ_CPU, WRITE_CPU = 2e10, 5e9  # ... of a CPU thread
-ALL = 1500  # problems, where the config says all and nothing is counted yet (GSM8K tests 1,319)
+READ, WRITE = 1e14, 1e13  # FLOP/s per GPU: passes over whole sequences (READ), sampling token by token (WRITE)
+READ_CPU, WRITE_CPU = 2e10, 5e9  # FLOP/s per CPU thread
+ALL = 1500  # problems, if the config uses all and they are not counted yet (GSM8K has 1,319 test problems)
 
 
 class Work(NamedTuple):
-    """Tokens that a job passes, by model and by what is done with them."""
+    """Token counts of a job, by model and operation."""
 
     sampled: float = 0  # written by the policy
     read: float = 0  # read by the policy, without gradients
     trained: float = 0
     scored: float = 0  # read by a reward model
-    taught: float = 0  # a reward model is trained on
+    taught: float = 0  # a reward model is trained on these
 
 
 class Request(NamedTuple):
-    """What a job asks for."""
+    """The resources that a job requests."""
 
     mem_mb: int
     runtime: int  # minutes
 
 
 def request(rule: str, config: Mapping[str, Any], inputs: Mapping[str, Path], attempt: int) -> Request:
-    """What a job of a rule asks for at its n-th attempt, from the files among its inputs that say how large it is.
+    """The request of a job at its n-th attempt, from the config and those of its inputs that determine its size.
 
     Args:
-        inputs: by the rule's names: model folders `policy` and `backbone`, and `derived`, `derived_...` of Appendix C.
+        inputs: input files by their names in the rule. Used are the model folders `policy` and `backbone`, and
+            `derived` and `derived_...`, the values of Appendix C.
 
     Raises:
-        FileNotFoundError: naming an input that is not there yet, as Snakemake wants it.
+        FileNotFoundError: an input does not exist yet; its name is included, as Snakemake requires.
     """
     policy = _model(inputs["policy"]) if "policy" in inputs else Model.embedded(config)
     backbone = _model(inputs["backbone"]) if "backbone" in inputs else policy
@@ -57,16 +58,16 @@ def request(rule: str, config: Mapping[str, Any], inputs: Mapping[str, Path], at
 
 
 def work(rule: str, config: Mapping[str, Any], batch: Batch | None) -> Work:
-    """The tokens that a job of a rule passes, over the pairs of a stage if it takes any.
+    """The token counts of a job, over the pairs of `batch` if its rule reads pairs.
 
-    Sequences are taken at their full length, which few have.
+    Every sequence counts with its maximum length, although few are that long.
     """
     online, members = config["online"], config["reward"]["members"]
     response = config["sampling"]["max_new_tokens"]
     whole = config["sampling"]["prompt_tokens"] + response
     problems = config["task"]["evaluation_problems"] or ALL
-    pairs = 2 * batch.pairs * batch.max_length if batch else 0  # both responses of all pairs of the training split
-    everything, held_out = pairs / 0.8, pairs / 8  # of all three splits, and of the test split
+    pairs = 2 * batch.pairs * batch.max_length if batch else 0  # tokens of both responses of all training pairs
+    everything, held_out = pairs / 0.8, pairs / 8  # tokens of all three splits, and of the test split
     pretraining = config["policy"]["pretraining"]
     updated = online["steps"] * online["prompts_per_step"]
     drawn = updated + problems * (2 + online["steps"] // online["evaluate_every"])
@@ -85,7 +86,7 @@ def work(rule: str, config: Mapping[str, Any], batch: Batch | None) -> Work:
 
 
 def seconds(config: Mapping[str, Any], policy: Model, backbone: Model, passed: Work) -> float:
-    """How long a job may take: 2 FLOP a weight and token that is read or written, 6 where gradients go back."""
+    """Estimated runtime of a job: 2 FLOP per weight and token without gradients, 6 per weight and token trained on."""
     gpus, threads = config["gpus"], config["threads"]
     read, write = (gpus * READ, gpus * WRITE) if gpus else (threads * READ_CPU, threads * WRITE_CPU)
     passes = policy.parameters * (2 * passed.read + 6 * passed.trained)
@@ -94,7 +95,7 @@ def seconds(config: Mapping[str, Any], policy: Model, backbone: Model, passed: W
 
 
 def _model(folder: Path) -> Model:
-    """The sizes of a model folder; one without them is for its job to refuse."""
+    """The sizes of a model folder; 0 parameters if its manifest is invalid, which its job will report."""
     try:
         return Model.of(_read(folder / "manifest.json", folder))
     except (KeyError, TypeError, ValueError):
@@ -102,7 +103,7 @@ def _model(folder: Path) -> Model:
 
 
 def _batch(path: Path) -> Batch:
-    """The batches of a stage; none of a record that its job will refuse."""
+    """The batches of a stage; empty if the record is invalid, which its job will report."""
     try:
         return Batch.of(_read(path, path))
     except (KeyError, TypeError, ValueError):

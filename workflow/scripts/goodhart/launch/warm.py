@@ -1,13 +1,13 @@
-r"""Start a script in a process that has imported torch, transformers, PEFT and TRL already.
+r"""Start a script in a process that has already imported torch, transformers, PEFT and TRL.
 
     python -S workflow/scripts/goodhart/launch/warm.py .snakemake/warm-1 workflow/scripts/adapt_online.py --adapter ...
 
-Importing them takes a core seven to twelve seconds, which a study on one machine would pay some forty times. The first
-call starts a server in the background, which imports them, listens on a socket of that name, and forks itself for every
-script it is asked to run. The caller waits for its script, hands on signals to it and ends as it does; where a caller
-was killed, its script is killed. Without a server, or before it listens, a caller becomes a plain `python SCRIPT`: the
-server saves time and decides nothing but what libraries read when they are imported (numpy has one thread). It ends
-with the process whose number its name carries.
+The imports take seven to twelve seconds on one core, and a study on one machine would repeat them about forty times.
+The first call starts a background server, which imports the libraries, listens on the socket named by the first
+argument (.snakemake/warm-1), and forks for every requested script. The caller waits for its script, forwards signals to
+it and exits with the same status; if the caller is killed, its script is killed. Without a server, or before it
+listens, a caller becomes a plain `python SCRIPT`: the server saves time and affects only what libraries read on import
+(numpy has one thread). The server ends with the process whose id is the number in the socket name.
 """
 
 import json
@@ -24,14 +24,14 @@ LIBRARIES = (
     *("pandas", "pyarrow.parquet", "datasets", "scipy.stats", "scipy.optimize"),
     *("transformers.models.qwen3.modeling_qwen3", "peft", "seaborn"),
 )
-TRAINERS = ("DPOTrainer", "RewardTrainer")  # of TRL, which imports them when they are asked for
+TRAINERS = ("DPOTrainer", "RewardTrainer")  # of TRL, which imports them on first access
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # a fork has no threads of its parent
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-REQUEST, NUMBER = 1 << 20, 20  # bytes at most of what is sent; each message arrives whole
+REQUEST, NUMBER = 1 << 20, 20  # maximum bytes of a request and of a number; a message arrives in one piece
 
 
 def main(name: str, *argv: str) -> NoReturn:
-    """Run a script warm if there is a server, else cold; the first call starts the server."""
+    """Run a script on the server if it is running, otherwise in this process; the first call starts the server."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
         try:
             server.connect(name)
@@ -43,7 +43,7 @@ def main(name: str, *argv: str) -> NoReturn:
 
 
 def _follow(server: socket.socket, argv: Sequence[str]) -> None:
-    """Have the server run a script on this process's streams, and end as it ends; returns only if it never began."""
+    """Run a script on the server with this process's streams and exit status; return only if it was not started."""
     early: list[int] = []
 
     def hand_on(number: int, _frame: object) -> None:
@@ -56,11 +56,11 @@ def _follow(server: socket.socket, argv: Sequence[str]) -> None:
     os.umask(mask)
     told = {"argv": argv, "folder": os.getcwd(), "mask": mask, "environment": dict(os.environ)}
     try:
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # or a signal's number would come before the request
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # otherwise a signal could be forwarded before the request
         socket.send_fds(server, [json.dumps(told).encode()], [0, 1, 2])
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         _receive(server)
-    except OSError:  # no server any more, or too large an environment for one message
+    except OSError:  # the server has ended, or the environment exceeds one message
         for caught, handler in before:
             signal.signal(caught, handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -81,17 +81,17 @@ def _follow(server: socket.socket, argv: Sequence[str]) -> None:
 
 
 def _start_server(name: str) -> None:
-    """Start the server unless another call has; it outlives this process, and signals to this process's group."""
+    """Start the server unless another call has; it outlives this process and receives no signals to its group."""
     import fcntl
     import subprocess
 
     try:
         log = os.open(f"{name}.log", os.O_CREAT | os.O_WRONLY, 0o600)
-    except OSError:  # nothing can be written there
+    except OSError:  # the folder is not writable
         return
     try:
-        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as long as the server lives, whose output goes there
-    except OSError:  # another call was first
+        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held while the server lives, as it inherits the log
+    except OSError:  # another call is starting it
         os.close(log)
         return
     line = [sys.executable, os.path.abspath(__file__), "--serve", name]
@@ -101,22 +101,22 @@ def _start_server(name: str) -> None:
 
 
 def serve(name: str) -> None:
-    """Import the libraries, then fork for every caller, until the owner has ended."""
+    """Import the libraries, then fork for every caller, until the owner process has ended."""
     import gc
     import importlib
 
-    sys.path.pop(0)  # this folder, where modules have the names of others' optional ones
+    sys.path.pop(0)  # this folder: its modules could shadow optional dependencies
     owner = os.pidfd_open(int(name.rpartition("-")[2]))
     for library in LIBRARIES:
         importlib.import_module(library)
     for trainer in TRAINERS:
         getattr(importlib.import_module("trl"), trainer)
-    gc.freeze()  # or a collection in a fork would copy every page it looks at
+    gc.freeze()  # otherwise garbage collection in a fork would copy the pages it visits
     sys.stdout.flush()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks are waited for by nobody
-    os.umask(0o077)  # who may connect may run code
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks are never waited for
+    os.umask(0o077)  # only this user may connect, because a connection can run code
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-        with suppress(FileNotFoundError):  # left by one that was killed
+        with suppress(FileNotFoundError):  # left by a killed server
             os.unlink(name)
         listener.bind(name)
         listener.listen(256)
@@ -129,11 +129,11 @@ def serve(name: str) -> None:
             caller.close()
     for left in (name, f"{name}.log"):
         os.unlink(left)
-    os._exit(0)  # unloading all that takes a second
+    os._exit(0)  # skips unloading the libraries, which takes a second
 
 
 def _keep(caller: socket.socket) -> NoReturn:
-    """In a fork of the server: run one script in a fork of this process, and tell the caller how it ended."""
+    """In a fork of the server: run one script in a further fork and send its exit status to the caller."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         message, streams, _, _ = socket.recv_fds(caller, REQUEST, 3)
@@ -144,7 +144,7 @@ def _keep(caller: socket.socket) -> NoReturn:
     if (pid := os.fork()) == 0:
         os.close(start)
         caller.close()
-        if not os.read(starts, 1):  # the caller runs the script itself
+        if not os.read(starts, 1):  # the caller is gone or runs the script itself
             os._exit(1)
         os.close(starts)
         _run(streams, **request)
@@ -157,18 +157,18 @@ def _keep(caller: socket.socket) -> NoReturn:
     os.close(start)
     while ended not in select.select([ended, caller.fileno()], [], [])[0]:
         numbers = caller.recv(NUMBER)
-        for number in numbers or [signal.SIGKILL]:  # a caller that was killed says so by its end
+        for number in numbers or [signal.SIGKILL]:  # an empty message means that the caller was killed
             signal.pidfd_send_signal(ended, number)
         if not numbers:
             break
     status = os.waitpid(pid, 0)[1]
-    with suppress(OSError):  # nobody may listen any more
+    with suppress(OSError):  # the caller may have gone
         caller.send(str(status).encode())
     os._exit(0)
 
 
 def _run(streams: Sequence[int], argv: list[str], folder: str, mask: int, environment: dict[str, str]) -> NoReturn:
-    """Become what `python SCRIPT` would be in the caller's place."""
+    """Run the script like `python SCRIPT` in the caller: same streams, arguments, folder, umask and environment."""
     from types import ModuleType
 
     for number, stream in enumerate(streams):
@@ -180,7 +180,7 @@ def _run(streams: Sequence[int], argv: list[str], folder: str, mask: int, enviro
     os.chdir(folder)
     sys.argv = argv
     script = os.path.abspath(argv[0])
-    with suppress(OSError), open("/proc/self/comm", "w") as called:  # what `top` shows
+    with suppress(OSError), open("/proc/self/comm", "w") as called:  # the name that `top` shows
         called.write(os.path.basename(script))
     sys.path.insert(0, os.path.dirname(script))
     main = sys.modules["__main__"] = ModuleType("__main__")

@@ -1,4 +1,4 @@
-"""The shape of a model from its configuration alone, built where nothing is allocated."""
+"""The shape of a model from its configuration alone; the model is built on the meta device."""
 
 from pathlib import Path
 
@@ -15,10 +15,10 @@ from goodhart.store.weights import weights_folder
 
 
 def architecture(where: Path) -> Architecture:
-    """The shape of the causal model of a model folder, or of a bare config.json; nothing of it is downloaded.
+    """The shape of the causal model in a model folder or described by a config.json; nothing is downloaded.
 
     Raises:
-        InputError: if there is no such configuration, or it is of no causal model with attention projections.
+        InputError: if there is no configuration, or it does not describe a causal model with attention projections.
     """
     source = where
     if where.suffix != ".json":
@@ -56,7 +56,7 @@ def architecture(where: Path) -> Architecture:
 
 
 def same_architecture(policy: Path, backbone: Path) -> bool:
-    """Whether the reward models share the policy's base: one model folder, the same weights, or one config.json."""
+    """Whether reward models and policy share a base: same model folder, same weights, or same config.json."""
     if ".json" in (policy.suffix, backbone.suffix):
         return policy.resolve() == backbone.resolve()
     return same_weights(policy, backbone)

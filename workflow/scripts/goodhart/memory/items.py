@@ -1,6 +1,6 @@
-"""What lies in memory while a model works, item by item: bytes from the shape of the model and of the batch alone.
+"""The items in memory while a model runs: bytes computed from the shapes of the model and the batch alone.
 
-Each function names what allocates it; docs/memory.md says how near it comes to what is measured.
+Each function names the operation that allocates the memory; docs/memory.md compares the estimates with measurements.
 """
 
 from collections.abc import Mapping
@@ -8,41 +8,41 @@ from dataclasses import dataclass
 
 from goodhart.memory.sizes import Batch, Model
 
-NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes a weight: 4 bits, an 8-bit scale for 64 of them, a float32 for 256 scales
-# TRL's DPO never holds all logits: its head goes over at most so many tokens by so many words at a time.
+NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes per weight: 4 bits, an 8-bit scale per 64 weights, a float32 per 256 scales
+# TRL's DPO never holds all logits: its head processes tiles of at most this many tokens and vocabulary entries.
 TILE_TOKENS, TILE_WORDS = 4096, 32768
-PAGE = 256  # tokens of a page of continuous batching's cache
+PAGE = 256  # tokens per page of the cache in continuous batching
 
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture(Model):
-    """The shape of a causal model; numbers of weights where nothing else is said."""
+    """The shape of a causal model; fields are numbers of weights unless noted otherwise."""
 
     query: int  # width of all query heads
-    key: int  # width of all key heads, which is that of the values
+    key: int  # width of all key heads, the same as that of all value heads
     mlp: int
     vocabulary: int
-    linear: int  # in linear layers but the head: what NF4 packs
-    head: int  # the head's own; 0 where it is tied to the embeddings
-    largest: int  # of the largest linear layer
+    linear: int  # weights that NF4 packs: all linear layers except the head
+    head: int  # weights of the head; 0 if tied to the embeddings
+    largest: int  # weights of the largest linear layer
     adapted: int  # inputs + outputs over all projections that LoRA adapts
 
     @property
     def other(self) -> float:
-        """Embeddings and norms."""
+        """Weights of embeddings and norms."""
         return self.parameters - self.linear - self.head
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """How numbers are stored and where: the precision of the base weights, on a GPU or on a CPU."""
+    """The number formats: the precision of the base weights, and the device (GPU or CPU)."""
 
     precision: str
     device: str
 
     @property
     def compute(self) -> int:
-        """Bytes of an activation and of a weight that is not packed."""
+        """Bytes per activation and per weight that is not packed."""
         return 2 if self.precision != "float32" and self.device == "cuda" else 4
 
     def weights(self, packed: float, plain: float) -> dict[str, float]:
@@ -53,7 +53,7 @@ class Numbers:
 
 @dataclass(frozen=True, kw_only=True)
 class Training(Batch):
-    """A stage's derived values that decide its memory."""
+    """The derived values of a stage that determine its memory."""
 
     lora_rank: int
     lora_dropout: float
@@ -61,54 +61,54 @@ class Training(Batch):
 
 
 def lora_bytes(model: Architecture, rank: int) -> int:
-    """A LoRA adapter in float32."""
+    """Bytes of a LoRA adapter in float32."""
     return 4 * rank * model.adapted
 
 
 def trained(model: Architecture, rank: int) -> dict[str, float]:
-    """An adapter that trains: its weights, their gradients and AdamW's two moments, all float32."""
+    """An adapter in training: weights, gradients and AdamW's two moments, all in float32."""
     one = lora_bytes(model, rank)
     return {"trained adapter": one, "its gradients": one, "its AdamW moments": 2 * one}
 
 
 def merged_copies(model: Architecture, numbers: Numbers) -> dict[str, float]:
-    """`adapters.merged` keeps the float32 weights that it folds the adapter into; others are sampled unmerged."""
+    """`adapters.merged` copies the float32 weights it merges an adapter into; in other precisions it merges nothing."""
     if numbers.precision != "float32":
         return {}
     return {"copies of merged projections": 4 * model.layers * model.hidden * 2 * (model.query + model.key)}
 
 
 def wide_tensors(model: Architecture, numbers: Numbers, tokens: int) -> float:
-    """The MLP's three wide tensors, or attention's heads, in one layer."""
+    """Bytes of the wide tensors in one layer: those of the MLP or those of attention, whichever are larger."""
     mlp = 3 * model.mlp + 3 * model.hidden
     attention = 2 * model.hidden + 6 * model.query
     return tokens * max(mlp, attention) * numbers.compute
 
 
 def unpacking(model: Architecture, numbers: Numbers) -> dict[str, float]:
-    """bitsandbytes unpacks one 4-bit matrix at a time; the largest decides."""
+    """The largest matrix, unpacked from 4 bits: bitsandbytes unpacks one matrix at a time."""
     return {"one unpacked matrix": model.largest * (numbers.compute + 4 / 64)} if numbers.precision == "nf4" else {}
 
 
 def forward(model: Architecture, numbers: Numbers, rows: int, length: int) -> dict[str, float]:
-    """A pass without gradients: what one decoder layer needs for itself, and the causal mask of a padded batch.
+    """A pass without gradients: the intermediate tensors of one decoder layer, and the causal mask of a padded batch.
 
-    The mask is there as truth values and as the numbers that attention adds.
+    The mask exists twice: as booleans, and as the numbers that attention adds to its scores.
     """
     mask = rows * length**2 * (1 + numbers.compute)
     return {"work of a layer": wide_tensors(model, numbers, rows * length) + mask, **unpacking(model, numbers)}
 
 
 def scoring(model: Architecture, numbers: Numbers, rows: int, length: int) -> dict[str, float]:
-    """A pass of the ensemble: member 0 keeps the hidden states of every layer, of which Eq. 12 wants one."""
+    """A pass of the ensemble: member 0 keeps the hidden states of every layer, although Eq. 12 needs only one layer."""
     states = rows * length * (model.layers + 1) * model.hidden * numbers.compute
     return {"hidden states of member 0": states, **forward(model, numbers, rows, length)}
 
 
 def generation(model: Architecture, numbers: Numbers, rows: int, prompt: int, new: int) -> dict[str, dict[str, float]]:
-    """The moments of the `loop` engine: the pass over the prompts, and the last token, when the cache is longest."""
+    """The two phases of the `loop` engine: the pass over the prompts, and the last token, when the cache is longest."""
     token = cached_token(model, numbers) * rows
-    one_layer = token / model.layers  # is copied as it grows
+    one_layer = token / model.layers  # the cache of a layer is copied as it grows
     return {
         "prompts": {"key-value cache": token * prompt, **forward(model, numbers, rows, prompt)},
         "last token": {
@@ -122,10 +122,11 @@ def generation(model: Architecture, numbers: Numbers, rows: int, prompt: int, ne
 def paged_generation(
     model: Architecture, numbers: Numbers, rows: int, prompt: int, new: int, prefill: int
 ) -> dict[str, dict[str, float]]:
-    """The moment of the `continuous` engine: one pass over the last tokens of running rows and the prompts of new ones.
+    """The only phase of the `continuous` engine: one pass over last tokens of running rows and prompts of new rows.
 
-    Its cache is there from the start, for `rows` of the longest rows, and so is the mask of a full pass over all of
-    it. Without flash attention a layer gathers the keys and values of all rows, repeated for every query head.
+    Two allocations exist from the start: the cache for `rows` rows of maximum length, and the mask of a full pass over
+    the whole cache. Without flash attention, a layer gathers the keys and values of all rows, repeated for every query
+    head.
     """
     pages = rows * (-(-(prompt + new) // PAGE) + 1)
     tokens = max(prefill, rows)
@@ -141,36 +142,37 @@ def paged_generation(
 
 
 def cached_token(model: Architecture, numbers: Numbers) -> int:
-    """Keys and values of one token in every layer."""
+    """Bytes of the keys and values of one token in all layers."""
     return 2 * model.layers * model.key * numbers.compute
 
 
 def logits(model: Architecture, numbers: Numbers, rows: int, tokens: int, use: str) -> dict[str, float]:
-    """The logits of so many positions in each of so many rows, and what is made of them (goodhart.logprobs).
+    """The logits of `tokens` positions in each of `rows` rows, and the tensors computed from them (goodhart.logprobs).
 
-    Without gradients that is one row's at a time, and the layers' work is over by then.
+    Without gradients, these tensors exist for one row at a time, after the tensors of the layers are freed.
     """
     c = numbers.compute
     upcast = 4 if c < 4 else 0
     count = rows * tokens * model.vocabulary
     if use == "gradient":
         return {"logits": count * (c + upcast + 3 * 4)}
-    # The exponentials inside logsumexp; or log p, p and their product, when the float32 copy is gone.
+    # The exponentials inside logsumexp; or, once the float32 copy is freed, log p, p and their product.
     copies = upcast + 4 if use == "log-probs" else 3 * 4
     return {"logits": count * c, "float32 logits of one row": tokens * model.vocabulary * copies}
 
 
 def activations(model: Architecture, numbers: Numbers, tokens: int, layer: float) -> dict[str, float]:
-    """What autograd keeps of a pass over so many tokens: `layer` bytes of each layer, and the inputs of the end."""
+    """What autograd stores for a pass over `tokens`: `layer` bytes per layer, and the inputs of final norm and head."""
     return {"activations": model.layers * layer + tokens * model.hidden * (4 + numbers.compute)}
 
 
 def saved(model: Architecture, numbers: Numbers, rank: int, dropout: float, autocast: bool) -> float:
-    """Bytes a token that autograd keeps of one decoder layer whose base is frozen.
+    """Bytes per token that autograd stores for one decoder layer with frozen base weights.
 
-    Norms keep their inputs in float32; attention its queries, the keys and values repeated for every query head, and
-    its output; the gated MLP three wide tensors. A frozen matrix keeps no input, LoRA's down-projection does: in
-    float32 unless autocast made it the compute type, and with dropout a mask and a copy of its own for each matrix.
+    Norms store their inputs in float32. Attention stores its queries, the keys and values repeated for every query
+    head, and its output; the gated MLP stores three wide tensors. A frozen matrix stores no input, but LoRA's
+    down-projection does: in float32, or in the compute type under autocast. With dropout, each matrix also stores a
+    mask and its own copy of the input.
     """
     c = numbers.compute
     lora = c if autocast else 4
@@ -178,9 +180,9 @@ def saved(model: Architecture, numbers: Numbers, rank: int, dropout: float, auto
     if dropout:
         lora_inputs = inputs * (lora + (1 if numbers.device == "cuda" else 4))
     elif c < 4 and not (autocast and numbers.precision == "nf4"):
-        lora_inputs = inputs * lora  # each matrix casts its input for itself
+        lora_inputs = inputs * lora  # each matrix casts its own copy of the input
     else:
-        lora_inputs = model.hidden * c  # one tensor for queries, keys and values; the fourth is attention's output
+        lora_inputs = model.hidden * c  # q, k, v share it; o's input is attention's output, counted below
     norms = 4 * (2 * model.hidden + model.query + model.key)
     return norms + lora_inputs + 4 * rank * lora + (4 * model.query + 3 * model.mlp) * c
 
@@ -194,15 +196,15 @@ def update(
     trainer: bool,
     head: Mapping[str, float],
 ) -> dict[str, dict[str, float]]:
-    """The moments of an update over so many rows at a time, in a TRL trainer or online.
+    """The phases of an update over `rows` rows at a time, in a TRL trainer or in the online stage.
 
-    A trainer drops out, and computes under autocast on a GPU; online there is neither. In large models the layers are
-    recomputed one by one, so that little but their inputs is stored until then; `head` is what the head takes between
-    the forward and the backward pass.
+    A trainer uses dropout, and autocast on a GPU; the online stage uses neither. With activation checkpointing (large
+    models), the layers are recomputed one by one, and little more than their inputs is stored. `head` is the memory of
+    the head between the forward and the backward pass.
     """
     autocast = trainer and numbers.compute < 4
     dropout = stage.lora_dropout if trainer else 0
-    mask = rows * length**2 * numbers.compute  # as attention adds it
+    mask = rows * length**2 * numbers.compute  # in the form that attention adds to its scores
     layer = rows * length * saved(model, numbers, stage.lora_rank, dropout, autocast) + mask
     copies = {"adapter in the compute type": 2 * stage.lora_rank * model.adapted} if autocast else {}
     work = forward(model, numbers, rows, length)
@@ -215,7 +217,7 @@ def update(
 
 
 def tiles(model: Architecture, numbers: Numbers, stage: Training) -> dict[str, float]:
-    """The head of TRL's DPO: a buffer of one tile; a CPU works on the tile in seven float32 copies, a GPU in place."""
+    """The head of TRL's DPO: a buffer of one tile. A CPU works in seven float32 copies of it, a GPU in place."""
     tokens = min(TILE_TOKENS, 2 * stage.batch_size * stage.max_length)
     work = 0 if numbers.device == "cuda" else 29 * tokens * min(TILE_WORDS, model.vocabulary)
     gradient = 4 * 2 * stage.batch_size * stage.max_length * model.hidden
@@ -223,6 +225,6 @@ def tiles(model: Architecture, numbers: Numbers, stage: Training) -> dict[str, f
 
 
 def score_head(model: Architecture, numbers: Numbers, stage: Training) -> dict[str, float]:
-    """The head of a reward model, in float32 (models.Float32Head): a copy of the last states, and their gradient."""
+    """The float32 head of a reward model (models.Float32Head): a copy of the last hidden states, and their gradient."""
     copy = 4 if numbers.compute < 4 else 0
     return {"states of the head": (copy + 4) * 2 * stage.batch_size * stage.max_length * model.hidden}

@@ -1,7 +1,7 @@
-"""How much memory each stage of a study takes at its peak, before any of them is run.
+"""The peak memory of each stage of a study, estimated before any stage runs.
 
-A stage holds some things throughout (`held`) and passes through moments that need more beside them (`moments`), one
-after the other; its peak is what it holds and the largest of its moments. docs/memory.md has the whole account.
+A stage holds some items throughout (`held`) and passes through phases that each need additional memory (`moments`).
+Its peak is the sum of `held` and the largest moment. docs/memory.md explains all items.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,12 +30,12 @@ from goodhart.memory.sizes import GIB
 from goodhart.models.loading import LARGE
 from goodhart.sampling.continuous import PREFILL
 
-CUDA = 0.75 * GIB  # assumed: the context, the kernels of the libraries and the work space of cuBLAS
+CUDA = 0.75 * GIB  # an assumption for the context, library kernels and cuBLAS workspace
 
 
 @dataclass(frozen=True)
 class Study:
-    """What a plan is made for: the models, the batches and the lengths (in tokens) of a study."""
+    """The input of a plan: the models, the batches and the lengths (in tokens) of a study."""
 
     policy: Architecture
     backbone: Architecture
@@ -54,7 +54,7 @@ class Study:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: what it holds throughout, and its moments in order; each an item and its bytes."""
+    """One stage: the items held throughout, and the items of each moment in order; values are bytes."""
 
     name: str
     held: Mapping[str, float]
@@ -66,7 +66,7 @@ class Stage:
 
     @property
     def items(self) -> dict[str, float]:
-        """Everything that lies in memory at the peak."""
+        """All items in memory at the peak."""
         return {**self.held, **self.moments[self.peak_moment]}
 
     @property
@@ -79,7 +79,7 @@ class Stage:
 
 
 def plan(study: Study) -> list[Stage]:
-    """Every stage that holds a model, in the order of the workflow."""
+    """Every stage that loads a model, in the order of the workflow."""
     s, numbers = study, study.numbers
     context = {"CUDA context and libraries": CUDA} if numbers.device == "cuda" else {}
     policy = {**context, **numbers.weights(s.policy.linear, s.policy.other + s.policy.head)}
@@ -100,7 +100,7 @@ def plan(study: Study) -> list[Stage]:
         "entropy of the prompts": logits(s.policy, numbers, policy_rows, s.prompt_tokens, "entropy"),
     }
     pair_rows, length = s.offline.inference_batch_size, s.offline.max_length
-    response = max(length - s.prompt_tokens, length // 2)  # at least half of a pair is taken for the response
+    response = max(length - s.prompt_tokens, length // 2)  # assumes that the response has at least half of the tokens
     pairs = {
         "forward pass over pairs": forward(s.policy, numbers, pair_rows, length),
         "log-probs of pairs": logits(s.policy, numbers, pair_rows, response, "log-probs"),
@@ -130,7 +130,7 @@ def plan(study: Study) -> list[Stage]:
 
 
 def drawing(study: Study) -> dict[str, dict[str, float]]:
-    """The moments of sampling in the engine of the study."""
+    """The moments of sampling with the engine of the study."""
     s = study
     shape = (s.policy, s.numbers, s.batch_size, s.prompt_tokens, s.max_new_tokens)
     if s.engine == "vllm":
@@ -139,7 +139,7 @@ def drawing(study: Study) -> dict[str, dict[str, float]]:
 
 
 def vllm_server(study: Study) -> dict[str, float]:
-    """What the `vllm` engine holds from its first call on: a base, and the least of a cache that does not wait."""
+    """Memory of the `vllm` engine from its first call on: base weights, and the smallest cache that fits all rows."""
     if study.engine != "vllm":
         return {}
     base = study.numbers.weights(study.policy.linear, study.policy.other + study.policy.head)
@@ -153,12 +153,12 @@ def vllm_server(study: Study) -> dict[str, float]:
 def trainer_update(
     model: Architecture, numbers: Numbers, stage: Training, head: Mapping[str, float]
 ) -> dict[str, dict[str, float]]:
-    """The moments of a step of a TRL trainer, which takes chosen and rejected responses side by side."""
+    """The moments of a step of a TRL trainer, whose batch holds both chosen and rejected responses."""
     return update(model, numbers, stage, 2 * stage.batch_size, stage.max_length, trainer=True, head=head)
 
 
 def online_update(study: Study, length: int) -> dict[str, dict[str, float]]:
-    """The moments of the update of Eq. 8, of the offline adapter."""
+    """The moments of the update in Eq. 8, which trains the offline adapter."""
     s, rows = study, min(study.online.batch_size, study.prompts_per_step)
     stage = replace(s.online, lora_rank=s.offline.lora_rank)
     head = logits(s.policy, s.numbers, rows, s.max_new_tokens, "gradient")
@@ -167,7 +167,7 @@ def online_update(study: Study, length: int) -> dict[str, dict[str, float]]:
 
 
 def training(derived: Mapping[str, Any]) -> Training:
-    """What decides memory of a stage of derived.json."""
+    """The values in a stage's derived.json that determine its memory."""
     used = values(derived)
     return Training.of(
         derived,
@@ -178,7 +178,7 @@ def training(derived: Mapping[str, Any]) -> Training:
 
 
 def record(stages: Sequence[Stage], memory_gb: float) -> dict[str, Any]:
-    """The plan as it is written: every stage with all of its moments, in GiB."""
+    """The plan as a JSON-ready record: every stage with all its moments, in GiB."""
     return {
         "memory_gib": memory_gb,
         "stages": {
@@ -196,7 +196,7 @@ def record(stages: Sequence[Stage], memory_gb: float) -> dict[str, Any]:
 
 
 def table(stages: Sequence[Stage], memory_gb: float) -> str:
-    """The plan as Markdown: a row a stage, and below it every item at the peak."""
+    """The plan as Markdown: a table with one row per stage, then a list of the items at each peak."""
     lines = ["| stage | peak, GiB | fits | at its peak in | largest item |", "|---|---:|---|---|---|"]
     for stage in stages:
         fits = "yes" if stage.peak <= memory_gb * GIB else "**no**"

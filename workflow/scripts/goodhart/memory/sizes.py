@@ -1,7 +1,7 @@
-"""What decides how much memory a job takes, as a study records it: sizes of its models, batches of its stages.
+"""The recorded sizes that determine the memory of a job: sizes of its models and batches of its stages.
 
-And a bound on the node's memory from these alone, for a request to a cluster; `memory.plan` has the account by item.
-Nothing heavy is imported: each job on a cluster reads this twice before it starts.
+`host_memory` bounds the node's memory from these sizes alone, for a request to a cluster; `memory.plan` estimates
+memory item by item. This module imports nothing heavy, because each cluster job loads it twice before it starts.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 GIB = 2**30
-LIBRARIES = 3 * GIB  # torch with CUDA, transformers and their like, before any model; a CPU process takes 0.5
+LIBRARIES = 3 * GIB  # torch with CUDA, transformers etc., without any model; a CPU process takes 0.5 GiB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,13 +22,13 @@ class Model:
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any]) -> "Model":
-        """As the manifest of a model folder says; every layer has four attention projections."""
+        """The sizes in the manifest of a model folder, for four attention projections per layer."""
         layers = len(manifest["projections"]) // 4
         return Model(parameters=float(manifest["parameters"]), hidden=int(manifest["hidden_size"]), layers=layers)
 
     @classmethod
     def embedded(cls, config: Mapping[str, Any]) -> "Model":
-        """Of the policy that a study is about to train, without its few embeddings."""
+        """The sizes of the policy that a study pretrains, without its few embeddings."""
         sizes = config["policy"]["pretraining"]
         heads = (2 * sizes["heads"] + 2 * sizes["kv_heads"]) * sizes["head_dim"]
         matrices = sizes["hidden_size"] * (heads + 3 * sizes["mlp_size"])
@@ -37,9 +37,9 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """The rows that a stage works on at a time, and how many tokens each has at most."""
+    """The number of rows that a stage processes at a time, and the maximum number of tokens per row."""
 
-    pairs: int  # of the training split
+    pairs: int  # pairs in the training split
     batch_size: int
     inference_batch_size: int  # rows of a pass without gradients
     max_length: int
@@ -55,11 +55,12 @@ class Batch:
 def host_memory(config: Mapping[str, Any], models: Iterable[Model], batches: Iterable[Batch]) -> float:
     """Bytes of the node's memory that a job may take.
 
-    On a GPU: the libraries and the weights in 16 bits, as they lie on disk and pass through, for each of its processes.
-    On a CPU: the libraries, the weights twice in float32 (as they are, and as adapters are merged into them), and the
-    largest batch with all that a backward pass could keep of it: 34 hidden states a layer and four copies of the
-    logits, for a vocabulary of at most parameters / hidden words. Never more than V_GB of Eq. B.3, for which batches
-    are made.
+    With GPUs, for each process: the libraries, and the 16-bit weights, which pass through host memory while loading.
+
+    On a CPU: the libraries, the float32 weights twice (the original, and a copy with a merged adapter), and the largest
+    batch with everything that a backward pass could store: 34 hidden states per layer and four copies of the logits,
+    for a vocabulary of at most parameters / hidden. Weights and batch are capped at V_GB of Eq. B.3, which determines
+    the batch sizes.
     """
     models = list(models)
     if config["gpus"]:

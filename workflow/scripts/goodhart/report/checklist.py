@@ -1,6 +1,6 @@
-"""Appendix F of the paper as a checklist: ten metrics and four reproducibility items, with their values and places.
+"""Appendix F of the paper as a checklist: ten metrics and four reproducibility items, with values and locations.
 
-An item is met when the study reports what the appendix asks for, whatever the value.
+An item is met when the study reports what the appendix requires, regardless of the value.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ _POINT_EVERY = 50  # metric 1: ceil(T / 50) evaluation points
 
 @dataclass(frozen=True)
 class Item:
-    """One item: what the appendix asks for, whether the study reports it, its values, their place and the code."""
+    """One item: the requirement, whether the study reports it, its values, where they are stored, and the code."""
 
     number: str
     asks: str
@@ -30,7 +30,7 @@ class Item:
     code: str
 
 
-# The items that are columns of the run table: what is asked for, the label of each column, its figure and its code.
+# The items that are columns of the run table: the requirement, the label of each column, the figure and the code.
 COLUMNS = {
     "3": (
         "Entropy of the offline checkpoints on a fixed probe set, nats a token",
@@ -211,7 +211,7 @@ def _reproducibility(results: Results) -> Iterator[Item]:
 
 
 def _by_level(results: Results, column: str) -> str:
-    """A quantity at every level, once a method where it belongs to the offline checkpoint, else arm by arm."""
+    """A quantity at every level: once per method if it belongs to the offline checkpoint, otherwise once per arm."""
     parts = []
     offline = column.endswith("_offline")
     panels = results.first_panels if offline else results.panels

@@ -1,4 +1,4 @@
-"""The values and verdicts on the page of findings; its sentences are in templates/findings.html.jinja."""
+"""The values and verdicts on the findings page; the text of the page is in templates/findings.html.jinja."""
 
 import math
 from collections.abc import Iterator
@@ -12,11 +12,11 @@ from goodhart.report.results import Results
 from goodhart.report.tables import claims, level_rows
 
 FEWEST_SEEDS = 3  # Appendix F, metric 2
-NOTABLE = 0.05  # share of responses that may be cut, empty or read in part before the page reports it
+NOTABLE = 0.05  # the page reports a share of truncated, empty or partly scored responses above this
 
 
 def findings_page(results: Results) -> str:
-    """The page of findings, each section with the tables it rests on."""
+    """The findings page; each section includes the tables that support it."""
     found = list(arms(results))
     return render(
         "findings",
@@ -36,7 +36,7 @@ def findings_page(results: Results) -> str:
             {"stage": stage, "name": name, **value}
             for stage, entry in results.setup.derived.items()
             for name, value in entry["values"].items()
-            if (stage, name) != ("online", "lora_dropout")  # the policy that is updated is the one that was sampled
+            if (stage, name) != ("online", "lora_dropout")  # online updates use no dropout
         ],
         claims=list(claims(results)),
         levels=list(level_rows(results)),
@@ -51,11 +51,12 @@ def findings_page(results: Results) -> str:
 
 
 def caveats(results: Results) -> dict[str, Any]:
-    """Conditions that stop no run but limit what its numbers mean; 0 where there is nothing to report.
+    """Conditions that do not stop a run but limit how its numbers can be interpreted; 0 where nothing is to report.
 
-    Mean shares of responses at the end of the online stage that the token limit cut (`truncated`), that are `empty`
-    or that the reward models read only in part (`reward_truncated`); numbers of runs with batches of equal rewards
-    (`zero_variance`, the run with most of them is `worst`), and of runs whose true reward starts at 0 (`true_zero`).
+    Returns the mean shares of responses at the end of the online stage that the token limit cut (`truncated`), that
+    are `empty`, or that the reward models read only in part (`reward_truncated`); the number of runs with zero-variance
+    batches (`zero_variance`) and the run with most of them (`worst`); and the number of runs whose true reward starts
+    at 0 (`true_zero`).
     """
     runs = results.runs
     shares = {name: float(runs[f"{name}_end"].mean()) for name in ("truncated", "empty", "reward_truncated")}
@@ -84,7 +85,7 @@ def arms(results: Results) -> Iterator[dict[str, Any]]:
 
 
 def entropies(results: Results) -> Iterator[dict[str, Any]]:
-    """Both entropies of the offline checkpoints by method: trend, and the side of Proposition 5.1 that it supports."""
+    """Both entropies of the offline checkpoints by method, with the trend and the side of Prop. 5.1 it supports."""
     for method, arm in results.first_panels:
         for tokens in ("response", "prompt"):
             trend = results.trend(method, arm, f"entropy_{tokens}_offline")

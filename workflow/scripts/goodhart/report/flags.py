@@ -1,4 +1,4 @@
-"""The flags of steps that read the results of a study: tables and records of pages and figures."""
+"""The flags of steps that read the results of a study: the tables and records behind pages and figures."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from goodhart.store.flags import StepFlags, record, table
 from goodhart.store.schemas.inputs import PROBLEMS
 from goodhart.store.schemas.summaries import GAPS, OVEROPTIMISATION, RUNS
 
-# The keys of coverage.json that pages state.
+# The keys of coverage.json that appear on pages.
 COVERAGE = [
     *("rows_in_source", "pairs", "prompts", "tokens", "responses_by_source_model"),
     *("identical_pairs_dropped", "pairs_with_tied_scores"),
@@ -30,7 +30,7 @@ class ResultFlags(StepFlags):
 
 @dataclass(frozen=True, kw_only=True)
 class FindingsFlags(ResultFlags):
-    """The statistics of Table 1 beside them, and what the study was given and derived before its runs."""
+    """The results, the statistics of Table 1, and what the study was given and derived before its runs."""
 
     trends: Record = record("trends", "arm_differences")
     beta_grid: Record = record("levels")

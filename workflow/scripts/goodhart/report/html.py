@@ -1,4 +1,4 @@
-"""Pages from the Jinja2 templates beside this module: each complete in itself, every value escaped."""
+"""Pages from the Jinja2 templates in `templates/`: each page is self-contained, and every value is escaped."""
 
 import json
 from collections.abc import Mapping
@@ -21,10 +21,10 @@ _ENVIRONMENT = Environment(
 
 
 def render(page: str, **values: Any) -> str:
-    """The page of templates/<page>.html.jinja with these values; `numbers` is known to every template."""
+    """The page of templates/<page>.html.jinja with these values; every template can use `numbers`."""
     return _ENVIRONMENT.get_template(f"{page}.html.jinja").render(values, numbers=numbers)
 
 
 def stamped(page: str, origin: Mapping[str, Any]) -> str:
-    """A whole page with its origin in its head."""
+    """A complete page with its origin added to its head."""
     return page.replace("<title>", f'<meta name="origin" content="{escape(json.dumps(origin))}">\n<title>', 1)

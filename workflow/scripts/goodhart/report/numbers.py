@@ -1,6 +1,6 @@
 """Numbers, estimates and tests as text."""
 
-# ruff: noqa: RUF001 - reports speak Greek
+# ruff: noqa: RUF001 - reports contain Greek letters
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,17 +10,17 @@ import pandas as pd
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number with so many significant digits, a true minus sign and no exponent below a million; '-' for none."""
+    """A number with `digits` significant digits, a true minus sign and no exponent from 1 to 1e6; '-' if missing."""
     if value is None or pd.isna(value):
         return "-"
-    text = f"{value + 0.0:.{digits}g}"  # + 0.0, as there is a -0.0
+    text = f"{value + 0.0:.{digits}g}"  # + 0.0 turns -0.0 into 0.0
     if "e" in text and 1 <= abs(value) < 1e6:
         text = f"{value:.0f}"
     return text.replace("-", "−")
 
 
 def measured(mean: float | None, se: float | None, interval: Sequence[float | None] | None = None) -> str:
-    """'mean ± standard error [interval]' as far as there is one, the mean to the decimals of its error."""
+    """'mean ± standard error [interval]' without the parts that are None; the error sets the decimals of the mean."""
     text = number(mean)
     if pd.notna(mean) and pd.notna(se):
         error = 0.0 if se <= 1e-12 * abs(mean) else se

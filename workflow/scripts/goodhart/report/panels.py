@@ -1,9 +1,9 @@
 """What figures share: the style, the colour of each level, panels, and how seeds, means and legends are drawn.
 
-Thick lines and large markers are means over seeds, bands and bars one standard error each way (none for one seed),
-thin lines and dashes single seeds. A figure is saved without a date: the same tables give the same bytes.
+Thick lines and large markers are means over seeds, bands and bars are one standard error each way (absent for one
+seed), thin lines and dashes are single seeds. A figure is saved without a date, so the same tables give the same bytes.
 """
-# ruff: noqa: RUF001 - figures speak Greek
+# ruff: noqa: RUF001 - figures contain Greek letters
 
 import json
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ from goodhart.report import numbers
 from goodhart.report.results import Record, Results
 
 INK = "0.25"
-MARKERS = "oDs^vP"  # one an arm
+MARKERS = "oDs^vP"  # one per arm
 STYLE: Any = {
     **sns.axes_style("ticks"),
     **dict.fromkeys(("font.size", "axes.labelsize", "axes.titlesize", "legend.title_fontsize"), 8),
@@ -36,7 +36,7 @@ STYLE: Any = {
     **dict.fromkeys(("axes.linewidth", "xtick.major.width", "ytick.major.width"), 0.7),
     **dict.fromkeys(("xtick.major.size", "ytick.major.size"), 3),
     **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so figures look the same on every machine
     "lines.markersize": 5,
     "pdf.fonttype": 42,
     "svg.hashsalt": "goodhart",
@@ -45,7 +45,7 @@ _COLUMN, _PAGE = 3.3, 6.75  # inches, one and two columns of print: a font size 
 
 
 class Panel(NamedTuple):
-    """One quantity of one method and arm: where it is drawn, the runs and their evaluations."""
+    """One quantity of one method and arm: its axes, the runs and their evaluations."""
 
     ax: Axes
     quantity: str
@@ -68,14 +68,14 @@ def subplots(rows: int, columns: int, height: float, **share: Any) -> tuple[Figu
     figure = Figure(figsize=(width, height * rows + 0.4), layout=layout)
     axes = figure.subplots(rows, columns, squeeze=False, **share)
     for ax in axes.flat:
-        ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))  # not by size: ticks would move the layout
+        ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))  # fixed, as ticks by size would move the layout
     return figure, axes
 
 
 def panels(
     results: Results, quantities: Mapping[str, str], x: str, height: float, **share: Any
 ) -> tuple[Figure, list[Panel]]:
-    """A column of panels an arm and a block of rows a method; a row a quantity, given with the label of its axis."""
+    """One column of panels per arm, one block of rows per method, one row per quantity (name: axis label)."""
     rows = len(quantities)
     share = {"sharex": True, "sharey": "row"} | share
     figure, axes = subplots(rows * len(results.methods), len(results.arms), height, **share)
@@ -91,14 +91,14 @@ def panels(
 
 
 def save(figure: Figure, path: Path, kind: str, origin: Record | None = None) -> None:
-    """Write a figure as "svg" or "pdf", with its origin where the format has room for remarks, and no date."""
+    """Write a figure as "svg" or "pdf", with its origin in the metadata and without a date."""
     date, remark = {"svg": ("Date", "Description"), "pdf": ("CreationDate", "Keywords")}[kind]
     with mpl.rc_context(STYLE):
         figure.savefig(path, format=kind, metadata={date: None, remark: json.dumps(origin)})
 
 
 def heading(results: Results, method: str, arm: str) -> str:
-    """'Arm: paper (n = 3 seeds)', with the method where there are several."""
+    """'Arm: paper (n = 3 seeds)', with the method if the study has several."""
     n = sorted(set(results.of(results.runs, method, arm).groupby("level")["seed"].nunique()))
     seeds = f"{n[0]}" if len(n) == 1 else f"{n[0]}-{n[-1]}"
     name = f"{method}, arm: {arm}" if len(results.methods) > 1 else f"Arm: {arm}"
@@ -106,7 +106,7 @@ def heading(results: Results, method: str, arm: str) -> str:
 
 
 def draw_lines(ax: Axes, results: Results, curves: pd.DataFrame, y: str) -> None:
-    """A quantity over steps: seeds, mean and standard error of each level."""
+    """Draw a quantity over steps: the seeds, mean and standard error of each level."""
     common: dict[str, Any] = {"data": curves, "x": "step", "y": y, "hue": "level", "hue_order": list(results.betas)}
     common |= {"palette": colours(results), "legend": False, "ax": ax}
     labels = {"xlabel": ax.get_xlabel(), "ylabel": ax.get_ylabel()}
@@ -116,7 +116,7 @@ def draw_lines(ax: Axes, results: Results, curves: pd.DataFrame, y: str) -> None
 
 
 def draw_path(ax: Axes, curves: pd.DataFrame, x: str, y: str, colour: str) -> None:
-    """Two quantities of a level against each other over the run, with standard errors of both."""
+    """Draw two quantities of a level against each other over the run, with standard errors of both."""
     for _, run in curves.sort_values("step").groupby("seed"):
         ax.plot(run[x], run[y], color=colour, lw=0.5, alpha=0.45)
     at = curves.groupby("step")[[x, y]].agg(["mean", "sem"])
@@ -125,7 +125,7 @@ def draw_path(ax: Axes, curves: pd.DataFrame, x: str, y: str, colour: str) -> No
 
 
 def draw_means(ax: Axes, results: Results, runs: pd.DataFrame, y: str, at: Mapping[str, float], arm: int = 0) -> None:
-    """A quantity of each level at its place `at` on the x axis: a dash a seed, mean and standard error."""
+    """Draw a quantity of each level at its x position in `at`: one dash per seed, and mean with standard error."""
     for level, values in runs.dropna(subset=[y]).groupby("level")[y]:
         colour, x = colours(results)[str(level)], at[str(level)]
         found = mean_and_se(values)
@@ -135,7 +135,7 @@ def draw_means(ax: Axes, results: Results, runs: pd.DataFrame, y: str, at: Mappi
 
 
 def draw_seeds(ax: Axes, runs: pd.DataFrame, y: str) -> None:
-    """A thin line a seed through a quantity of its levels, over beta."""
+    """Draw one thin line per seed through a quantity of its levels, over beta."""
     for _, run in runs.sort_values("beta").groupby("seed"):
         ax.plot(run["beta"], run[y], color="0.75", lw=0.5, zorder=1)
 
@@ -151,7 +151,7 @@ def beta_axis(ax: Axes, low: float, high: float) -> None:
 
 
 def level_axes(axes: npt.NDArray[Any], results: Results) -> None:
-    """The levels as categories on the x axes of the last row, each over its beta."""
+    """Label the x axes of the last row with the levels as categories, each with its beta below."""
     n, labels = len(results.betas), [f"{level}\n{beta:.3g}" for level, beta in results.betas.items()]
     setp(axes[-1], xticks=range(n), xticklabels=labels, xlim=(-0.6, n - 0.4), xlabel="Offline level and its β")
 
@@ -163,7 +163,7 @@ def places(results: Results, arm: int) -> dict[str, float]:
 
 
 def legend(figure: Figure, results: Results, extra: Mapping[str, Artist] | None = None, arms: bool = False) -> Figure:
-    """The figure with a legend under it: the colours of the levels, the markers of the arms if asked for, and more."""
+    """Add a legend below the figure: level colours, the markers of the arms if `arms`, and the handles in `extra`."""
     levels: dict[str, Artist] = {
         f"{level} (β = {results.betas[level]:.3g})": Line2D([], [], color=colour, lw=2.5)
         for level, colour in colours(results).items()
@@ -172,9 +172,9 @@ def legend(figure: Figure, results: Results, extra: Mapping[str, Artist] | None 
         f"arm {arm}": Line2D([], [], color=INK, ls="", marker=MARKERS[k % len(MARKERS)], mfc="white" if k else INK)
         for k, arm in enumerate(results.arms if arms else [])
     } | dict(extra or {})
-    widest = 0.6 + 0.055 * max(len(name) for name in (*levels, *others))  # inches, about
+    widest = 0.6 + 0.055 * max(len(name) for name in (*levels, *others))  # approximate inches
     columns = max(1, min(max(len(levels), len(others)), int(figure.get_figwidth() / widest)))
-    rows = []  # a row holds levels or others, and legends fill by column
+    rows = []  # a row holds either levels or others; matplotlib fills a legend by column
     for group in (list(levels.items()), list(others.items())):
         blank = [("", Line2D([], [], alpha=0))] * (-len(group) % columns)
         rows += [(group + blank)[i : i + columns] for i in range(0, len(group), columns)]
@@ -185,7 +185,7 @@ def legend(figure: Figure, results: Results, extra: Mapping[str, Artist] | None 
 
 
 def correlations(trend: Record) -> list[str]:
-    """Rank correlation with beta and its p, of the level means and within seeds."""
+    """The rank correlations with beta, of the level means and within seeds, each with its p."""
     tests = {"means": trend["level_means"], "seeds": trend["within_seeds"]}
     shown = {name: numbers.correlation(found).replace("p =", "p") for name, found in tests.items()}
     return [f"{name} ρ {'undefined' if text == '-' else text}" for name, text in shown.items()]

@@ -25,19 +25,19 @@ FIT = [
 
 @dataclass(frozen=True)
 class Setup:
-    """What a study was given and derived before its runs, which the pages state and no figure shows."""
+    """What a study was given and derived before its runs; pages report it, figures do not use it."""
 
     grid: Sequence[Record] = ()  # the levels of the beta grid (Eq. 6-7)
     derived: Mapping[str, Record] = field(default_factory=dict)  # Appendix C, by stage
     coverage: Record = field(default_factory=dict)  # of the preference data
     online_problems: int = 0
-    shared_problems: int = 0  # online problems that are evaluation problems too
+    shared_problems: int = 0  # online problems that are also evaluation problems
     evaluation_seed: int | None = None
 
 
 @dataclass(frozen=True)
 class Results:
-    """The tables and records of a finished study, as the scripts write them; fits by (method, arm)."""
+    """The tables and records of a finished study, as the scripts write them; `fits` is keyed by (method, arm)."""
 
     runs: pd.DataFrame
     gaps: pd.DataFrame
@@ -74,7 +74,7 @@ class Results:
 
     @property
     def first_panels(self) -> list[tuple[str, str]]:
-        """Every method with its first arm, for what belongs to the offline checkpoint and is the same in all arms."""
+        """Every method with its first arm, for quantities of the offline checkpoint, which are the same in all arms."""
         return [(m, next(arm for method, arm in self.panels if method == m)) for m in dict(self.panels)]
 
     @cached_property
@@ -89,11 +89,11 @@ class Results:
         merged = self.runs[["arm", *RUN]].merge(self.gaps, on=RUN)
         return merged.assign(
             standardised=(merged["proxy"] - self.quality["proxy_mean"]) / self.scales["proxy"],
-            distance=np.sqrt(merged["kl"].clip(lower=0)),  # an estimate of a KL near 0 can fall below it
+            distance=np.sqrt(merged["kl"].clip(lower=0)),  # the estimate of a KL near 0 can be negative
         )
 
     def name(self, method: str, arm: str) -> str:
-        """'paper', or 'dpo, paper' where there are several methods."""
+        """'paper', or 'dpo, paper' if the study has several methods."""
         return arm if len(self.methods) == 1 else f"{method}, {arm}"
 
     def of(self, table: pd.DataFrame, method: str, arm: str) -> pd.DataFrame:
@@ -110,7 +110,7 @@ class Results:
 
 
 def read_results(given: ResultFlags) -> Results:
-    """The results that a step was given; the setup and the statistics of Table 1 where its flags name them."""
+    """The results from a step's flags; `FindingsFlags` also give the setup and the statistics of Table 1."""
     laws = {path.stem: path for path in given.fits}
     panels = list(dict.fromkeys(zip(given.runs["method"], given.runs["arm"], strict=True)))
     for method, arm in panels:
@@ -124,7 +124,7 @@ def read_results(given: ResultFlags) -> Results:
         scales=given.scales,
         quality=given.quality,
     )
-    if not isinstance(given, FindingsFlags):  # the statistics of Table 1 are computed when asked for
+    if not isinstance(given, FindingsFlags):  # the statistics of Table 1 are computed on first use
         return results
     online, evaluation = (part["prompt"] for part in given.problems)
     setup = Setup(

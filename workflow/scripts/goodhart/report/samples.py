@@ -1,4 +1,4 @@
-"""The page of sample responses, before and after the online stage: totals of each run, and examples by two rules."""
+"""The page of sample responses before and after the online stage: totals per run, and examples chosen by two rules."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from goodhart.report.html import render
 
 
 def samples_page(runs: Sequence[pd.DataFrame], examples: int, seed: int) -> str:
-    """The page of runs with the columns of `SAMPLES`; `seed` draws the random examples."""
+    """The page of sample responses of `runs`, tables with the columns of `SAMPLES`; `seed` draws random examples."""
     sections = []
     for samples in runs:
         pairs = paired(samples)
@@ -19,7 +19,7 @@ def samples_page(runs: Sequence[pd.DataFrame], examples: int, seed: int) -> str:
 
 
 def paired(samples: pd.DataFrame) -> pd.DataFrame:
-    """One row a problem: columns of the first response end in `_first`, of the last in `_last`; `rise` of the proxy."""
+    """One row per problem: columns `..._first` and `..._last` of two responses, and the `rise` of the proxy."""
     first, last = (samples[samples["step"] == step] for step in (samples["step"].min(), samples["step"].max()))
     columns = ["problem_id", "step", "response", "proxy", "uncertainty", "correct", "finished", "tokens"]
     pairs = first[["prompt", "answer", *columns]].merge(last[columns], on="problem_id", suffixes=("_first", "_last"))
@@ -27,7 +27,7 @@ def paired(samples: pd.DataFrame) -> pd.DataFrame:
 
 
 def choose(pairs: pd.DataFrame, examples: int, seed: int) -> dict[str, pd.DataFrame]:
-    """At most `examples` rows that went from right to wrong, the largest rise first, and as many random others."""
+    """At most `examples` rows that went from right to wrong, the largest rise first, and as many random other rows."""
     hacked = pairs[pairs["correct_first"] & ~pairs["correct_last"] & (pairs["rise"] > 0)]
     worst = hacked.sort_values(["rise", "problem_id"], ascending=[False, True]).head(examples)
     others = pairs.drop(index=worst.index)

@@ -1,4 +1,4 @@
-"""Table 1 as text, for print."""
+"""Table 1 as text."""
 
 import pandas as pd
 
@@ -7,7 +7,7 @@ from goodhart.report.numbers import probability
 
 
 def as_text(table: pd.DataFrame, found: list[dict]) -> pd.DataFrame:
-    """The table as text: mean ± standard error, and a last row an arm with the rank correlation with beta."""
+    """The table as text: mean ± standard error, and after each arm and method a row of rank correlations with beta."""
     rows = []
     for (arm, method), part in table.groupby(["arm", "method"], sort=False):
         for _, row in part.iterrows():

@@ -1,4 +1,4 @@
-"""The two tables of the page of findings whose rows need work; the columns of the others are in its template."""
+"""The two tables of the findings page whose rows must be computed; the template builds the other tables."""
 
 from collections.abc import Iterator
 from itertools import product
@@ -9,7 +9,7 @@ from goodhart.report.numbers import cell, plural
 from goodhart.report.results import Results
 from goodhart.report.verdicts import decided
 
-# Trends with beta that the paper reports: the column of `TABLE1`, its name, the sign, and where the paper has it.
+# Trends with beta in the paper: the column of `TABLE1`, a name, the sign, and where the paper reports it.
 CLAIMS = [
     ("entropy_prompt_offline", "Entropy of the offline policy (Eq. 11)", -1, "measured, Figure 6"),
     ("entropy_response_offline", "Entropy of its responses", -1, "claimed, section 1"),
@@ -25,7 +25,7 @@ CLAIMS = [
 
 
 def claims(results: Results) -> Iterator[dict[str, Any]]:
-    """What the paper says of each quantity and beta, and the trend found here; offline quantities once a method."""
+    """Each trend with beta that the paper reports, and the trend found here; offline quantities once per method."""
     for (method, arm), (column, name, sign, source) in product(results.panels, CLAIMS):
         offline = column.endswith("_offline")
         if offline and (method, arm) not in results.first_panels:
@@ -44,7 +44,7 @@ def claims(results: Results) -> Iterator[dict[str, Any]]:
 
 
 def level_rows(results: Results) -> Iterator[dict[str, str]]:
-    """Table 1, a quantity a row and a level a column, with intervals; '-' for a level that an arm lacks."""
+    """Table 1 with intervals, one row per quantity and one column per level; '-' for a level that an arm lacks."""
     table = results.table1.drop_duplicates("level")
     names = {level: f"{level} (β = {beta:.3g})" for level, beta in zip(table["level"], table["beta"], strict=True)}
     for method, arm in results.panels:

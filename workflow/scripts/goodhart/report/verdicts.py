@@ -1,8 +1,8 @@
 """Verdicts on trends with beta, as clauses that pages and tables share.
 
-The verdict is that of the permutation test within seeds.
+A verdict is based on the permutation test within seeds.
 """
-# ruff: noqa: RUF001 - reports speak Greek
+# ruff: noqa: RUF001 - reports contain Greek letters
 
 from goodhart.report.numbers import correlation, measured, plural
 from goodhart.report.results import Record
@@ -22,7 +22,7 @@ def decided(test: Record) -> bool:
 
 
 def direction(trend: Record) -> str:
-    """What a quantity does as beta grows, as the verb of a sentence."""
+    """What a quantity does as beta grows, as the predicate of a sentence."""
     found, levels = trend["within_seeds"], trend["level_means"]["n"]
     if levels == 0:
         return "has no value in any run"
@@ -52,7 +52,7 @@ def evidence(trend: Record) -> str:
 
 
 def slope(found: Record | None, column: str) -> str:
-    """'change per factor e in beta ... (n = 3)', or why there is none."""
+    """'change per factor e in beta ... (n = 3)', or the reason why there is no slope."""
     if found is None:
         return "no slope, as runs without a value are ranked after all others"
     unit = f" {_UNITS[column]}" if column in _UNITS else ""
@@ -60,5 +60,5 @@ def slope(found: Record | None, column: str) -> str:
 
 
 def estimate(found: Record) -> str:
-    """'mean ± standard error [interval]' of a record with these keys."""
+    """'mean ± standard error [interval]' of a record with the keys mean, se and interval."""
     return measured(found["mean"], found["se"], found["interval"])

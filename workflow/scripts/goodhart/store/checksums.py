@@ -1,8 +1,8 @@
-"""Hashes of files: one inside the file itself, its seal, and the record of the files of a folder.
+"""Hashes of files: a seal inside the file itself, and a record of the files of a folder.
 
-The seal of a file is `goodhart-sha256:<digest>:goodhart-sha256`, somewhere in it where its format has room for remarks.
-The digest is of the whole file with zeros in the digest's place, so that a change anywhere shows, be it in the seal: a
-flipped bit spoils one of the two marks at most, and the other tells that there was a seal.
+The seal of a file is `goodhart-sha256:<digest>:goodhart-sha256`, in the part of its format that holds metadata. The
+digest covers the whole file, with zeros in place of the digest, so that a change anywhere is detected, even in the
+seal: a flipped bit damages at most one of the two marks, and the other mark shows that the file had a seal.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ SEAL = re.compile(rf"{MARK}:([0-9a-f]{{64}}):{MARK}".encode())
 
 
 def sealed(content: bytes) -> bytes:
-    """The content of a file with its `BLANK`, of which there must be one, filled in."""
+    """The content of a file with its digest filled into `BLANK`, which must occur exactly once."""
     before, blank, after = content.partition(BLANK.encode())
     if not blank or MARK.encode() in after:
         raise ValueError("the content has no single blank seal")
@@ -28,7 +28,7 @@ def sealed(content: bytes) -> bytes:
 
 
 def check_seal(content: bytes, path: Path) -> bool:
-    """Whether the content of a file is sealed; `InputError` if it was and is no longer what it was."""
+    """Whether the content of a file is sealed; `InputError` if it was changed after it was sealed."""
     if MARK.encode() not in content:
         return False
     found = SEAL.search(content)
@@ -40,7 +40,7 @@ def check_seal(content: bytes, path: Path) -> bool:
 
 
 def damaged(path: Path) -> InputError:
-    """The error of a file that is not what it was."""
+    """The error for a file that was changed after it was written."""
     return InputError(f"{path} was changed or damaged after it was made; rerun the step that makes it.")
 
 
@@ -52,7 +52,7 @@ def existing(path: Path) -> Path:
 
 
 def digest(content: Any) -> str:
-    """Hex sha256 of something JSON can hold, whatever the order of its keys."""
+    """Hex sha256 of a JSON value; the order of keys does not matter."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -68,12 +68,12 @@ def describe_file(path: Path) -> dict[str, Any]:
 
 
 def describe_files(folder: Path, files: Iterable[Path]) -> dict[str, dict[str, Any]]:
-    """`describe_file` of files in a folder, by their path in it."""
+    """`describe_file` of files in a folder, keyed by their path relative to the folder."""
     return {path.relative_to(folder).as_posix(): describe_file(path) for path in sorted(files)}
 
 
 def check_files(folder: Path, record: Mapping[str, Mapping[str, Any]], large: float = float("inf")) -> None:
-    """Raise `InputError` unless a folder holds the files of a record; one of over `large` bytes goes by its size."""
+    """Raise `InputError` unless a folder holds the recorded files; above `large` bytes only the size is compared."""
     for name, known in record.items():
         path = existing(folder / name)
         size = path.stat().st_size

@@ -1,4 +1,4 @@
-"""Files at the edges of a step: published whole or not at all, with their origin and a seal, checked before use."""
+"""Input and output files of a step: outputs are published atomically with origin and seal, inputs are checked."""
 
 import io
 import json
@@ -15,7 +15,7 @@ from goodhart.store.publishing import publish
 
 
 def write_json(path: Path, content: Mapping[str, Any], origin: Mapping[str, Any] | None = None) -> None:
-    """Publish `content` as indented JSON with its origin and a seal; NaN and infinity, which JSON lacks, raise."""
+    """Publish `content` as indented JSON with its origin and a seal; NaN and infinity raise `ValueError`."""
     whole = {**content, **({"origin": origin} if origin else {}), "seal": BLANK}
     text = json.dumps(whole, indent=2, allow_nan=False) + "\n"
     with publish(path) as temporary:
@@ -25,8 +25,7 @@ def write_json(path: Path, content: Mapping[str, Any], origin: Mapping[str, Any]
 def read_json(path: Path, required: Sequence[str] = ()) -> dict[str, Any]:
     """Read a JSON object that has the `required` keys, or raise `InputError` with what is wrong and where.
 
-    One that this project wrote must be as it was written, and comes without origin and seal; one without a seal is
-    external.
+    A sealed object must be unchanged, and is returned without origin and seal; an object without a seal is external.
     """
     data = _existing(path).read_bytes()
     try:
@@ -42,7 +41,7 @@ def read_json(path: Path, required: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Publish a text."""
+    """Publish a text as UTF-8."""
     with publish(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -59,9 +58,9 @@ class Table:
 def write_table(
     path: Path, rows: Frame | Sequence[Mapping[str, Any]], table: Table, origin: Mapping[str, Any] | None = None
 ) -> None:
-    """Publish `rows` as Parquet under the contract of `table`; a violation is a bug and raises as it is.
+    """Publish `rows` as Parquet under the contract of `table`; a violation is a bug in the calling step.
 
-    Origin and seal stand in the file's metadata.
+    Origin and seal are stored in the file's metadata.
     """
     import pandas as pd
     import pyarrow as pa
@@ -82,8 +81,8 @@ def write_table(
 def read_table(path: Path, table: Table, split: str | None = None) -> Frame:
     """Read a Parquet table, or its rows of one split, and check it against its contract, or raise `InputError`.
 
-    One that this project wrote must be as it was written. An external one may have other columns beside those of the
-    contract, and other types where no value changes on the way: numbers of another width, long strings.
+    A sealed table must be unchanged. An external table may have columns beyond those of the contract, and other types
+    that convert without changing a value, such as numbers of another width or long strings.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -121,7 +120,7 @@ def read_table(path: Path, table: Table, split: str | None = None) -> Frame:
 
 
 def _kind(kind: Any) -> str:
-    """Types between which a cast, which refuses to lose a fraction or a digit, keeps every value."""
+    """The class of a type; a cast within a class keeps every value or fails."""
     from pyarrow import types
 
     if types.is_dictionary(kind):
@@ -150,7 +149,7 @@ def _check(content: Any, table: Table, where: str) -> None:
 
 
 def check_safetensors(path: Path) -> dict[str, Any]:
-    """The header of a safetensors file; `InputError` unless it is as long as that says and agrees with its seal."""
+    """The header of a safetensors file; `InputError` unless its length and seal match the file."""
     size = _existing(path).stat().st_size
     with path.open("rb") as handle:
         try:
@@ -171,7 +170,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], origin: Mapping[str, A
     """Publish tensors as safetensors, with their origin and a seal in the header."""
     from safetensors.torch import save
 
-    # One remark only: safetensors writes several in an order that differs from call to call.
+    # A single metadata entry, because safetensors writes several entries in an order that differs between calls.
     content = save(tensors, {"goodhart": json.dumps({"origin": origin, "seal": BLANK})})
     with publish(path) as temporary:
         temporary.write_bytes(sealed(content))

@@ -1,10 +1,10 @@
-"""A hash of the code that decides what a script makes, so that an edit reruns what it affects and nothing else.
+"""A hash of the code that determines a script's outputs, so that an edit reruns only the steps that it affects.
 
-Snakemake does not see what a script imports. The hash is a Merkle hash: in the syntax tree of a module each import from
-this library is replaced by the hash of what it imports, so that no path and no dotted name enters, and a module may be
-moved or renamed freely. Left out is what decides no result: comments, docstrings, layout, the annotations of functions,
-what is printed, help texts and the texts of errors, and the modules of PLUMBING. The templates of a module that loads
-some (TEMPLATES) belong to it.
+Snakemake does not track what a script imports. The hash is a Merkle hash: in the syntax tree of a module, each import
+from this library is replaced by the hash of the imported module, so that paths and dotted names do not enter, and a
+module may be moved or renamed freely. The hash leaves out code that affects no result: comments, docstrings, layout,
+annotations of functions, printed messages, help and error texts, and the modules of PLUMBING. It includes the templates
+of a module that names TEMPLATES.
 """
 
 import ast
@@ -14,8 +14,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-# Modules through which results pass unchanged, as tests/store/test_plumbing.py shows for each of them: how a step is
-# started and stopped, how files are written and checked. An edit here reruns nothing.
+# Modules that start and stop steps, or write and check files, without changing results, as tests/store/test_plumbing.py
+# verifies for each module. An edit of these modules reruns nothing.
 PLUMBING = (
     "goodhart/cli.py",
     "goodhart/errors.py",
@@ -38,10 +38,12 @@ PLUMBING = (
 
 @cache
 def fingerprint(module: Path, root: Path | None = None) -> str:
-    """Hex digest over a script, or a module below `root`, and everything of its own folder that it imports.
+    """Hex digest over a script, or a module below `root`, and all modules below `root` that it imports.
+
+    `root` defaults to the folder of the script.
 
     Raises:
-        ValueError: a relative import, which it does not follow.
+        ValueError: a relative import, which is not supported.
         RecursionError: modules import each other in a circle.
     """
     root = root or module.parent
@@ -57,7 +59,7 @@ def fingerprint(module: Path, root: Path | None = None) -> str:
 
 
 class _Import(ast.Expr):
-    """What is imported, in place of the import: (hash or foreign name, its member, the name it has here)."""
+    """The replacement of an import: (hash or external module name, imported member, local name)."""
 
     def __init__(self, source: str, member: str, here: str) -> None:
         super().__init__(ast.Constant(repr((source, member, here))))
@@ -65,11 +67,11 @@ class _Import(ast.Expr):
 
 
 class _Reader(ast.NodeTransformer):
-    """Takes imports and texts out of a syntax tree; `modules` says what stands behind a name instead."""
+    """Replaces imports and removes texts in a syntax tree; `modules` maps local names to hashes of whole modules."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.modules: dict[str, str] = {}  # names that stand for whole modules
+        self.modules: dict[str, str] = {}  # local name of a whole module: its hash
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         super().generic_visit(node)
@@ -87,7 +89,7 @@ class _Reader(ast.NodeTransformer):
         found = []
         for alias in node.names:
             inner, here = _file(self.root, f"{node.module}.{alias.name}"), alias.asname or alias.name
-            if inner:  # `from a import b` of a module a.b
+            if inner:  # `from a import b`, where a.b is a module
                 self.modules[here] = fingerprint(inner, self.root)
                 found.append(_Import(self.modules[here], "", self.modules[here]))
             else:
@@ -119,7 +121,7 @@ class _Reader(ast.NodeTransformer):
 
 
 class _Renamed(ast.NodeTransformer):
-    """A name that stands for a module of this library becomes that module's hash."""
+    """Replaces the name of a module of this library with the module's hash."""
 
     def __init__(self, modules: dict[str, str]) -> None:
         self.modules = modules
@@ -129,7 +131,7 @@ class _Renamed(ast.NodeTransformer):
 
 
 def _sorted_imports(lines: list[Any]) -> list[Any]:
-    """A block with each run of imports in an order that no path decides, unless two of them bind one name."""
+    """Sort each run of consecutive imports independently of paths, unless two of them bind the same name."""
     found: list[Any] = []
     for imported, run in groupby(lines, key=lambda line: isinstance(line, _Import)):
         block = list(run)
@@ -140,7 +142,7 @@ def _sorted_imports(lines: list[Any]) -> list[Any]:
 
 
 def _is_print(value: ast.expr) -> bool:
-    """Whether an expression prints to the terminal and does no more."""
+    """Whether an expression only prints to the terminal."""
     if not isinstance(value, ast.Call) or ast.unparse(value.func) != "print":
         return False
     to = {ast.unparse(keyword.value) for keyword in value.keywords if keyword.arg in ("file", None)}

@@ -1,4 +1,4 @@
-"""The flags of a step: files of a study, opened and checked, and the origin of what the step makes of them."""
+"""The flags of a step: input files, which are opened and checked, and the origin of the outputs."""
 
 import sys
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ class StepFlags(Flags):
 
     @cached_property
     def origin(self) -> Origin:
-        """What the outputs of the step come from."""
+        """The provenance of the outputs of the step."""
         return Origin.of(self.raw, str(sys.modules[type(self).__module__].__file__))
 
 
 def table(contract: Table, *splits: str, help: str | None = None) -> Any:
-    """A Parquet table of a contract: the whole of it, its rows of one split, or those of several in a tuple."""
+    """A flag for a Parquet table of a contract: all rows, the rows of one split, or a tuple with one part per split."""
 
     def read(path: Path) -> Any:
         parts = tuple(read_table(path, contract, split) for split in splits or [None])
@@ -32,12 +32,12 @@ def table(contract: Table, *splits: str, help: str | None = None) -> Any:
 
 
 def record(*keys: str, help: str | None = None) -> Any:
-    """A JSON object that has these keys."""
+    """A flag for a JSON object that has these keys."""
     return flag(partial(read_json, required=keys), help=help)
 
 
 def tensors(help: str | None = None) -> Any:
-    """The path of a safetensors file that is whole."""
+    """A flag for the path of a complete safetensors file."""
 
     def check(path: Path) -> Path:
         check_safetensors(path)

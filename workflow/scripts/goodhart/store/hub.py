@@ -1,6 +1,7 @@
-"""Repositories of the Hugging Face hub, as folders that cannot change: one commit, in the cache of this machine.
+"""Repositories of the Hugging Face hub, as immutable folders: one commit each, in the local cache.
 
-What is fetched once is found again without any network, by its commit or by the name it was fetched under.
+A repository that was fetched once is found again without a network, by commit, or by the branch or tag it was fetched
+under.
 """
 
 from collections.abc import Sequence
@@ -8,8 +9,8 @@ from pathlib import Path
 
 from goodhart.errors import InputError
 
-# The files of a model: what describes it, then its weights, in one format that cannot run code. Folders hold other
-# formats (onnx, original), and so does consolidated.safetensors.
+# The files of a model: its description, then its weights in safetensors, which cannot run code. Subfolders (onnx,
+# original) and consolidated.safetensors hold the weights in other formats.
 SMALL_FILES = ("*.json", "*.jinja", "*.txt", "*.model")
 MODEL_FILES = (*SMALL_FILES, "*.safetensors")
 OTHER_FILES = ("*/*", "consolidated*")
@@ -23,15 +24,15 @@ def snapshot(
     without: Sequence[str] = (),
     cached: bool = False,
 ) -> Path:
-    """The folder of a repository at one revision; its name is the commit.
+    """The folder of a repository at one revision; the folder's name is the commit.
 
-    Without a network, or with HF_HUB_OFFLINE=1, the cache answers, for a branch or tag with the commit last seen.
+    Without a network, or with HF_HUB_OFFLINE=1, the cache is used; a branch or tag then gives the commit last fetched.
 
     Args:
-        revision: branch, tag or commit; None: main.
+        revision: branch, tag or commit; None means main.
         kind: "model" or "dataset".
-        patterns, without: which files are fetched, and which of these are not.
-        cached: ask the cache alone, as a job must that has no network.
+        patterns, without: the patterns of files to fetch, and of files to leave out.
+        cached: use the cache only, for jobs without a network.
     """
     from huggingface_hub import constants, errors, snapshot_download
 
@@ -47,7 +48,7 @@ def snapshot(
         )
     except errors.HFValidationError as error:
         raise InputError(f"{repository!r} is neither a local path nor a name on the hub; correct it.") from error
-    except errors.GatedRepoError as error:  # before RepositoryNotFoundError, of which it is one
+    except errors.GatedRepoError as error:  # before its base class RepositoryNotFoundError
         raise InputError(
             f"{where} is gated; accept its terms on its page of the hub and log in with `hf auth login`."
         ) from error
@@ -57,7 +58,7 @@ def snapshot(
         ) from error
     except errors.RevisionNotFoundError as error:
         raise InputError(f"{where} does not exist on the hub, though the {kind} does; correct the revision.") from error
-    except Exception as error:  # no network, no answer, no room: the client has many more ways to fail
+    except Exception as error:  # no network, no response, a full disk: the client can fail in many more ways
         if cached or constants.HF_HUB_OFFLINE:
             raise InputError(
                 f"{where} is not in the cache of this machine, or not whole; fetch it where there is a network, with "

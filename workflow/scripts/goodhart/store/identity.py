@@ -1,7 +1,7 @@
-"""What a file, a model or an adapter is, wherever it lies: its identity.
+"""The identity of a file, a model or an adapter, independent of its location.
 
-A model folder of a study and an adapter hold theirs in manifest.json: what tells it from others, and the size and hash
-of each of its files, by which damage is found. One without a manifest is external, and goes by its files.
+A model folder of a study or an adapter stores its identity in manifest.json, with the size and hash of each of its
+files, which reveal damage. A folder without a manifest is external, and its files are its identity.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ TOKENIZER = ("tokenizer*", "vocab*", "merges*", "special_tokens_map.json", "adde
 CONFIGURATION = ("config.json", "generation_config.json", "*.safetensors.index.json", "chat_template*")
 BASE = ("model", "revision", "sha256")
 PROMPTING = ("prompts", "tokenizer", "template")
-# What two of them may differ in, in the order in which it is named.
+# The parts in which two identities may differ; errors name the first difference in this order.
 DIFFERENCES = {
     "model": "another model",
     "revision": "another revision",
@@ -29,17 +29,18 @@ DIFFERENCES = {
     "template": "another chat template",
     "tokenizer": "another tokenizer",
 }
-LARGE = 1 << 30  # bytes; hashing takes a second a GiB, and weights of 28 GB are loaded by every step that trains
+LARGE = 1 << 30  # bytes; hashing takes a second per GiB, and every training step loads weights of up to 28 GB
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What tells a file, a model or an adapter from others, without its place.
+    """The identity of a file, a model or an adapter, independent of its location.
 
     Attributes:
-        parts: `sha256`; of a model `model` and `revision`, its name and commit on the hub, or else the `sha256` of its
-            weights, and how it is prompted: `prompts`, and the hashes of its `tokenizer` and of the chat `template`.
-        files: size and hash of each of its files, as far as known.
+        parts: `sha256` for a file or an adapter. For a model: `model` and `revision`, its name and commit on the hub,
+            or otherwise the `sha256` of its weights; and how it is prompted: `prompts`, and the hashes of its
+            `tokenizer` and chat `template`.
+        files: size and hash of each file, as far as known.
     """
 
     parts: dict[str, Any]
@@ -47,14 +48,14 @@ class Identity:
 
     @classmethod
     def of(cls, path: Path) -> "Identity":
-        """Of a file, or of a folder by the files in it."""
+        """The identity of a file, or of a folder from the files in it."""
         if not path.is_dir():
             return cls({"sha256": sha256(path)})
         return cls({"sha256": digest({file.name: sha256(file) for file in path.glob("[!.]*") if file.is_file()})})
 
     @classmethod
     def of_model(cls, folder: Path, prompts: str, hub: tuple[str, str] | None = None) -> "Identity":
-        """Of the model in `folder`; one of the hub goes by its name and commit, which cannot change, without a hash."""
+        """The identity of the model in `folder`; a hub model is identified by name and commit, without a hash."""
         weights = weight_files(folder)
         parts = {"model": hub and hub[0], "revision": hub and hub[1], "sha256": None, **_prompting(folder, prompts)}
         if hub:
@@ -65,14 +66,14 @@ class Identity:
 
     @classmethod
     def weights(cls, manifest: Mapping[str, Any]) -> "Identity":
-        """Of a model's weights, or of an adapter's base, as the manifest says: a commit of the hub, else a hash."""
+        """The identity of a model's weights or an adapter's base from its manifest: a hub commit, otherwise a hash."""
         if manifest["revision"] is None:
             return cls({"model": None, "revision": None, "sha256": manifest.get("sha256")})
         return cls({"model": manifest["model"], "revision": manifest["revision"], "sha256": None})
 
     @classmethod
     def read(cls, path: Path) -> "Identity":
-        """Of a model folder or an adapter as its manifest says; of a file, or a folder of tables, `of` it."""
+        """The identity in the manifest of a model folder or adapter; for a file or folder of tables, `Identity.of`."""
         if (path / ADAPTER).is_file():
             return cls._adapter(path)
         if not path.is_dir() or any(path.glob("*.parquet")):
@@ -85,7 +86,7 @@ class Identity:
 
     @classmethod
     def _adapter(cls, folder: Path) -> "Identity":
-        """A hash of an adapter's weights, of the base they are for and of how they apply to it."""
+        """The identity of an adapter: a hash of its weights, its base and its PEFT configuration."""
         manifest = read_json(folder / MANIFEST) if (folder / MANIFEST).is_file() else {}
         base = {name: manifest.get(name) for name in BASE}
         config = read_json(folder / ADAPTER)
@@ -95,16 +96,16 @@ class Identity:
         return cls({"sha256": digest({"base": base, "applied": applied, "weights": weights})}, files)
 
     def stamp(self, folder: Path, origin: Mapping[str, Any] | None = None, **facts: Any) -> None:
-        """Write the manifest of a model folder or an adapter: this, with `facts` beside it, and its origin."""
+        """Write the manifest of a model folder or an adapter: this identity, additional `facts`, and the origin."""
         write_json(folder / MANIFEST, {**self.parts, **facts, "files": self.files}, origin)
 
     def verify(self, folder: Path, large: float = float("inf")) -> None:
-        """Raise `InputError` unless `folder` holds the `files`; those of over `large` bytes go by their size."""
+        """Raise `InputError` unless `folder` holds the `files`; above `large` bytes only the size is compared."""
         check_files(folder, self.files, large)
 
 
 def difference(before: Any, after: Any, name: str) -> str:
-    """In words, what two inputs of a script called `name` differ in: parts of identities, or lists of such."""
+    """The difference in words between two values of the input `name`: parts of identities, or lists of them."""
     if all(isinstance(parts, Mapping) and "prompts" in parts for parts in (before, after)):
         changed = [words for part, words in DIFFERENCES.items() if before[part] != after[part]]
         return f"{changed[0]} than the {name}'s"
@@ -112,7 +113,7 @@ def difference(before: Any, after: Any, name: str) -> str:
 
 
 def _prompting(folder: Path, prompts: str | None) -> dict[str, str | None]:
-    """How a local model is prompted: hashes of its tokenizer files, and of its chat template if that is used."""
+    """How a local model is prompted: hashes of its tokenizer files, and of its chat template if it is used."""
     template = None
     if prompts == "chat":
         alone, config = folder / "chat_template.jinja", folder / "tokenizer_config.json"
@@ -123,5 +124,5 @@ def _prompting(folder: Path, prompts: str | None) -> dict[str, str | None]:
 
 
 def _found(folder: Path, *patterns: str) -> list[Path]:
-    """The files of a folder whose names fit one of the patterns, in order."""
+    """The files of a folder whose names match one of the patterns, sorted."""
     return sorted({file for pattern in patterns for file in folder.glob(pattern) if file.is_file()})

@@ -1,4 +1,4 @@
-"""The inventory of a finished study: every file with size, hash and origin, and what the origins say taken together."""
+"""The inventory of a finished study: every file with size, hash and origin, and a summary of the origins."""
 
 import platform
 import subprocess
@@ -17,17 +17,17 @@ PACKAGES += ["safetensors", "numpy", "scipy", "pandas", "pyarrow", "snakemake"]
 
 
 def inventory(study: Path, artifacts: Sequence[tuple[str, Path]]) -> dict[str, Any]:
-    """What a study holds and where it comes from, ready for JSON.
+    """The contents of a study and their provenance, ready for JSON.
 
-    A file that has no room for its origin, such as a CSV, has that of the folder it lies in or of the other outputs of
-    its step. Every seal is checked, and every file of a model or adapter that lies in the study.
+    A file whose format cannot store an origin, such as a CSV, gets the origin of its folder or of the other outputs of
+    its step. Every seal is checked, and so is every file of a model or adapter in the study.
 
     Args:
-        study: the folder the paths of the inventory start from.
-        artifacts: step and output, a file or a folder, of everything in it.
+        study: the root folder; paths in the inventory are relative to it.
+        artifacts: (step, output) for every output, which is a file or a folder.
 
     Returns:
-        models: the identity of each model folder and adapter; data, seeds, threads, code: what the origins say, by
+        models: the identity of each model folder and adapter; data, seeds, threads, code: `summary` of the origins, by
         script; origins: by digest; artefacts: path, step, bytes, sha256 and the digest of the origin of every file.
     """
     origins: dict[str, Origin] = {}
@@ -52,7 +52,7 @@ def inventory(study: Path, artifacts: Sequence[tuple[str, Path]]) -> dict[str, A
 
 
 def _verified(folder: Path) -> Identity:
-    """The identity of a model folder or an adapter, verified if its files lie in the folder."""
+    """The identity of a model folder or an adapter, verified if the folder contains its files."""
     identity = Identity.read(folder)
     if (folder / ADAPTER).is_file() or read_json(folder / MANIFEST)["model"] == ".":
         identity.verify(folder)
@@ -60,7 +60,7 @@ def _verified(folder: Path) -> Identity:
 
 
 def summary(origins: Iterable[Origin]) -> dict[str, Any]:
-    """The data, seeds, threads and code fingerprints that origins name, by script."""
+    """The data, seeds, threads and code fingerprints recorded in origins, by script."""
     gathered: dict[str, dict[str, Any]] = {"data": {}, "seeds": {}, "threads": {}, "code": {}}
     for origin in sorted(origins, key=lambda origin: origin["script"]):
         arguments = origin["arguments"]
@@ -82,7 +82,7 @@ def software() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """The platform, the processor and the GPUs: another one rounds differently."""
+    """The platform, the processor and the GPUs, because other hardware rounds differently."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -95,7 +95,7 @@ def machine() -> dict[str, Any]:
 
 
 def git(file: Path) -> dict[str, Any] | None:
-    """The commit of the repository that holds a file, and whether a tracked file differs from it; None outside one."""
+    """The commit of the repository that holds a file, and whether tracked files differ; None outside a repository."""
     here = ("git", "-C", str(file.parent))
     if _output(*here, "ls-files", "--error-unmatch", file.name) is None:
         return None
@@ -104,7 +104,7 @@ def git(file: Path) -> dict[str, Any] | None:
 
 
 def _output(*command: str) -> str | None:
-    """What a command prints, or None where it is not there or fails."""
+    """The output of a command, or None if the command is missing or fails."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

@@ -1,7 +1,7 @@
-"""Where a file comes from: the code that wrote it, its arguments and the identity of its inputs, all without a path.
+"""The provenance of a file: the code that wrote it, its arguments and the identities of its inputs, without paths.
 
-The same step on the same inputs has the same origin on any machine and in any folder, so that a file which holds its
-origin keeps its bytes, and two origins that differ say what differs.
+The same step on the same inputs has the same origin on any machine and in any folder. Therefore a file with an origin
+is the same byte for byte, and a comparison of two origins shows what differs.
 """
 
 import argparse
@@ -19,24 +19,24 @@ from goodhart.store.fingerprint import fingerprint
 from goodhart.store.identity import MANIFEST, Identity, difference
 
 UNRECORDED = {"checkpoint_minutes"}  # flags that change no result
-DERIVED = ("derived", "beta", "kl_beta")  # how flags begin whose files hold values of Appendix C or the beta grid
+DERIVED = ("derived", "beta", "kl_beta")  # prefixes of flags whose files hold values of Appendix C or the beta grid
 
 
 class Origin(dict[str, Any]):
-    """What the outputs of a script come from, ready for JSON.
+    """The provenance of the outputs of a script, ready for JSON.
 
-    script: its name; code: the fingerprint of all it runs; arguments: by flag; inputs: by flag, the parts of an
-    `Identity` or a list of such; derived: by flag, the values it takes from Appendix C or the beta grid.
+    Keys: script, its name; code, the fingerprint of all code it runs; arguments, by flag; inputs, by flag, the parts of
+    an `Identity` or a list of them; derived, by flag, the values used from Appendix C or the beta grid.
     """
 
     @classmethod
     def of(cls, args: argparse.Namespace, script: str, **pinned: Any) -> "Origin":
-        """The origin of what a script writes.
+        """The origin of the outputs of a script.
 
         Args:
-            args: its parsed command line; what it writes (`Output`) is left out, what it reads goes by its identity.
-            script: its `__file__`.
-            pinned: what it found out besides, such as the commit of a dataset.
+            args: the parsed command line; outputs (`Output`) are left out, inputs are replaced by their identities.
+            script: the `__file__` of the script.
+            pinned: additional facts determined by the script, such as the commit of a dataset.
         """
         arguments: dict[str, Any] = {}
         inputs: dict[str, Any] = {}
@@ -58,21 +58,21 @@ class Origin(dict[str, Any]):
 
     @classmethod
     def read(cls, path: Path) -> "Origin | None":
-        """The origin that a file, model folder or adapter holds; None where it holds none, and is external."""
+        """The origin stored in a file, model folder or adapter; None if it has no origin and is therefore external."""
         path = path / MANIFEST if path.is_dir() else path
         try:
             return cls(_READERS[path.suffix](path))
-        except (KeyError, TypeError, ValueError, OSError):  # of another kind, or without one
+        except (KeyError, TypeError, ValueError, OSError):  # another file type, or no origin
             return None
 
     def verify(self, path: Path, step: str, inputs: Sequence[str], settings: Sequence[str] = ()) -> None:
-        """Raise `InputError` if what `step` wrote to `path` was not made with what the script of this origin uses.
+        """Raise `InputError` if `step` wrote `path` with inputs or settings that differ from those of this origin.
 
-        What has no origin is external and passes: the checks of its content remain.
+        Files without an origin are treated as external and pass; their content is checked elsewhere.
 
         Args:
-            inputs: the flags whose files or folders must be the same in both.
-            settings: the arguments and derived values that must be.
+            inputs: the flags whose files or folders must be the same in both origins.
+            settings: the arguments and derived values that must be the same.
         """
         written = Origin.read(path)
         if written is None:
@@ -87,7 +87,7 @@ class Origin(dict[str, Any]):
                 raise InputError(f"{path} was made with {name} {before}, and {after} is in use; rerun {step}.")
 
     def verify_policy(self, args: argparse.Namespace) -> None:
-        """`verify` what measures a policy: its adapter, the reward models, and what was computed with these."""
+        """`verify` the inputs of a policy evaluation: adapter, reward models, and files computed with those."""
         self.verify(args.adapter, "train_offline", ["policy"])
         trained = Origin.read(args.adapter)
         if trained not in (None, Origin.read(args.metrics)):
@@ -99,7 +99,7 @@ class Origin(dict[str, Any]):
                 self.verify(path, "evaluate_rewards", ["members", "backbone"])
 
     def _setting(self, name: str) -> Any:
-        """An argument, or the derived value of the first stage that has it."""
+        """The argument of that name, or the derived value from the first flag that has it."""
         places = [self["arguments"], *self.get("derived", {}).values()]
         return next((place[name] for place in places if name in place), None)
 
@@ -111,7 +111,7 @@ def _of_parquet(path: Path) -> dict[str, Any]:
 
 
 def _of_text(path: Path) -> dict[str, Any]:
-    """Of a page's head, or the description of a drawing."""
+    """The origin in the head of an HTML page, or in the description of an SVG."""
     found = re.search(r'<meta name="origin" content="(.*?)">|<dc:description>(.*?)</dc:description>', path.read_text())
     return json.loads(html.unescape((found[1] or found[2]) if found else ""))
 
@@ -131,7 +131,7 @@ def _is_input(value: Any) -> bool:
 
 
 def _identity(value: Path | str) -> dict[str, Any]:
-    """The identity of an input, under its label if it has one; a model that is yet to be pinned goes by its files."""
+    """The identity of an input, under its label if it has one; for a `Source`, from the hashes of its files."""
     if isinstance(value, Labelled):
         label, _, file = value.partition("=")
         return {label: _identity(Path(file))}
@@ -139,7 +139,7 @@ def _identity(value: Path | str) -> dict[str, Any]:
 
 
 def _used(path: Path) -> dict[str, Any]:
-    """The values in use of a derived/<stage>.json, or the beta of a beta/<level>.json."""
+    """The values in use of a derived/<stage>.json, or the level and beta of a beta/<level>.json."""
     content = read_json(path)
     if "values" in content:
         return {name: entry["value"] for name, entry in content["values"].items()}

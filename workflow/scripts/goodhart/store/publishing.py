@@ -1,9 +1,9 @@
-"""Outputs appear whole or not at all: written under a temporary name, on the disk before they are renamed.
+"""Atomic outputs: written under a temporary name, synced to disk and then renamed.
 
-What holds: a file or folder under its own name is whole, and on the disk; it takes the place of an older one in one
-step. A step writes its outputs one after the other when all its work is done, so that a failure leaves the older ones
-alone. Where it falls between two of them, Snakemake deletes all outputs of a failed job and knows that a killed one was
-not finished; a script run by hand is run again.
+A file or folder under its final name is therefore complete and on disk, and replaces an older one atomically. A step
+writes its outputs one after the other once all its work is done, so that an earlier failure leaves older outputs
+unchanged. After a failure between two outputs, Snakemake deletes all outputs of a failed job, and marks those of a
+killed job as incomplete; a script that was run by hand must be rerun.
 """
 
 import ctypes
@@ -24,13 +24,13 @@ FULL = {errno.ENOSPC: "No space left on device", errno.EDQUOT: "Disk quota excee
 def publish(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling of `path` to write a file or folder to; rename it to `path` on success only.
 
-    A failed step leaves what was there before, and no temporary; that of a killed one goes when the same output is
-    published next. In a job of several processes, all of which write the same, the first one's is kept.
+    A failed step leaves the previous output and no temporary. The temporary of a killed step is removed when the same
+    output is published next. In a job of several processes, which all write the same content, rank 0 publishes.
 
     Raises:
-        InputError: where the disk is full.
+        InputError: if the disk is full.
     """
-    path = Path(path).resolve() if Path(path).is_symlink() else Path(path)  # a link stays one
+    path = Path(path).resolve() if Path(path).is_symlink() else Path(path)  # a symbolic link stays a link
     temporary, aside = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("tmp", "old"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ def publish(path: Path) -> Iterator[Path]:
         for each in (*temporary.rglob("*"), temporary):
             _sync(each)
         if path.is_dir():
-            if not _exchange(temporary, path):  # then a moment without it, and the old one not gone before the new
+            if not _exchange(temporary, path):  # path is missing for a moment, but the old output remains until then
                 path.rename(aside)
                 temporary.rename(path)
         else:
@@ -65,14 +65,14 @@ def _sync(path: Path) -> None:
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # a folder, on a file system that syncs none
+        if error.errno != errno.EINVAL:  # EINVAL: a file system that cannot sync folders
             raise
     finally:
         os.close(handle)
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Swap two names in one step, where the system can."""
+    """Swap two names atomically; return False where the system does not support it."""
     library = ctypes.CDLL(None, use_errno=True)
     if not hasattr(library, "renameat2"):
         return False
@@ -81,7 +81,7 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def _clear(path: Path) -> None:
-    """Remove what writers of `path` left that were killed; an old folder one of them had moved aside comes back."""
+    """Remove temporaries left by killed writers of `path`; restore an old folder that one of them had moved aside."""
     for left in path.parent.glob(f".{path.name}.*"):
         number, _, end = left.name.removeprefix(f".{path.name}.").partition(".")
         if end in ("tmp", "old") and number.isdigit() and not _runs(int(number)):
@@ -91,7 +91,7 @@ def _clear(path: Path) -> None:
 
 
 def _runs(process: int) -> bool:
-    """Whether another process of that number runs; this one has left nothing yet."""
+    """Whether another process with that id runs; this process has left no temporary yet."""
     if process == os.getpid():
         return False
     try:
@@ -111,9 +111,9 @@ def _remove(path: Path) -> None:
 
 
 def _full(error: BaseException | None) -> str | None:
-    """Why a disk takes no more, if that is what an error says, or the one that it arose from.
+    """Why the disk is full, if an error or one of the errors in its context reports this.
 
-    Libraries written in other languages only say it, and others fail again as they clean up.
+    Libraries in other languages report it in the message only, and some fail again during cleanup.
     """
     while error:
         for number, text in FULL.items():

@@ -10,17 +10,17 @@ from goodhart.store.hub import MODEL_FILES, OTHER_FILES, snapshot
 
 
 def weights_folder(folder: Path, manifest: Mapping[str, Any]) -> Path:
-    """Where the weights of a model folder lie; the hub's were fetched by resolve_model, and no network is asked."""
+    """The folder of a model's weights; hub weights come from the local cache, where resolve_model put them."""
     if manifest["revision"] is not None:
         return snapshot(manifest["model"], manifest["revision"], "model", MODEL_FILES, OTHER_FILES, cached=True)
     return folder if manifest["model"] == "." else Path(manifest["model"])
 
 
 def weight_files(folder: Path, where: str | None = None) -> list[Path]:
-    """The whole safetensors files that are loaded from a folder: model.safetensors, or what its index names.
+    """The checked safetensors files to load from a folder: model.safetensors, or the files in its index.
 
     Args:
-        where: what to call the model in an error.
+        where: the name of the model in errors.
     """
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if single.is_file():

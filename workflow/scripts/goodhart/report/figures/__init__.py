@@ -1,7 +1,7 @@
-"""The figures of a study: a figure is one function of the results, registered in `FIGURES`, with its caption in
-workflow/report/<name>.rst and its place in the report in workflow/rules/figures.smk.
+"""The figures of a study. A figure is one function of the results, registered in `FIGURES`.
 
-Modules group them as the report does. A figure has a column of panels an arm and a block of rows a method;
+Its caption is in workflow/report/<name>.rst, and its place in the report is set in workflow/rules/figures.smk. Modules
+group figures like the report. A figure has one column of panels per arm and one block of rows per method;
 `report.panels` defines how means, seeds and standard errors are drawn, and `draw` applies its style.
 """
 
@@ -30,7 +30,7 @@ def draw(name: str, results: Results) -> Figure:
     """The figure of that name in `FIGURES`."""
     with mpl.rc_context(STYLE):
         figure = FIGURES[name](results)
-        for _ in range(2):  # the second pass makes room for the legend of the first
+        for _ in range(2):  # the second pass makes room for the legend
             figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # so that a file is the same whichever is saved first
+        figure.set_layout_engine("none")  # so that files do not depend on the order of saving
     return figure

@@ -1,5 +1,5 @@
-"""Hacking damage against offline conservatism: AUGC by beta, arm by arm, and the best beta by lambda."""
-# ruff: noqa: RUF001 - figures speak Greek
+"""Hacking damage against offline conservatism: AUGC by beta for each arm, and the best beta by lambda."""
+# ruff: noqa: RUF001 - figures contain Greek letters
 
 from textwrap import fill
 from typing import Any
@@ -26,7 +26,7 @@ def augc_by_beta(results: Results) -> Figure:
     betas, fitted = list(results.betas.values()), any(fit["a"] for fit in results.fits.values())
     low, high = (0.1 * betas[0], 2 * betas[-1]) if fitted else (betas[0] / 2, 2 * betas[-1])  # Appendix E's grid
     figure, panels = p.panels(results, {"augc": _AUGC}, "Offline β", height=2.6)
-    drawn: dict[str, Artist] = {}  # what the legend has to explain
+    drawn: dict[str, Artist] = {}  # handles for the legend
     for ax, _, method, arm, runs, _ in panels:
         fit = results.fits[method, arm]
         letters = int(13 * figure.get_figwidth() / len(results.arms))
@@ -37,7 +37,7 @@ def augc_by_beta(results: Results) -> Figure:
         if fit["a"]:
             grid = np.linspace(low, high, 1000)
             drawn["power law (Eq. 14)"] = ax.plot(grid, curve(dict(fit), grid), "--", color=p.INK, lw=1)[0]
-        inside = np.geomspace(betas[0], betas[-1], 200)  # a rival is drawn between the betas only
+        inside = np.geomspace(betas[0], betas[-1], 200)  # alternative curves are drawn only between the betas
         rivals = {rival["name"]: rival["parameters"] for rival in fit["rivals"]["curves"]}
         for name in [name for name in _RIVALS if name in rivals]:
             line = ax.plot(inside, rival_at(name, rivals[name], inside), ls=_RIVALS[name], color="0.45", lw=0.8)
@@ -49,7 +49,7 @@ def augc_by_beta(results: Results) -> Figure:
 
 
 def _mark_beta_star(ax: Axes, fit: Record, low: float, high: float) -> dict[str, Artist]:
-    """Both readings of beta*, but none that lacks its interval; returns what the legend has to explain."""
+    """Draw both readings of beta*, except those whose interval was refused; return the handles for the legend."""
     heights, intervals = fit["augc_at_beta_star"], fit["beta_star_interval"]
     drawn: dict[str, Artist] = {}
     stars = {k: v if intervals[k] or not fit["resamples"] else None for k, v in fit["beta_star"].items()}
@@ -68,7 +68,7 @@ def _mark_beta_star(ax: Axes, fit: Record, low: float, high: float) -> dict[str,
 
 
 def beta_by_lambda(results: Results) -> Figure:
-    """The best of the betas that were run for each weight of the win rate, and how certain it is (Definition 6.1)."""
+    """The best beta among those run, for each weight of the win rate, with its uncertainty (Definition 6.1)."""
     x, y = "λ (SD × updates a unit of win rate)", "β* of Definition 6.1"
     figure, panels = p.panels(results, {"beta": y}, x, height=2.2, sharex=False, sharey=True)
     place = {beta: k for k, beta in enumerate(results.betas.values())}
@@ -79,7 +79,7 @@ def beta_by_lambda(results: Results) -> Figure:
             continue
         turns = [step["lambda_to"] for step in tradeoff["path"] if step["lambda_to"]]
         grid = np.geomspace(min([0.1, *turns]) / 10, 10 * max([10, *turns]), 81)
-        if support := tradeoff["support"]:  # one band a level, from the bottom up
+        if support := tradeoff["support"]:  # one band per level, from the bottom up
             grid = support["lambda"]
             edges = np.cumsum(np.insert(support["share"], 0, 0, axis=1), axis=1) * len(place) - 0.5
             for below, above, beta in zip(edges.T, edges.T[1:], support["betas"], strict=False):
@@ -93,7 +93,7 @@ def beta_by_lambda(results: Results) -> Figure:
 
 
 def arms(results: Results) -> Figure:
-    """AUGC of the arms side by side, paired by seed: what Eq. 10's second use of beta does to the ordering."""
+    """AUGC of the arms side by side, paired by seed: the effect of the second use of beta (Eq. 10) on the ordering."""
     figure, axes = p.subplots(len(results.methods), 2, 2.4, sharex=True)
     at = [p.places(results, k) for k in range(len(results.arms))]
     for method, (left, right) in zip(results.methods, axes, strict=True):
@@ -120,7 +120,7 @@ def arms(results: Results) -> Figure:
 
 
 def _in_words(fit: Record, letters: int) -> str:
-    """The fitted law and the names of its warnings, in lines of so many letters."""
+    """The fitted law and the names of its warnings, which are wrapped at `letters` characters."""
     law = "no power law"
     if fit["a"]:
         c = f" + {fit['c']:.3g}" if fit["c"] > 1e-6 * fit["a"] else ""

@@ -1,5 +1,5 @@
 """The proposed mechanism: entropy, and the other links of the chain from beta to AUGC."""
-# ruff: noqa: RUF001 - figures speak Greek
+# ruff: noqa: RUF001 - figures contain Greek letters
 
 from itertools import product
 
@@ -31,7 +31,7 @@ def entropy(results: Results) -> Figure:
 
 
 def mechanism(results: Results) -> Figure:
-    """AUGC and the links of the proposed chain against beta, with rank correlations and exact p (Figure 6)."""
+    """AUGC and the links of the proposed chain against beta, with rank correlations and permutation p (Figure 6)."""
     quantities = {
         "augc": "AUGC\n(SD × updates)",
         "entropy_response_offline": "Checkpoint entropy\n(nats a token)",

@@ -9,7 +9,7 @@ from goodhart.report.results import Results
 
 
 def calibration(results: Results) -> Figure:
-    """How often a response is the preferred one, by the probability that the ensemble gives it."""
+    """Calibration: how often a response is preferred, by the probability that the ensemble assigns to it."""
     bins, quality = pd.DataFrame(results.quality["calibration"]), results.quality
     figure, axes = p.subplots(1, 1, 3)
     ax = axes[0, 0]

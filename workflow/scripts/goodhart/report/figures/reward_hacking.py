@@ -1,5 +1,5 @@
 """Reward hacking over the online run: both rewards by step and by KL, and the Goodhart gap."""
-# ruff: noqa: RUF001 - figures speak Greek
+# ruff: noqa: RUF001 - figures contain Greek letters
 
 from typing import Any
 
@@ -68,9 +68,9 @@ def gap_by_step(results: Results) -> Figure:
 
 
 def _onsets(panel: p.Panel, results: Results, column: str) -> None:
-    """For each level a mark at its mean onset, one above another, and how many of its seeds have an onset."""
+    """Draw a marker at the mean onset of each level, stacked by level, with the number of seeds that have an onset."""
     ax, height = panel.ax, min(0.09, 0.7 / len(results.betas))
-    inside = ax.get_xaxis_transform()  # x in steps, y as a share of the axis
+    inside = ax.get_xaxis_transform()  # x in steps, y as a fraction of the axis
     for rank, (level, colour) in enumerate(p.colours(results).items()):
         onsets = panel.runs.loc[panel.runs["level"] == level, column]
         if n := onsets.count():

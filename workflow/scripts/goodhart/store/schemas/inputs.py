@@ -1,6 +1,6 @@
 """The columns of the tables that training reads: names, types, units and keys.
 
-Each group of tables has a module of its own, so that a new column reruns only what knows of it.
+Each group of tables has its own module, so that a new column reruns only the steps that use this group.
 """
 
 import pyarrow as pa
@@ -11,7 +11,7 @@ from goodhart.store.files import Table
 def table(
     name: str, key: str, columns: dict[str, pa.DataType], optional: dict[str, pa.DataType] | None = None
 ) -> Table:
-    """A contract: required columns, those that may have empty cells, and a key of space-separated columns."""
+    """A contract: required columns, `optional` columns that may have empty cells, and a space-separated key."""
     fields = [pa.field(column, kind, nullable=False) for column, kind in columns.items()]
     fields += [pa.field(column, kind) for column, kind in (optional or {}).items()]
     return Table(name, pa.schema(fields), tuple(key.split()))
@@ -19,13 +19,13 @@ def table(
 
 TEXT, INT, FLOAT, FLAG = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 
-# One row a problem with a verifiable answer; split: preference, online or evaluation.
+# One row per problem with a verifiable answer; split: preference, online or evaluation.
 PROBLEMS = table("problems", "split problem_id", {"problem_id": TEXT, "split": TEXT, "prompt": TEXT, "answer": TEXT})
 
-# What the embedded policy is trained on.
+# The pretraining corpus of the embedded policy.
 CORPUS = table("corpus", "row", {"row": INT, "prompt": TEXT, "response": TEXT})
 
-# One row a pair; split (train, validation, test) goes by prompt, so that no prompt is in two.
+# One row per pair; split (train, validation, test) depends on the prompt, so that no prompt is in two splits.
 PREFERENCES = table(
     "preferences",
     "pair_id",
@@ -33,7 +33,7 @@ PREFERENCES = table(
     {"chosen_score": FLOAT, "rejected_score": FLOAT, "chosen_source": TEXT, "rejected_source": TEXT},
 )
 
-# Reference log-probs in nats, summed over the response tokens that training sees; one row a pair that fits.
+# Reference log-probs in nats, summed over the response tokens that training sees; one row per pair that fits.
 LOGPROBS = table(
     "reference log-probs",
     "pair_id",
@@ -49,7 +49,7 @@ LOGPROBS = table(
     },
 )
 
-# One response a problem, with the verdicts of both readings of its answer.
+# One response per problem, with the verdicts of both verifier styles (strict, flexible).
 RESPONSES = table(
     "reference responses",
     "problem_id",
@@ -64,5 +64,5 @@ RESPONSES = table(
     },
 )
 
-# The ensemble's judgement of the reference policy's responses.
+# The ensemble's mean reward and uncertainty for the reference policy's responses.
 BASELINE = table("reward baseline", "problem_id", {"problem_id": TEXT, "proxy": FLOAT, "uncertainty": FLOAT})

@@ -1,13 +1,14 @@
-"""The columns of what a policy's measurements record: probes, trajectories, updates and samples."""
+"""The columns of the tables with measurements of a policy: probes, trajectories, updates and samples."""
 
 from goodhart.store.schemas.inputs import FLAG, FLOAT, INT, TEXT, table
 
 RUN = {"method": TEXT, "level": TEXT, "beta": FLOAT, "seed": INT}
 CELL = {**RUN, "kl_level": TEXT, "kl_beta": FLOAT}
 
-# What is measured of one policy over the evaluation problems. proxy: mean ensemble reward; true: strict accuracy;
-# uncertainty: Eq. 13; kl: nats a sequence; entropies: nats a token; distances: cosine; truncated: share of responses
-# that the token limit cut; empty: share without a word; reward_truncated: share that the rewards read only a part of.
+# Measurements of one policy over the evaluation problems. proxy: mean ensemble reward; true: strict accuracy;
+# uncertainty: Eq. 13; kl: nats per sequence; entropies: nats per token; distances: cosine; truncated: share of
+# responses cut by the token limit; empty: share of blank responses; reward_truncated: share of responses that the
+# reward models read only in part.
 MEASURES = {
     "n": INT,
     "proxy": FLOAT,
@@ -26,17 +27,17 @@ MEASURES = {
     "reward_truncated": FLOAT,
 }
 
-# One row an offline checkpoint; kl is to the reference policy pi0.
+# One row per offline checkpoint; kl is relative to the reference policy pi0.
 PROBE = table(
     "offline probe",
     "method level seed",
     {**RUN, **MEASURES, "preference_accuracy": FLOAT, "win_rate": FLOAT},
 )
 
-# One row an evaluation, t = 0 included; kl is to the offline checkpoint.
+# One row per evaluation, including t = 0; kl is relative to the offline checkpoint.
 TRAJECTORY = table("trajectory", "method level kl_level seed step", {**CELL, "step": INT, **MEASURES})
 
-# One row an update, measured on its own batch before the update.
+# One row per update, measured on the batch of the update, before it.
 STEPS = table(
     "steps",
     "method level kl_level seed step",
@@ -67,7 +68,7 @@ STEPS = table(
     },
 )
 
-# One row a response at the first and the last evaluation of a run.
+# One row per response at the first and the last evaluation of a run.
 SAMPLES = table(
     "samples",
     "method level kl_level seed step problem_id",

@@ -1,4 +1,4 @@
-"""The columns of the tables a reader gets: every evaluation with its gaps, and every run with its metrics."""
+"""The columns of the summary tables: every evaluation with its gaps, and every run with its metrics."""
 
 from goodhart.store.schemas.inputs import FLAG, FLOAT, INT, TEXT, table
 from goodhart.store.schemas.measurements import CELL, MEASURES
@@ -10,7 +10,7 @@ GAPS = table(
     {**CELL, "step": INT, **MEASURES, "gap": FLOAT, "gap_paper": FLOAT},
 )
 
-# One row an arm and run: every metric of Appendix F; empty where a metric has no value (no onset, a flat series).
+# One row per arm and run: all metrics of Appendix F; empty where a metric has no value (no onset, a constant series).
 RUNS = table(
     "runs",
     "arm method level seed",
@@ -52,7 +52,7 @@ RUNS = table(
     },
 )
 
-# One row an arm, method, level and reward: R(d) = d (alpha - bend log d) over d = sqrt(KL) (Gao et al. 2022).
+# One row per arm, method, level and reward: R(d) = d (alpha - bend log d) with d = sqrt(KL) (Gao et al. 2022).
 OVEROPTIMISATION = table(
     "overoptimisation",
     "arm method level reward",
