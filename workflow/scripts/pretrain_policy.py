@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
             generator=torch.Generator().manual_seed(given.seed),
             checkpoints=checkpoints,
         )
-        print(f"loss of the last 100 steps: {sum(losses[-100:]) / len(losses[-100:]):.3f} nats a token")
+        print(f"loss of the last 100 steps: {sum(losses[-100:]) / len(losses[-100:]):.3f} nats per token")
         with publish(given.policy) as folder:
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)

@@ -33,13 +33,13 @@ class Item:
 # The items that are columns of the run table: the requirement, the label of each column, the figure and the code.
 COLUMNS = {
     "3": (
-        "Entropy of the offline checkpoints on a fixed probe set, nats a token",
+        "Entropy of the offline checkpoints on a fixed probe set, nats per token",
         {"prompt tokens": "entropy_prompt_offline", "response tokens": "entropy_response_offline"},
         "; figure entropy (a)",
         "Eq. 11, evaluation.probes.prompt_entropy",
     ),
     "4": (
-        "Entropy collapse, nats a token",
+        "Entropy collapse, nats per token",
         {"prompt tokens": "entropy_prompt_collapse", "response tokens": "entropy_response_collapse"},
         "; figure entropy (b)",
         "section 5.1, analysis.runs.run_rows",

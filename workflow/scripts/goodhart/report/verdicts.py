@@ -11,8 +11,8 @@ SIGNIFICANCE = 0.05
 _UNITS = {
     "augc": "SD × updates",
     "augc_paper": "updates",
-    "entropy_prompt_offline": "nats a token",
-    "entropy_response_offline": "nats a token",
+    "entropy_prompt_offline": "nats per token",
+    "entropy_response_offline": "nats per token",
 }
 
 

@@ -69,7 +69,7 @@ def _mark_beta_star(ax: Axes, fit: Record, low: float, high: float) -> dict[str,
 
 def beta_by_lambda(results: Results) -> Figure:
     """The best beta among those run, for each weight of the win rate, with its uncertainty (Definition 6.1)."""
-    x, y = "λ (SD × updates a unit of win rate)", "β* of Definition 6.1"
+    x, y = "λ (SD × updates per unit of win rate)", "β* of Definition 6.1"
     figure, panels = p.panels(results, {"beta": y}, x, height=2.2, sharex=False, sharey=True)
     place = {beta: k for k, beta in enumerate(results.betas.values())}
     for ax, _, method, arm, _, _ in panels:

@@ -23,8 +23,8 @@ def entropy(results: Results) -> Figure:
             mine = runs[runs["arm"] == arm]
             p.draw_means(bottom, results, mine, f"entropy_{kind}_collapse", p.places(results, k), arm=k)
         bottom.axhline(0, color=p.INK, lw=0.5)
-        top.set(title=f"{name}(a) checkpoint, {kind} tokens", ylabel="" if j else "Entropy (nats a token)")
-        change = "ΔH = offline − online\n(nats a token)"
+        top.set(title=f"{name}(a) checkpoint, {kind} tokens", ylabel="" if j else "Entropy (nats per token)")
+        change = "ΔH = offline − online\n(nats per token)"
         bottom.set(title=f"{name}(b) collapse, {kind} tokens", ylabel="" if j else change)
     p.level_axes(axes, results)
     return p.legend(figure, results, arms=True)
@@ -34,7 +34,7 @@ def mechanism(results: Results) -> Figure:
     """AUGC and the links of the proposed chain against beta, with rank correlations and permutation p (Figure 6)."""
     quantities = {
         "augc": "AUGC\n(SD × updates)",
-        "entropy_response_offline": "Checkpoint entropy\n(nats a token)",
+        "entropy_response_offline": "Checkpoint entropy\n(nats per token)",
         "ood_distance_offline": "OOD distance\n(cosine)",
         "uncertainty_mean": "Uncertainty\n(reward units)",
     }
