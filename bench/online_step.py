@@ -243,7 +243,7 @@ def compare_logprobs(ours: Any, trainer: Any) -> str:
     tolerance = 1e-4 if ours.model.dtype is torch.float32 else 5e-2
     if worst > tolerance:
         raise InputError(f"log-probs of the same responses differ by {worst:.1e} of their size; nothing was timed.")
-    return f"log-probs of the same {len(pairs)} responses within {worst:.0e} of their size"
+    return f"log-probs of the same {len(pairs)} responses equal to {worst:.0e} (relative)"
 
 
 def compare_lengths(ours: Sequence[float], theirs: Sequence[float]) -> str:
@@ -251,7 +251,7 @@ def compare_lengths(ours: Sequence[float], theirs: Sequence[float]) -> str:
     import numpy as np
     from scipy.stats import ttest_ind
 
-    means = f"mean length {np.mean(ours):.1f} against {np.mean(theirs):.1f} tokens"
+    means = f"sampled mean length {np.mean(ours):.1f} against {np.mean(theirs):.1f} tokens"
     constant = np.std(ours) + np.std(theirs) == 0
     p = float(np.mean(ours) == np.mean(theirs)) if constant else ttest_ind(ours, theirs, equal_var=False).pvalue
     if p < 1e-4:
