@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from goodhart.store.files import read_json
-from house import TINY, copy_house, run_snakemake
+from house import ROOT, TINY, copy_house, run_snakemake
 
 Snakemake = Callable[..., subprocess.CompletedProcess]
 
@@ -152,6 +152,14 @@ def test_a_moved_module_reruns_nothing(study: Path, tmp_path: Path) -> None:
     assert "a_loss" in (library / "training/online/loop.py").read_text()
     assert "drawing_of_panels" in "".join(path.read_text() for path in library.glob("report/figures/*.py"))
     assert "Nothing to be done" in run_snakemake(house, "-n").stdout
+
+
+def test_a_step_that_loads_no_model_is_no_job_of_a_cluster() -> None:
+    """`use rule` resets `localrule`, so that each rule repeats it."""
+    text = "\n".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
+    rules = re.findall(r"^ *use rule (\w+) as (\w+) with:\n(.*?)(?=^ *params:)", text, flags=re.MULTILINE | re.DOTALL)
+    assert len(rules) > 20
+    assert [name for base, name, lines in rules if ("localrule: True" in lines) != (base == "step")] == []
 
 
 def test_forced_adapter_reruns_its_own_runs_and_the_collection(study: Path, snakemake: Snakemake) -> None:

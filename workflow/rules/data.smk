@@ -11,6 +11,7 @@ if config["task"]["source"] == "arithmetic":
             f"{LOGS}/generate_problems.log",
         benchmark:
             f"{BENCHMARKS}/generate_problems.tsv"
+        localrule: True
         params:
             **flags_of("generate_problems", study.source(config, "task")),
 
@@ -28,6 +29,7 @@ else:
             f"{LOGS}/load_problems.log",
         benchmark:
             f"{BENCHMARKS}/load_problems.tsv"
+        localrule: True
         params:
             **flags_of("load_problems", study.source(config, "task")),
 
@@ -73,6 +75,7 @@ else:
             f"{LOGS}/resolve_policy.log",
         benchmark:
             f"{BENCHMARKS}/resolve_policy.tsv"
+        localrule: True
         params:
             **flags_of("resolve_model", config["policy"], role="policy"),
 
@@ -110,5 +113,6 @@ else:
             f"{LOGS}/load_preferences.log",
         benchmark:
             f"{BENCHMARKS}/load_preferences.tsv"
+        localrule: True
         params:
             **flags_of("load_preferences", study.source(config, "preferences")),

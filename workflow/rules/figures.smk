@@ -48,6 +48,7 @@ use rule step as draw_figures with:
         f"{LOGS}/draw_figures.log",
     benchmark:
         f"{BENCHMARKS}/draw_figures.tsv"
+    localrule: True
     params:
         **flags_of("draw_figures"),
 
@@ -67,6 +68,7 @@ use rule step as show_samples with:
         f"{LOGS}/show_samples.log",
     benchmark:
         f"{BENCHMARKS}/show_samples.tsv"
+    localrule: True
     params:
         **flags_of("show_samples", config["evaluation"], examples=6),
 
@@ -103,5 +105,6 @@ use rule step as write_findings with:
         f"{LOGS}/write_findings.log",
     benchmark:
         f"{BENCHMARKS}/write_findings.tsv"
+    localrule: True
     params:
         **flags_of("write_findings", EVALUATION_SEED),

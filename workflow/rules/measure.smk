@@ -28,6 +28,7 @@ use rule step as collect_runs with:
         f"{LOGS}/collect_runs.log",
     benchmark:
         f"{BENCHMARKS}/collect_runs.tsv"
+    localrule: True
     params:
         **flags_of(
             "collect_runs",
@@ -57,6 +58,7 @@ use rule step as tabulate_levels with:
         f"{LOGS}/tabulate_levels.log",
     benchmark:
         f"{BENCHMARKS}/tabulate_levels.tsv"
+    localrule: True
     params:
         **flags_of("tabulate_levels"),
 
@@ -71,6 +73,7 @@ use rule step as fit_power_law with:
         f"{LOGS}/fit_power_law/{{method}}-{{arm}}.log",
     benchmark:
         f"{BENCHMARKS}/fit_power_law/{{method}}-{{arm}}.tsv"
+    localrule: True
     params:
         **flags_of("fit_power_law"),
 
@@ -88,5 +91,6 @@ use rule step as fit_overoptimisation with:
         f"{LOGS}/fit_overoptimisation.log",
     benchmark:
         f"{BENCHMARKS}/fit_overoptimisation.tsv"
+    localrule: True
     params:
         **flags_of("fit_overoptimisation"),

@@ -12,5 +12,6 @@ use rule step as write_provenance with:
         f"{LOGS}/write_provenance.log",
     benchmark:
         f"{BENCHMARKS}/write_provenance.tsv"
+    localrule: True
     params:
         **flags_of("write_provenance") | {"settings": artefacts},

@@ -12,6 +12,7 @@ use rule step as derive_hyperparameters with:
         f"{LOGS}/derive_hyperparameters/{{stage}}.log",
     benchmark:
         f"{BENCHMARKS}/derive_hyperparameters/{{stage}}.tsv"
+    localrule: True
     params:
         **flags_of(
             "derive_hyperparameters",
@@ -31,6 +32,7 @@ use rule step as collect_derived with:
         f"{LOGS}/collect_derived.log",
     benchmark:
         f"{BENCHMARKS}/collect_derived.tsv"
+    localrule: True
     params:
         **flags_of("collect_derived"),
 
@@ -48,6 +50,7 @@ use rule step as plan_memory with:
         f"{LOGS}/plan_memory.log",
     benchmark:
         f"{BENCHMARKS}/plan_memory.tsv"
+    localrule: True
     params:
         **flags_of("plan_memory", study.memory(config)),
 
@@ -93,6 +96,7 @@ use rule step as derive_beta with:
         f"{LOGS}/derive_beta/{{level}}.log",
     benchmark:
         f"{BENCHMARKS}/derive_beta/{{level}}.tsv"
+    localrule: True
     params:
         **flags_of("derive_beta", "level"),
 
@@ -107,5 +111,6 @@ use rule step as collect_beta_grid with:
         f"{LOGS}/collect_beta_grid.log",
     benchmark:
         f"{BENCHMARKS}/collect_beta_grid.tsv"
+    localrule: True
     params:
         **flags_of("collect_beta_grid"),

@@ -12,6 +12,7 @@ if config["reward"]["model"]:
             f"{LOGS}/resolve_backbone.log",
         benchmark:
             f"{BENCHMARKS}/resolve_backbone.tsv"
+        localrule: True
         params:
             **flags_of(
                 "resolve_model",

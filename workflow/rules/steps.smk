@@ -4,7 +4,10 @@ ENVIRONMENT = "../../envs/goodhart.yaml"
 
 
 rule step:
-    """A step that takes seconds or needs the network; it runs on Snakemake's own machine, even with a cluster."""
+    """A step that takes seconds or needs the network; it runs on Snakemake's own machine, even with a cluster.
+
+    Every rule that inherits from it repeats `localrule: True`, which Snakemake does not inherit.
+    """
     log:
         f"{LOGS}/step.log",
     localrule: True
