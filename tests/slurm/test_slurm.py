@@ -131,8 +131,8 @@ def hit(study: Run) -> Run:
     # A minute for the first attempt at a reward, and twenty more for each of the others.
     running = house.start(*adapters, "--set-resources", "train_reward:runtime=20*attempt-19", gpus=0)
     try:
-        at_work(f"rule_train_reward_wildcards_{SLOW}", "workflow/scripts/train_reward.py", "--member", SLOW)
-        for process in processes("workflow/scripts/train_reward.py", "--member", SLOW):
+        at_work(f"rule_train_reward_wildcards_{SLOW}", "workflow/scripts/train_reward.py", f"--member={SLOW}")
+        for process in processes("workflow/scripts/train_reward.py", f"--member={SLOW}"):
             os.kill(process, signal.SIGSTOP)  # it hangs, as on a file system that does not answer
         beta = str(STUDY / "beta/p20.json")
         job = at_work(f"rule_train_offline_wildcards_{CANCELLED}", "workflow/scripts/train_offline.py", beta)
