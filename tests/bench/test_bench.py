@@ -79,7 +79,7 @@ def test_an_update_is_timed_against_both_trainers(policy: Path, tmp_path: Path, 
     assert list(rows) == COLUMNS
     assert rows.groupby("peer")["pair"].apply(list).to_dict() == {"TRL GRPO": [1, 2], "TRL RLOO": [1, 2]}
     assert (rows[["ours", "theirs"]] > 0).all(axis=None)
-    assert rows["check"].str.contains("log-probs of the same 8 responses within").all()
+    assert rows["check"].str.contains("log-probs of the same 8 responses equal to").all()
 
 
 def test_log_probs_that_differ_end_the_comparison(
