@@ -42,7 +42,7 @@ def flags_of(script, *settings, autosave=False, **more):
     def files(wildcards, input, output):
         named = [*input.items(), *output.items()]
         if autosave:
-            run = output[0].removeprefix(f"{RESULTS}/").replace("/", "-")
+            run = "-".join(Path(output[0]).relative_to(RESULTS).parts)
             named.append(("checkpoints", f"{CHECKPOINTS}/{run}"))
             named.append(("checkpoint_minutes", config["checkpoint_minutes"]))
         return " ".join(f"--{_spelt(name)} {value}" for name, value in named)
