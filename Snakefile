@@ -35,7 +35,7 @@ rule all:
     """All results of a study."""
     default_target: True
     input:
-        f"{RESULTS}/derived.json",
+        of_each("preferences", ALL_DERIVED),
         f"{RESULTS}/beta_grid.json",
         rules.collect_runs.output,
         rules.tabulate_levels.output,

@@ -1,6 +1,15 @@
 """Every output of a study, and the rule that creates it."""
 
-_RUNS = {name: config[f"{name}s"] for name in ("method", "level", "seed")}
+
+def _of(stage):
+    """The replicates whose files of a stage belong to the study."""
+    return list(
+        dict.fromkeys(study.drawn(config, stage, r) for r in config["replicates"])
+    )
+
+
+_RUNS = {name: config[f"{name}s"] for name in ("method", "level", "replicate")}
+_PREFERENCES = {"replicate": _of("preferences")}
 
 # The rules whose outputs belong to a study, with the wildcards of rules that run more than once.
 MADE_BY = {
@@ -8,22 +17,31 @@ MADE_BY = {
         "generate_problems"
         if config["task"]["source"] == "arithmetic"
         else "load_problems"
-    ): {},
-    "resolve_policy" if config["policy"]["model"] else "pretrain_policy": {},
-    **({"resolve_backbone": {}} if config["reward"]["model"] else {}),
+    ): {"replicate": _of("task")},
+    "resolve_policy" if config["policy"]["model"] else "pretrain_policy": {
+        "replicate": _of("policy")
+    },
+    **(
+        {"resolve_backbone": {"replicate": _of("backbone")}}
+        if config["reward"]["model"]
+        else {}
+    ),
     (
         "sample_preferences"
         if config["preferences"]["source"] == "sampled"
         else "load_preferences"
-    ): {},
-    "derive_hyperparameters": {"stage": ["offline", "reward", "online"]},
-    "collect_derived": {},
-    "score_reference": {},
-    "sample_reference": {},
-    "derive_beta": {"level": study.all_levels(config)},
+    ): _PREFERENCES,
+    "derive_hyperparameters": {**_PREFERENCES, "stage": list(DERIVED)},
+    "collect_derived": _PREFERENCES,
+    "score_reference": _PREFERENCES,
+    "sample_reference": {"replicate": _of("reference")},
+    "derive_beta": {**_PREFERENCES, "level": study.all_levels(config)},
     "collect_beta_grid": {},
-    "train_reward": {"member": range(config["reward"]["members"])},
-    "evaluate_rewards": {},
+    "train_reward": {
+        "replicate": _of("rewards"),
+        "member": range(config["reward"]["members"]),
+    },
+    "evaluate_rewards": {"replicate": _of("scores")},
     "train_offline": _RUNS,
     "probe_offline": _RUNS,
     "collect_runs": {},
@@ -48,7 +66,7 @@ ARTEFACTS = {
 
 
 def any_of(values):
-    """Values as a bash brace expansion, so that the paths of a hundred seeds fit into one command line."""
+    """Values as a bash brace expansion, so that the paths of a hundred replicates fit into one command line."""
     words = [str(value) for value in values]
     return words[0] if len(words) == 1 else "{" + ",".join(words) + "}"
 

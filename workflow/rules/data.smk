@@ -6,14 +6,16 @@ if config["task"]["source"] == "arithmetic":
         """Chains of sums, split by chain, and the teacher's corpus."""
         output:
             problems=PROBLEMS,
-            corpus=f"{RESULTS}/data/corpus.parquet",
+            corpus=CORPUS,
         log:
-            f"{LOGS}/generate_problems.log",
+            f"{LOG}/generate_problems.log",
         benchmark:
-            f"{BENCHMARKS}/generate_problems.tsv"
+            f"{BENCHMARK}/generate_problems.tsv"
         localrule: True
         params:
-            **flags_of("generate_problems", study.source(config, "task")),
+            **flags_of(
+                "generate_problems", study.source(config, "task"), seeded(config["task"])
+            ),
 
 else:
 
@@ -24,14 +26,14 @@ else:
             local_files(config["task"]["dataset"]["evaluation"]),
         output:
             problems=PROBLEMS,
-            record=f"{RESULTS}/data/problems.json",
+            record=f"{REPLICATE}/data/problems.json",
         log:
-            f"{LOGS}/load_problems.log",
+            f"{LOG}/load_problems.log",
         benchmark:
-            f"{BENCHMARKS}/load_problems.tsv"
+            f"{BENCHMARK}/load_problems.tsv"
         localrule: True
         params:
-            **flags_of("load_problems", study.source(config, "task")),
+            **flags_of("load_problems", study.source(config, "task"), seeded(config["task"])),
 
 
 if config["policy"]["model"] is None:
@@ -39,13 +41,13 @@ if config["policy"]["model"] is None:
     rule pretrain_policy:
         """The embedded policy, pretrained on the teacher's corpus on a CPU."""
         input:
-            corpus=f"{RESULTS}/data/corpus.parquet",
+            corpus=drawn("task", CORPUS),
         output:
             policy=directory(POLICY),
         log:
-            f"{LOGS}/pretrain_policy.log",
+            f"{LOG}/pretrain_policy.log",
         benchmark:
-            f"{BENCHMARKS}/pretrain_policy.tsv"
+            f"{BENCHMARK}/pretrain_policy.tsv"
         conda:
             ENVIRONMENT
         threads: config["threads"]
@@ -56,6 +58,7 @@ if config["policy"]["model"] is None:
             **flags_of(
                 "pretrain_policy",
                 config["policy"]["pretraining"],
+                seeded(config["policy"]["pretraining"]),
                 sampling_batch_size=None,
                 threads=config["threads"],
                 autosave=True,
@@ -72,9 +75,9 @@ else:
         output:
             output=directory(POLICY),
         log:
-            f"{LOGS}/resolve_policy.log",
+            f"{LOG}/resolve_policy.log",
         benchmark:
-            f"{BENCHMARKS}/resolve_policy.tsv"
+            f"{BENCHMARK}/resolve_policy.tsv"
         localrule: True
         params:
             **flags_of("resolve_model", config["policy"], role="policy"),
@@ -85,18 +88,21 @@ if config["preferences"]["source"] == "sampled":
     use rule model_step as sample_preferences with:
         """Two responses per problem from the embedded policy, labelled by a flawed judge."""
         input:
-            problems=PROBLEMS,
-            policy=POLICY,
+            problems=drawn("task", PROBLEMS),
+            policy=drawn("policy", POLICY),
         output:
             preferences=PREFERENCES,
             coverage=COVERAGE,
         log:
-            f"{LOGS}/sample_preferences.log",
+            f"{LOG}/sample_preferences.log",
         benchmark:
-            f"{BENCHMARKS}/sample_preferences.tsv"
+            f"{BENCHMARK}/sample_preferences.tsv"
         params:
             **flags_of(
-                "sample_preferences", SAMPLED, study.source(config, "preferences")
+                "sample_preferences",
+                SAMPLED,
+                study.source(config, "preferences"),
+                seeded(config["preferences"]),
             ),
 
 else:
@@ -105,14 +111,19 @@ else:
         """Preference pairs from a file or the hub."""
         input:
             local_files(config["preferences"]["dataset"]["source"]),
-            policy=POLICY,
+            policy=drawn("policy", POLICY),
         output:
             preferences=PREFERENCES,
             coverage=COVERAGE,
         log:
-            f"{LOGS}/load_preferences.log",
+            f"{LOG}/load_preferences.log",
         benchmark:
-            f"{BENCHMARKS}/load_preferences.tsv"
+            f"{BENCHMARK}/load_preferences.tsv"
         localrule: True
         params:
-            **flags_of("load_preferences", study.source(config, "preferences")),
+            **flags_of(
+                "load_preferences",
+                study.source(config, "preferences"),
+                seeded(config["preferences"]),
+                bootstrap=study.bootstrapped(config),
+            ),

@@ -13,11 +13,11 @@ DRAWN = {
     "calibration": ("5 Reward ensemble", "Calibration"),
 }
 
-# Two runs per arm: the first seed of the first and of the last level. A run shared by several arms is shown once.
+# Two runs per arm: the first and the last level in the first replicate. A run shared by several arms is shown once.
 EXAMPLES = [
     ONLINE_RUN.format(**cell._asdict())
     for cell in study.cells(config)
-    if cell.seed == config["seeds"][0]
+    if cell.replicate == config["replicates"][0]
     and cell.level in (config["levels"][0], config["levels"][-1])
 ]
 
@@ -30,7 +30,7 @@ use rule step as draw_figures with:
         scales=f"{TABLES}/scales.json",
         fits=FITS,
         overoptimisation=f"{TABLES}/overoptimisation.parquet",
-        quality=QUALITY,
+        quality=of_each("scores", QUALITY),
     output:
         figures=[
             *expand(f"{FIGURES}/{{figure}}.pdf", figure=DRAWN),
@@ -82,11 +82,11 @@ use rule step as write_findings with:
         fits=FITS,
         overoptimisation=f"{TABLES}/overoptimisation.parquet",
         scales=f"{TABLES}/scales.json",
-        quality=QUALITY,
+        quality=of_each("scores", QUALITY),
         beta_grid=f"{RESULTS}/beta_grid.json",
-        derived=f"{RESULTS}/derived.json",
-        coverage=COVERAGE,
-        problems=PROBLEMS,
+        derived=of_each("preferences", ALL_DERIVED)[0],
+        coverage=of_each("preferences", COVERAGE)[0],
+        problems=of_each("task", PROBLEMS)[0],
     output:
         findings=report(
             f"{RESULTS}/findings.html",
@@ -107,4 +107,6 @@ use rule step as write_findings with:
         f"{BENCHMARKS}/write_findings.tsv"
     localrule: True
     params:
-        **flags_of("write_findings", EVALUATION_SEED),
+        **flags_of(
+            "write_findings", evaluation_seed=config["evaluation"]["seed"]
+        ),

@@ -11,18 +11,28 @@ from goodhart.store.fingerprint import fingerprint
 # Settings that several steps share, and the inputs of steps that evaluate a policy.
 MODELS = {name: config[name] for name in ("precision", "threads")}
 SAMPLED = MODELS | study.sampling(config) | {"verifier": config["task"]["verifier"]}
-EVALUATION_SEED = {"evaluation_seed": config["evaluation"]["seed"]}
 EVALUATED = {
     "adapter": f"{OFFLINE_RUN}/adapter",
     "metrics": f"{OFFLINE_RUN}/metrics.json",
-    "policy": POLICY,
-    "backbone": BACKBONE,
-    "members": MEMBERS,
-    "centroid": CENTROID,
-    "problems": PROBLEMS,
-    "derived_reward": DERIVED.format(stage="reward"),
+    "policy": drawn("policy", POLICY),
+    "backbone": THE_BACKBONE,
+    "members": drawn("rewards", *MEMBERS),
+    "centroid": drawn("scores", CENTROID),
+    "problems": drawn("task", PROBLEMS),
+    "derived_reward": drawn("preferences", DERIVED["reward"]),
 }
-EVAL = SAMPLED | EVALUATION_SEED
+
+
+def seeded(section):
+    """The seed of a section of the configuration in a replicate: settings as a function of the wildcards."""
+    return lambda wildcards: {"seed": section["seed"] + int(wildcards.replicate)}
+
+
+def evaluation_seed(name="evaluation_seed"):
+    """The seed of the evaluation responses: the same for all policies of replicates with the same problems."""
+    return lambda wildcards: {
+        name: study.evaluation_seed(config, int(wildcards.replicate))
+    }
 
 
 def flags_of(script, *settings, autosave=False, **more):

@@ -7,8 +7,9 @@ use rule step as collect_runs with:
         trajectories=[f"{run}/trajectory.parquet" for run in ONLINE_RUNS],
         updates=[f"{run}/steps.parquet" for run in ONLINE_RUNS],
         probes=[f"{run}/probe.parquet" for run in OFFLINE_RUNS],
-        quality=QUALITY,
-        responses=RESPONSES,
+        quality=of_each("scores", QUALITY),
+        baselines=of_each("scores", BASELINE),
+        responses=of_each("reference", RESPONSES),
     output:
         gaps=f"{TABLES}/gaps.parquet",
         runs=f"{TABLES}/runs.parquet",
@@ -32,6 +33,7 @@ use rule step as collect_runs with:
     params:
         **flags_of(
             "collect_runs",
+            study.pick(config, "replicates"),
             cells=[
                 "/".join([arm, *map(str, cell)])
                 for arm in study.arms(config)

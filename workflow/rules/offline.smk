@@ -1,26 +1,26 @@
-"""The offline stage: one adapter per method, level and seed, and a probe of each adapter."""
+"""The offline stage: one adapter per method, level and replicate, and a probe of each adapter."""
 
 
 use rule model_step as train_offline with:
-    """DPO (Eq. 1) at one beta and seed, on the cached reference log-probs."""
+    """DPO (Eq. 1) at one beta, on the cached reference log-probs."""
     input:
-        beta=BETA,
-        preferences=PREFERENCES,
-        logprobs=LOGPROBS,
-        policy=POLICY,
-        derived=DERIVED.format(stage="offline"),
+        beta=drawn("preferences", BETA),
+        preferences=drawn("preferences", PREFERENCES),
+        logprobs=drawn("preferences", LOGPROBS),
+        policy=drawn("policy", POLICY),
+        derived=drawn("preferences", DERIVED["offline"]),
     output:
         adapter=directory(f"{OFFLINE_RUN}/adapter"),
         metrics=f"{OFFLINE_RUN}/metrics.json",
     log:
-        f"{LOGS}/train_offline/{{method}}-{{level}}-seed-{{seed}}.log",
+        f"{LOG}/train_offline/{{method}}-{{level}}.log",
     benchmark:
-        f"{BENCHMARKS}/train_offline/{{method}}-{{level}}-seed-{{seed}}.tsv"
+        f"{BENCHMARK}/train_offline/{{method}}-{{level}}.tsv"
     params:
         **flags_of(
             "train_offline",
             "method",
-            "seed",
+            "replicate",
             MODELS,
             config["offline"],
             autosave=True,
@@ -31,15 +31,15 @@ use rule model_step as probe_offline with:
     """Entropy, OOD distance, diversity, preference accuracy and win rate of one offline checkpoint."""
     input:
         **EVALUATED,
-        baseline=BASELINE,
-        preferences=PREFERENCES,
-        logprobs=LOGPROBS,
-        derived_offline=DERIVED.format(stage="offline"),
+        baseline=drawn("scores", BASELINE),
+        preferences=drawn("preferences", PREFERENCES),
+        logprobs=drawn("preferences", LOGPROBS),
+        derived_offline=drawn("preferences", DERIVED["offline"]),
     output:
         probe=f"{OFFLINE_RUN}/probe.parquet",
     log:
-        f"{LOGS}/probe_offline/{{method}}-{{level}}-seed-{{seed}}.log",
+        f"{LOG}/probe_offline/{{method}}-{{level}}.log",
     benchmark:
-        f"{BENCHMARKS}/probe_offline/{{method}}-{{level}}-seed-{{seed}}.tsv"
+        f"{BENCHMARK}/probe_offline/{{method}}-{{level}}.tsv"
     params:
-        **flags_of("probe_offline", EVAL),
+        **flags_of("probe_offline", SAMPLED, evaluation_seed()),

@@ -1,20 +1,27 @@
-"""The online stage: one run per cell (offline level, level of the beta in Eq. 10, seed); an arm is a set of cells."""
+"""The online stage: one run per cell (offline level, level of the beta in Eq. 10, replicate); an arm is a set of cells."""
 
 
 use rule model_step as adapt_online with:
     """One online run against the ensemble (Eq. 8-10): its trajectory, updates, samples and adapter."""
     input:
         **EVALUATED,
-        kl_beta=f"{RESULTS}/beta/{{kl_level}}.json",
-        derived_online=DERIVED.format(stage="online"),
+        kl_beta=drawn("preferences", BETA.replace("{level}", "{kl_level}")),
+        derived_online=drawn("preferences", DERIVED["online"]),
     output:
         output=directory(f"{ONLINE_RUN}/adapter"),
         trajectory=f"{ONLINE_RUN}/trajectory.parquet",
         updates=f"{ONLINE_RUN}/steps.parquet",
         samples=f"{ONLINE_RUN}/samples.parquet",
     log:
-        f"{LOGS}/adapt_online/{{method}}-{{level}}-kl-{{kl_level}}-seed-{{seed}}.log",
+        f"{LOG}/adapt_online/{{method}}-{{level}}-kl-{{kl_level}}.log",
     benchmark:
-        f"{BENCHMARKS}/adapt_online/{{method}}-{{level}}-kl-{{kl_level}}-seed-{{seed}}.tsv"
+        f"{BENCHMARK}/adapt_online/{{method}}-{{level}}-kl-{{kl_level}}.tsv"
     params:
-        **flags_of("adapt_online", "seed", config["online"], EVAL, autosave=True),
+        **flags_of(
+            "adapt_online",
+            "replicate",
+            config["online"],
+            SAMPLED,
+            evaluation_seed(),
+            autosave=True,
+        ),

@@ -1,35 +1,45 @@
-"""The paths of all results."""
+"""The paths of all results: those of a replicate, and those of the whole study."""
 
 RESULTS = f"results/{config['study']}"
 LOGS = f"logs/{config['study']}"
 BENCHMARKS = f"benchmarks/{config['study']}"
 CHECKPOINTS = f"{RESULTS}/checkpoints"
 
-PROBLEMS = f"{RESULTS}/data/problems.parquet"
-PREFERENCES = f"{RESULTS}/data/preferences.parquet"
-COVERAGE = f"{RESULTS}/data/coverage.json"
-POLICY = f"{RESULTS}/policy"
-LOGPROBS = f"{RESULTS}/reference/logprobs.parquet"
-RESPONSES = f"{RESULTS}/reference/responses.parquet"
-BETA = f"{RESULTS}/beta/{{level}}.json"
-DERIVED = f"{RESULTS}/derived/{{stage}}.json"
+# Files of one replicate of the whole pipeline.
+REPLICATE = f"{RESULTS}/replicate-{{replicate}}"
+LOG = f"{LOGS}/replicate-{{replicate}}"
+BENCHMARK = f"{BENCHMARKS}/replicate-{{replicate}}"
 
-REWARD = f"{RESULTS}/reward"
-BACKBONE = f"{REWARD}/backbone" if config["reward"]["model"] else POLICY
-MEMBER = f"{REWARD}/member-{{member}}"
-MEMBERS = expand(f"{MEMBER}/adapter", member=range(config["reward"]["members"]))
-QUALITY = f"{REWARD}/quality.json"
-CENTROID = f"{REWARD}/centroid.safetensors"
-BASELINE = f"{REWARD}/baseline.parquet"
+PROBLEMS = f"{REPLICATE}/data/problems.parquet"
+CORPUS = f"{REPLICATE}/data/corpus.parquet"
+PREFERENCES = f"{REPLICATE}/data/preferences.parquet"
+COVERAGE = f"{REPLICATE}/data/coverage.json"
+POLICY = f"{REPLICATE}/policy"
+LOGPROBS = f"{REPLICATE}/reference/logprobs.parquet"
+RESPONSES = f"{REPLICATE}/reference/responses.parquet"
+BETA = f"{REPLICATE}/beta/{{level}}.json"
+DERIVED = {
+    stage: f"{REPLICATE}/derived/{stage}.json" for stage in ("offline", "reward", "online")
+}
+ALL_DERIVED = f"{REPLICATE}/derived.json"
 
-OFFLINE_RUN = f"{RESULTS}/offline/{{method}}/{{level}}/seed-{{seed}}"
+BACKBONE = f"{REPLICATE}/reward/backbone"
+MEMBER = f"{REPLICATE}/reward/member-{{member}}"
+MEMBERS = expand(
+    f"{MEMBER}/adapter", member=range(config["reward"]["members"]), allow_missing=True
+)
+QUALITY = f"{REPLICATE}/reward/quality.json"
+CENTROID = f"{REPLICATE}/reward/centroid.safetensors"
+BASELINE = f"{REPLICATE}/reward/baseline.parquet"
+
+OFFLINE_RUN = f"{REPLICATE}/offline/{{method}}/{{level}}"
 OFFLINE_RUNS = expand(
     OFFLINE_RUN,
     method=config["methods"],
     level=config["levels"],
-    seed=config["seeds"],
+    replicate=config["replicates"],
 )
-ONLINE_RUN = f"{RESULTS}/online/{{method}}/{{level}}/kl-{{kl_level}}/seed-{{seed}}"
+ONLINE_RUN = f"{REPLICATE}/online/{{method}}/{{level}}/kl-{{kl_level}}"
 ONLINE_RUNS = [ONLINE_RUN.format(**cell._asdict()) for cell in study.cells(config)]
 
 TABLES = f"{RESULTS}/tables"
@@ -40,12 +50,38 @@ FIGURES = f"{RESULTS}/figures"
 
 wildcard_constraints:
     method="[a-z]+",
-    level=r"[pb]\d+(\.\d+)?",
-    kl_level=r"[pb]\d+(\.\d+)?",
-    seed=r"\d+",
+    level=r"none|[pb]\d+(\.\d+)?",
+    kl_level=r"none|[pb]\d+(\.\d+)?",
+    replicate=r"\d+",
     member=r"\d+",
     stage="offline|reward|online",
 
+
+def drawn(stage, *paths):
+    """An input function: the files of a stage from this replicate if it redraws the stage, else from replicate 0."""
+
+    def files(wildcards):
+        source = study.drawn(config, stage, int(wildcards.replicate))
+        values = dict(wildcards.items()) | {"replicate": source}
+        found = [path.format(**values) for path in paths]
+        return found[0] if len(paths) == 1 else found
+
+    return files
+
+
+def of_each(stage, path):
+    """The file of a stage for every replicate, in their order; a file that several replicates share is repeated."""
+    return [
+        path.format(replicate=study.drawn(config, stage, replicate))
+        for replicate in config["replicates"]
+    ]
+
+
+THE_BACKBONE = (
+    drawn("backbone", BACKBONE)
+    if config["reward"]["model"]
+    else drawn("policy", POLICY)
+)
 
 # Suffixes of local files; a data or model source without one of these is a name on the hub.
 LOCAL = {".csv", ".gguf", ".json", ".jsonl", ".parquet"}

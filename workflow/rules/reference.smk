@@ -4,34 +4,35 @@
 use rule step as derive_hyperparameters with:
     """Appendix C for one stage; an override is recorded beside the value that it replaces."""
     input:
-        model=lambda wildcards: BACKBONE if wildcards.stage == "reward" else POLICY,
-        preferences=PREFERENCES,
+        model=lambda wildcards: (
+            THE_BACKBONE if wildcards.stage == "reward" else drawn("policy", POLICY)
+        )(wildcards),
+        preferences=drawn("preferences", PREFERENCES),
     output:
-        derived=DERIVED,
+        derived=f"{REPLICATE}/derived/{{stage}}.json",
     log:
-        f"{LOGS}/derive_hyperparameters/{{stage}}.log",
+        f"{LOG}/derive_hyperparameters/{{stage}}.log",
     benchmark:
-        f"{BENCHMARKS}/derive_hyperparameters/{{stage}}.tsv"
+        f"{BENCHMARK}/derive_hyperparameters/{{stage}}.tsv"
     localrule: True
     params:
         **flags_of(
             "derive_hyperparameters",
             lambda wildcards: study.derivation(config, wildcards.stage),
+            seeded(config["preferences"]),
         ),
 
 
 use rule step as collect_derived with:
     """The derived hyperparameters of all stages in one file."""
     input:
-        offline=DERIVED.format(stage="offline"),
-        reward=DERIVED.format(stage="reward"),
-        online=DERIVED.format(stage="online"),
+        **DERIVED,
     output:
-        derived=f"{RESULTS}/derived.json",
+        derived=ALL_DERIVED,
     log:
-        f"{LOGS}/collect_derived.log",
+        f"{LOG}/collect_derived.log",
     benchmark:
-        f"{BENCHMARKS}/collect_derived.tsv"
+        f"{BENCHMARK}/collect_derived.tsv"
     localrule: True
     params:
         **flags_of("collect_derived"),
@@ -40,9 +41,9 @@ use rule step as collect_derived with:
 use rule step as plan_memory with:
     """The peak memory of every stage, and whether it fits; only the target `memory` runs this rule."""
     input:
-        policy=POLICY,
-        backbone=BACKBONE,
-        derived=f"{RESULTS}/derived.json",
+        policy=POLICY.format(replicate=0),
+        backbone=(BACKBONE if config["reward"]["model"] else POLICY).format(replicate=0),
+        derived=ALL_DERIVED.format(replicate=0),
     output:
         json=f"{RESULTS}/memory.json",
         markdown=f"{RESULTS}/memory.md",
@@ -56,17 +57,17 @@ use rule step as plan_memory with:
 
 
 use rule model_step as score_reference with:
-    """Log-probs of all preference responses under the reference policy: one pass for every level and seed."""
+    """Log-probs of all preference responses under the reference policy: one pass for every level."""
     input:
-        preferences=PREFERENCES,
-        policy=POLICY,
-        derived=DERIVED.format(stage="offline"),
+        preferences=drawn("preferences", PREFERENCES),
+        policy=drawn("policy", POLICY),
+        derived=drawn("preferences", DERIVED["offline"]),
     output:
         logprobs=LOGPROBS,
     log:
-        f"{LOGS}/score_reference.log",
+        f"{LOG}/score_reference.log",
     benchmark:
-        f"{BENCHMARKS}/score_reference.tsv"
+        f"{BENCHMARK}/score_reference.tsv"
     params:
         **flags_of("score_reference", MODELS),
 
@@ -74,37 +75,43 @@ use rule model_step as score_reference with:
 use rule model_step as sample_reference with:
     """Responses of the reference policy: the scale of the true reward and the baseline of win rates."""
     input:
-        problems=PROBLEMS,
-        policy=POLICY,
+        problems=drawn("task", PROBLEMS),
+        policy=drawn("policy", POLICY),
     output:
         responses=RESPONSES,
     log:
-        f"{LOGS}/sample_reference.log",
+        f"{LOG}/sample_reference.log",
     benchmark:
-        f"{BENCHMARKS}/sample_reference.tsv"
+        f"{BENCHMARK}/sample_reference.tsv"
     params:
-        **flags_of("sample_reference", SAMPLED, config["evaluation"]),
+        **flags_of("sample_reference", SAMPLED, evaluation_seed("seed")),
 
 
 use rule step as derive_beta with:
     """The beta of one level (Eq. 6-7)."""
     input:
-        logprobs=LOGPROBS,
+        logprobs=drawn("preferences", LOGPROBS),
     output:
         beta=BETA,
     log:
-        f"{LOGS}/derive_beta/{{level}}.log",
+        f"{LOG}/derive_beta/{{level}}.log",
     benchmark:
-        f"{BENCHMARKS}/derive_beta/{{level}}.tsv"
+        f"{BENCHMARK}/derive_beta/{{level}}.tsv"
     localrule: True
     params:
-        **flags_of("derive_beta", "level"),
+        **flags_of("derive_beta", "level", "replicate"),
 
 
 use rule step as collect_beta_grid with:
     """The beta grid of the study in one file."""
     input:
-        betas=expand(BETA, level=study.all_levels(config)),
+        betas=[
+            path
+            for level in study.all_levels(config)
+            for path in dict.fromkeys(
+                of_each("preferences", BETA.replace("{level}", level))
+            )
+        ],
     output:
         beta_grid=f"{RESULTS}/beta_grid.json",
     log:

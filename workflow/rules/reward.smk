@@ -9,9 +9,9 @@ if config["reward"]["model"]:
         output:
             output=directory(BACKBONE),
         log:
-            f"{LOGS}/resolve_backbone.log",
+            f"{LOG}/resolve_backbone.log",
         benchmark:
-            f"{BENCHMARKS}/resolve_backbone.tsv"
+            f"{BENCHMARK}/resolve_backbone.tsv"
         localrule: True
         params:
             **flags_of(
@@ -24,22 +24,23 @@ if config["reward"]["model"]:
 use rule model_step as train_reward with:
     """One member: Bradley-Terry (Eq. 5) on its own bootstrap resample."""
     input:
-        preferences=PREFERENCES,
-        backbone=BACKBONE,
-        derived=DERIVED.format(stage="reward"),
+        preferences=drawn("preferences", PREFERENCES),
+        backbone=THE_BACKBONE,
+        derived=drawn("preferences", DERIVED["reward"]),
     output:
         adapter=directory(f"{MEMBER}/adapter"),
         metrics=f"{MEMBER}/metrics.json",
     log:
-        f"{LOGS}/train_reward/member-{{member}}.log",
+        f"{LOG}/train_reward/member-{{member}}.log",
     benchmark:
-        f"{BENCHMARKS}/train_reward/member-{{member}}.tsv"
+        f"{BENCHMARK}/train_reward/member-{{member}}.tsv"
     params:
         **flags_of(
             "train_reward",
             "member",
             MODELS,
-            study.pick(config["reward"], "epochs", "seed"),
+            study.pick(config["reward"], "epochs"),
+            seeded(config["reward"]),
             autosave=True,
         ),
 
@@ -47,18 +48,18 @@ use rule model_step as train_reward with:
 use rule model_step as evaluate_rewards with:
     """Held-out accuracy, calibration and scale; the centroid of Eq. 12; rewards of the reference policy's responses."""
     input:
-        members=MEMBERS,
-        preferences=PREFERENCES,
-        backbone=BACKBONE,
-        derived=DERIVED.format(stage="reward"),
-        responses=RESPONSES,
+        members=drawn("rewards", *MEMBERS),
+        preferences=drawn("preferences", PREFERENCES),
+        backbone=THE_BACKBONE,
+        derived=drawn("preferences", DERIVED["reward"]),
+        responses=drawn("reference", RESPONSES),
     output:
         quality=QUALITY,
         centroid=CENTROID,
         baseline=BASELINE,
     log:
-        f"{LOGS}/evaluate_rewards.log",
+        f"{LOG}/evaluate_rewards.log",
     benchmark:
-        f"{BENCHMARKS}/evaluate_rewards.tsv"
+        f"{BENCHMARK}/evaluate_rewards.tsv"
     params:
-        **flags_of("evaluate_rewards", MODELS, config["evaluation"]),
+        **flags_of("evaluate_rewards", MODELS, seeded(config["evaluation"])),

@@ -8,7 +8,7 @@ training.
         --policy policy --backbone policy --precision float32 --members member-0/adapter member-1/adapter \
         --centroid centroid.safetensors --problems problems.parquet --derived-online derived/online.json \
         --derived-reward derived/reward.json --verifier gsm8k --steps 72 --prompts-per-step 64 --kl-percentile 90 \
-        --evaluate-every 8 --max-new-tokens 48 --batch-size 192 --engine auto --evaluation-seed 1 --seed 0 \
+        --evaluate-every 8 --max-new-tokens 48 --batch-size 192 --engine auto --evaluation-seed 1 --replicate 0 \
         --threads 1 --checkpoints checkpoints --checkpoint-minutes 5 --trajectory trajectory.parquet \
         --updates steps.parquet --samples samples.parquet --output adapter
 """
@@ -33,7 +33,7 @@ class Arguments(EvaluationFlags, AutosaveFlags):
     problems: tuple[Frame, Frame] = table(PROBLEMS, "online", "evaluation")
     derived_online: Record = record("inputs", "values")
     online: Online = group(Online)
-    seed: int
+    replicate: int = flag(help="number of the replicate, which seeds the run")
     trajectory: Output
     updates: Output
     samples: Output
@@ -42,7 +42,7 @@ class Arguments(EvaluationFlags, AutosaveFlags):
 
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
-    with dump_on_nan(given.output.parent / "stopped.json", given.seed):
+    with dump_on_nan(given.output.parent / "stopped.json", given.replicate):
         train(given)
 
 
@@ -58,7 +58,7 @@ def train(given: Arguments) -> None:
     from goodhart.training.checkpoints import Checkpoints
     from goodhart.training.online.loop import OnlineRun, adapt
 
-    torch.manual_seed(given.seed)
+    torch.manual_seed(given.replicate)
     used, (training, evaluation) = values(given.derived_online), given.problems
     evaluator = Evaluator.load(given, evaluation, used["inference_batch_size"], trainable=True)
     settings = Settings(
@@ -69,18 +69,18 @@ def train(given: Arguments) -> None:
         **{name: used[name] for name in DERIVED},
     )
     prompts = training["prompt"].tolist()
-    loop = OnlineRun(evaluator.model, evaluator.tokenizer, evaluator.ensemble, settings, prompts, given.seed)
+    loop = OnlineRun(evaluator.model, evaluator.tokenizer, evaluator.ensemble, settings, prompts, given.replicate)
 
     def evaluate() -> tuple[dict[str, Any], list[dict[str, Any]]]:
         measures, responses, _ = evaluator.evaluate("reference")
         return measures, [{"problem_id": i, **row} for i, row in zip(evaluation["problem_id"], responses, strict=True)]
 
-    offline = {name: given.metrics[name] for name in ("method", "level", "beta", "seed")}
+    offline = {name: given.metrics[name] for name in ("method", "level", "beta", "replicate")}
     cell = offline | {"kl_level": given.kl_beta["level"], "kl_beta": given.kl_beta["beta"]}
     outputs = [given.trajectory, given.updates, given.samples, given.output]
     with Checkpoints(given.checkpoints, given.origin, given.checkpoint_minutes, outputs) as checkpoints:
         trajectory, samples = adapt(
-            loop, evaluate, checkpoints, f"online {cell['level']} kl-{cell['kl_level']} seed {given.seed}"
+            loop, evaluate, checkpoints, f"online {cell['level']} kl-{cell['kl_level']} replicate {given.replicate}"
         )
         write_table(given.updates, [{**cell, **row} for row in loop.updates], STEPS, given.origin)
         write_table(given.samples, [{**cell, **row} for row in samples], SAMPLES, given.origin)

@@ -1,6 +1,6 @@
 """Beta of one level: a percentile of absolute reference log-ratios over their median (Eq. 6-7), or an explicit value.
 
-python workflow/scripts/derive_beta.py --level p20 --logprobs logprobs.parquet --beta beta/p20.json
+python workflow/scripts/derive_beta.py --level p20 --replicate 0 --logprobs logprobs.parquet --beta beta/p20.json
 """
 
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from goodhart.store.schemas.inputs import LOGPROBS
 @dataclass(frozen=True, kw_only=True)
 class Arguments(StepFlags):
     level: str = flag(help="p20: 20th percentile; b0.10: beta = 0.10")
+    replicate: int = flag(help="of the pairs; recorded")
     logprobs: Frame = table(LOGPROBS, "train")
     beta: Output
 
@@ -27,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     derived = derive_beta(given.level, chosen, rejected)
     if derived["one_by_construction"]:
         print("beta at the 50th percentile is 1 by construction: the median over itself (Eq. 7)")
-    write_json(given.beta, derived, given.origin)
+    write_json(given.beta, {**derived, "replicate": given.replicate}, given.origin)
 
 
 if __name__ == "__main__":

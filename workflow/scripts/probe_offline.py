@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
             evaluator.model, evaluator.tokenizer, pairs, used["max_length"], evaluator.batch_size
         )
     row = {
-        **{name: given.metrics[name] for name in ("method", "level", "beta", "seed")},
+        **{name: given.metrics[name] for name in ("method", "level", "beta", "replicate")},
         **measures,
         "preference_accuracy": accuracy,
         "win_rate": win_rate(rewards.double(), torch.tensor(baseline["proxy"].to_numpy())),

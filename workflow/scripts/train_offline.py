@@ -1,8 +1,8 @@
-r"""Train one offline adapter: DPO (Eq. 1) at one beta and seed, with the cached reference log-probs.
+r"""Train one offline adapter: DPO (Eq. 1) at one beta, with the cached reference log-probs.
 
     python workflow/scripts/train_offline.py --method dpo --beta beta/p20.json --preferences preferences.parquet \
         --logprobs logprobs.parquet --policy policy --precision float32 --derived derived/offline.json --epochs 1 \
-        --seed 0 --threads 1 --checkpoints checkpoints --checkpoint-minutes 5 --adapter adapter --metrics metrics.json
+        --replicate 0 --threads 1 --checkpoints checkpoints --checkpoint-minutes 5 --adapter adapter --metrics metrics.json
 """
 
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from goodhart.training.settings import AdapterFlags
 @dataclass(frozen=True, kw_only=True)
 class Arguments(PolicyFlags, AdapterFlags):
     method: str = flag(choices=tuple(METHODS))
+    replicate: int = flag(help="number of the replicate, which seeds the training")
     beta: Record = record("level", "beta", help="beta/<level>.json")
     preferences: Frame = table(PREFERENCES)
     logprobs: Frame = table(LOGPROBS, "train", help="reference log-probs of the same pairs")
@@ -51,11 +52,11 @@ def main(argv: list[str] | None = None) -> None:
     if counts != list(zip(rows["prompt_tokens"], rows["chosen_tokens"], rows["rejected_tokens"], strict=True)):
         raise InputError(f"{given.raw.logprobs} was computed on other tokens; rerun score_reference with this policy.")
     dataset = tokenized(offline.rows(pairs, rows))
-    cell = {"method": given.method, "level": given.beta["level"], "beta": given.beta["beta"], "seed": given.seed}
+    cell = {"method": given.method, "level": given.beta["level"], "beta": given.beta["beta"]}
     train_adapter(
         given,
         given.policy,
-        given.seed,
+        given.replicate,
         lambda settings: offline.CachedReferenceDPOTrainer(
             model=load_policy(given.policy, given.precision),
             args=offline.config(given.method, given.beta["beta"], settings),
@@ -63,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
             processing_class=tokenizer,
             peft_config=lora_config(used["lora_rank"], used["lora_alpha"], used["lora_dropout"], "CAUSAL_LM"),
         ),
-        {**cell, "rows": len(dataset)},
+        {**cell, "replicate": given.replicate, "rows": len(dataset)},
     )
 
 

@@ -13,12 +13,12 @@ SAME = "same"  # the online beta of such an arm is the offline beta, as Eq. 10 s
 
 
 class Cell(NamedTuple):
-    """One online run: its offline checkpoint (method, level, seed), and `kl_level`, the level of the beta in Eq. 10."""
+    """One online run: its offline checkpoint (method, level, replicate), and `kl_level`, the beta's level in Eq. 10."""
 
     method: str
     level: str
     kl_level: str
-    seed: int
+    replicate: int
 
 
 def arms(config: Mapping[str, Any]) -> dict[str, str]:
@@ -30,14 +30,42 @@ def cells(config: Mapping[str, Any], arm: str | None = None) -> list[Cell]:
     """The online runs of one arm, or of all arms; a run that several arms share is listed once."""
     return list(
         dict.fromkeys(
-            Cell(method, level, level if chosen == SAME else chosen, seed)
+            Cell(method, level, level if chosen == SAME else chosen, replicate)
             for name, chosen in arms(config).items()
             for method in config["methods"]
             for level in config["levels"]
-            for seed in config["seeds"]
+            for replicate in config["replicates"]
             if arm in (None, name)
         )
     )
+
+
+# What redraws the files of a stage: any of these entries of `redraw`.
+REDRAWN_BY = {
+    "task": {"task"},
+    "policy": {"policy"},
+    "preferences": {"preferences"},
+    "rewards": {"rewards"},
+    "reference": {"task", "policy"},  # responses of the reference policy
+    "scores": {"task", "policy", "preferences", "rewards"},  # of these responses and of held-out pairs
+    "backbone": set(),  # a named backbone of the reward models
+}
+
+
+def drawn(config: Mapping[str, Any], stage: str, replicate: int) -> int:
+    """The replicate whose files of a stage this replicate uses: its own, or 0 for a stage that is not redrawn."""
+    return replicate if REDRAWN_BY[stage] & set(config["redraw"]) else 0
+
+
+def evaluation_seed(config: Mapping[str, Any], replicate: int) -> int:
+    """The sampling seed of all evaluations of a replicate; replicates with the same problems share it."""
+    return int(config["evaluation"]["seed"]) + drawn(config, "task", replicate)
+
+
+def bootstrapped(config: Mapping[str, Any]) -> str | None:
+    """"prompts" if replicates draw their preference pairs from a data set, by a bootstrap of its prompts."""
+    redrawn = "preferences" in config["redraw"] and config["preferences"]["source"] == "dataset"
+    return "prompts" if redrawn else None
 
 
 def all_levels(config: Mapping[str, Any]) -> list[str]:
@@ -115,6 +143,10 @@ def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
 
+    if "seeds" in config:
+        raise InputError(
+            "config: seeds is now replicates, whole repetitions of the pipeline; redraw says which stages each repeats."
+        )
     error = best_match(Draft202012Validator(complete(schema)).iter_errors(config))
     if error is not None:
         key = ".".join(map(str, error.absolute_path)) or "the top level"
@@ -137,7 +169,18 @@ def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
         if (other := first.setdefault(parse_level(level), level)) != level:
             raise InputError(f"config: levels: {other} and {level} are the same level; keep one.")
     embedded = config["task"]["source"] == "arithmetic"
+    redraw, trained = set(config["redraw"]), config["policy"]["model"] is None
+    # A stage that was trained on redrawn data would know problems or pairs on which it is evaluated.
+    follows = {"task": "policy", "policy": "preferences", "preferences": "rewards"} if trained else {}
+    follows |= {"preferences": "rewards"}
     mistakes = {
+        "redraw: a named policy cannot be redrawn; remove policy": not trained and "policy" in redraw,
+        **{
+            f"redraw: {earlier} without {later}, which is trained on it; add {later}": (
+                earlier in redraw and later not in redraw
+            )
+            for earlier, later in follows.items()
+        },
         "arms: every arm is null; keep at least one": not arms(config),
         **{
             f"task.{name}: task.source arithmetic needs a number": embedded and config["task"][name] is None

@@ -35,8 +35,20 @@ def split_of(prompt: str, seed: int) -> str:
     return next(name for name, end in SPLITS if share < end)
 
 
-def finish_preferences(frame: pd.DataFrame, seed: int, limit: int | None) -> tuple[pd.DataFrame, dict[str, Any]]:
+def bootstrap_prompts(pairs: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Draw as many prompts as there are, with replacement; each draw of a prompt brings all of its pairs."""
+    codes, prompts = pd.factorize(pairs["prompt"])
+    drawn = np.random.default_rng(seed).integers(len(prompts), size=len(prompts))
+    return pairs.loc[pairs.index.repeat(np.bincount(drawn, minlength=len(prompts))[codes])]
+
+
+def finish_preferences(
+    frame: pd.DataFrame, seed: int, limit: int | None, bootstrap: bool = False
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Drop pairs of identical responses, draw at most `limit` of the other pairs, number them and assign splits.
+
+    With `bootstrap`, a source that has no more pairs than `limit` is resampled by prompt. A larger source needs no
+    resampling, because each seed draws another part of it.
 
     Pairs with tied scores are counted, not dropped: the source states which response is chosen, as in the paper.
 
@@ -52,6 +64,8 @@ def finish_preferences(frame: pd.DataFrame, seed: int, limit: int | None) -> tup
         raise InputError("no preference pair has two different responses; check the source.")
     if limit is not None and limit < len(pairs):
         pairs = pairs.sample(n=limit, random_state=seed).sort_index()
+    elif bootstrap:
+        pairs = bootstrap_prompts(pairs, seed)
     pairs = pairs.assign(split=[split_of(prompt, seed) for prompt in pairs["prompt"]], pair_id=range(len(pairs)))
     absent = sorted({name for name, _ in SPLITS if name != "validation"} - set(pairs["split"]))
     if absent:

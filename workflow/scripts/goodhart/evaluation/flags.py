@@ -33,12 +33,12 @@ class EvaluationFlags(ResponseFlags):
     """An offline adapter, and the reward models that score its responses."""
 
     adapter: Path = flag(help="offline adapter")
-    metrics: Record = record("method", "level", "beta", "seed", help="metrics.json of that adapter")
+    metrics: Record = record("method", "level", "beta", "replicate", help="metrics.json of that adapter")
     backbone: Path = flag(help="of the reward models; may be the policy itself")
     members: list[Path]
     centroid: Path = tensors()
     derived_reward: Record = record("values")
-    evaluation_seed: int = flag(help="the same for every policy of the study")
+    evaluation_seed: int = flag(help="the same for every policy of the replicate")
 
     def verify(self, origin: Origin) -> None:
         """Raise `InputError` unless adapters, bases and cached files belong together."""

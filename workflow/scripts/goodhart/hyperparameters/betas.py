@@ -27,7 +27,12 @@ def beta_at(deltas: np.ndarray, percentile: float) -> float:
 
 
 def parse_level(level: str) -> tuple[str, float]:
-    """Parse a level: "p20" gives ('percentile', 20.0), "b0.10" gives ('beta', 0.1)."""
+    """Parse a level: "p20" gives ('percentile', 20.0), "b0.10" gives ('beta', 0.1), "none" gives ('beta', 0.0).
+
+    "none" is a level of the online penalty alone.
+    """
+    if level == "none":
+        return "beta", 0.0
     match = re.fullmatch(r"p(\d+(?:\.\d+)?)|b(\d+(?:\.\d+)?)", level)
     if match and match[1] is not None and 0 < float(match[1]) < 100:
         return "percentile", float(match[1])
@@ -44,7 +49,7 @@ def derive_beta(level: str, chosen: np.ndarray, rejected: np.ndarray) -> dict[st
     return {
         "level": level,
         "beta": beta_at(deltas, number) if percentile else number,
-        "rule": f"pct_{number:g}(delta) / (median(delta) + eps), Eq. 7" if percentile else "given",
+        "rule": f"pct_{number:g}(delta) / (median(delta) + eps), Eq. 7" if percentile else "given" if number else "no penalty",
         "one_by_construction": percentile and number == 50,
         "median_delta": float(np.median(deltas)),
         "n": len(deltas),

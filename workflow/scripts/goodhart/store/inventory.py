@@ -66,7 +66,7 @@ def summary(origins: Iterable[Origin]) -> dict[str, Any]:
         arguments = origin["arguments"]
         named = {
             "data": origin.get("data"),
-            "seeds": {name: value for name, value in arguments.items() if name.endswith("seed")},
+            "seeds": {name: value for name, value in arguments.items() if name.endswith(("seed", "replicate"))},
             "threads": arguments.get("threads"),
             "code": origin["code"],
         }

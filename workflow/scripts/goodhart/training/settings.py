@@ -24,7 +24,6 @@ class AdapterFlags(AutosaveFlags):
     precision: str = flag(choices=PRECISIONS)
     derived: Record = record("inputs", "values", help="derived/<stage>.json")
     epochs: int
-    seed: int
     threads: int
     adapter: Output
     metrics: Output

@@ -2,7 +2,7 @@
 
 from goodhart.store.schemas.inputs import FLAG, FLOAT, INT, TEXT, table
 
-RUN = {"method": TEXT, "level": TEXT, "beta": FLOAT, "seed": INT}
+RUN = {"method": TEXT, "level": TEXT, "beta": FLOAT, "replicate": INT}
 CELL = {**RUN, "kl_level": TEXT, "kl_beta": FLOAT}
 
 # Measurements of one policy over the evaluation problems. proxy: mean ensemble reward; true: strict accuracy;
@@ -30,17 +30,17 @@ MEASURES = {
 # One row per offline checkpoint; kl is relative to the reference policy pi0.
 PROBE = table(
     "offline probe",
-    "method level seed",
+    "method level replicate",
     {**RUN, **MEASURES, "preference_accuracy": FLOAT, "win_rate": FLOAT},
 )
 
 # One row per evaluation, including t = 0; kl is relative to the offline checkpoint.
-TRAJECTORY = table("trajectory", "method level kl_level seed step", {**CELL, "step": INT, **MEASURES})
+TRAJECTORY = table("trajectory", "method level kl_level replicate step", {**CELL, "step": INT, **MEASURES})
 
 # One row per update, measured on the batch of the update, before it.
 STEPS = table(
     "steps",
-    "method level kl_level seed step",
+    "method level kl_level replicate step",
     {
         **CELL,
         "step": INT,
@@ -71,7 +71,7 @@ STEPS = table(
 # One row per response at the first and the last evaluation of a run.
 SAMPLES = table(
     "samples",
-    "method level kl_level seed step problem_id",
+    "method level kl_level replicate step problem_id",
     {
         **CELL,
         "step": INT,

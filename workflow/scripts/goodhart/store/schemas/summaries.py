@@ -6,14 +6,14 @@ from goodhart.store.schemas.measurements import CELL, MEASURES
 # The trajectories of a study with both Goodhart gaps (Eq. 2 as printed, and the scale-free form).
 GAPS = table(
     "gaps",
-    "method level kl_level seed step",
+    "method level kl_level replicate step",
     {**CELL, "step": INT, **MEASURES, "gap": FLOAT, "gap_paper": FLOAT},
 )
 
 # One row per arm and run: all metrics of Appendix F; empty where a metric has no value (no onset, a constant series).
 RUNS = table(
     "runs",
-    "arm method level seed",
+    "arm method level replicate",
     {
         "arm": TEXT,
         **CELL,
@@ -56,7 +56,7 @@ RUNS = table(
 OVEROPTIMISATION = table(
     "overoptimisation",
     "arm method level reward",
-    {"arm": TEXT, "method": TEXT, "level": TEXT, "beta": FLOAT, "reward": TEXT, "n": INT, "seeds": INT},
+    {"arm": TEXT, "method": TEXT, "level": TEXT, "beta": FLOAT, "reward": TEXT, "n": INT, "replicates": INT},
     {
         "r_squared": FLOAT,
         **{f"{name}{end}": FLOAT for name in ("alpha", "bend", "peak_kl") for end in ("", "_low", "_high")},
