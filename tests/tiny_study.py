@@ -30,7 +30,7 @@ from house import ROOT, copy_house, run_snakemake
 # begins with `@` lies in the folder of the study.
 GIVEN = {
     "study": "given",
-    "policy": {"model": "@policy", "prompts": "plain"},
+    "policy": {"model": "@replicate-0/policy", "prompts": "plain"},
     "task": {
         "source": "dataset",
         "online_problems": 5,
@@ -78,10 +78,10 @@ def plan(house: Path, name: str) -> dict[str, str]:
     targets, changes = PLANS[name]
     written = house / f"{name or 'tiny'}.yaml"
     written.write_text(json.dumps(changes).replace('"@', f'"{house}/results/tiny/'))
-    for source in re.findall(r'"([^"]*/source/[^"]*|[^"]*/tiny/policy)"', written.read_text()):
+    for source in re.findall(r'"([^"]*/source/[^"]*|[^"]*/tiny/replicate-0/policy)"', written.read_text()):
         Path(source).parent.mkdir(parents=True, exist_ok=True)
         (Path(source).mkdir if source.endswith("policy") else Path(source).touch)(exist_ok=True)
-    paths = [t if t in ("all", "memory") else f"results/given/{t}" for t in targets]
+    paths = [t if t in ("all", "memory") else f"results/given/replicate-0/{t}" for t in targets]
     done = run_snakemake(house, "-n", "-p", "--forceall", *paths, configs=("tests/tiny.yaml", written.name))
     assert done.returncode == 0, done.stdout[-3000:]
     steps: dict[str, str] = {}
@@ -98,10 +98,14 @@ def plan(house: Path, name: str) -> dict[str, str]:
 
 
 def _labels(wildcards: str) -> Iterator[str]:
-    for pair in filter(None, wildcards.split(", ")):
-        name, value = pair.split("=")
+    """The values of wildcards, without the method; a replicate other than 0 comes last."""
+    values = dict(pair.split("=") for pair in filter(None, wildcards.split(", ")))
+    replicate = int(values.pop("replicate", 0))
+    for name, value in values.items():
         if name != "method":
-            yield {"seed": f"seed-{value}", "kl_level": f"kl-{value}"}.get(name, value)
+            yield f"kl-{value}" if name == "kl_level" else value
+    if replicate:
+        yield f"replicate-{replicate}"
 
 
 def _marked(command: str, outputs: list[str], house: Path) -> str:
@@ -175,8 +179,17 @@ def write_sources(folder: Path) -> None:
     problems.astype({"answer": str}).to_parquet(folder / "problems.parquet")
 
 
+OF_ALL = ("tables", "fit", "figures", "beta_grid", "memory", "samples", "findings", "checklist", "provenance")
+
+
+def placed(path: str) -> str:
+    """A path in a study: one that names no replicate and does not belong to all is in replicate 0."""
+    first = path.partition("/")[0].partition(".")[0]
+    return path if first in OF_ALL or first.startswith(("replicate-", "source")) else f"replicate-0/{path}"
+
+
 class Study:
-    """A finished tiny study: `study / "policy"` is a path in it, `study.run` repeats a step of it elsewhere.
+    """A finished tiny study: `study / "policy"` is a path in it (`placed`), `study.run` repeats a step of it elsewhere.
 
     `changes` replaces parts of every command line, for a study with other settings.
     """
@@ -186,14 +199,15 @@ class Study:
         self.seconds: dict[str, float] = {}  # that each step took
 
     def __truediv__(self, path: str) -> Path:
-        return self.root / path
+        return self.root / placed(path)
 
     def arguments(self, name: str, outputs: Path, instead: Mapping[str, Path] | None = None) -> list[str]:
         """The command line of one step, with its outputs under `outputs` and some inputs replaced."""
         line = STEPS[name].replace(">", "+")
         for old, new in self.changes.items():
             line = line.replace(old, new)
-        return [self._path(word, outputs, instead or {}) for word in shlex.split(line)]
+        others = {placed(path): other for path, other in (instead or {}).items()}
+        return [self._path(word, outputs, others) for word in shlex.split(line)]
 
     def run(
         self, name: str, outputs: Path, instead: Mapping[str, Path] | None = None, precision: str = "float32"

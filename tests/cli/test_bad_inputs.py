@@ -160,9 +160,9 @@ def test_pairs_without_the_split_a_script_needs_are_refused(
 @pytest.mark.parametrize(
     ("script", "adapter"),
     [
-        ("adapt_online", "offline/dpo/p20/seed-0/adapter"),
+        ("adapt_online", "offline/dpo/p20/adapter"),
         ("adapt_online", "reward/member-1/adapter"),
-        ("probe_offline", "offline/dpo/p20/seed-0/adapter"),
+        ("probe_offline", "offline/dpo/p20/adapter"),
         ("probe_offline", "reward/member-1/adapter"),
         ("evaluate_rewards", "reward/member-1/adapter"),
     ],
@@ -202,7 +202,7 @@ def test_log_probs_of_other_pairs_or_tokens_are_refused(tiny: Study, tmp_path: P
     ):
         write_table(tmp_path / f"{name}.parquet", table, LOGPROBS)
         instead = {"reference/logprobs.parquet": tmp_path / f"{name}.parquet"}
-        assert said in refusal(tiny, "train_offline/p20/seed-0", tmp_path / "out", instead)
+        assert said in refusal(tiny, "train_offline/p20", tmp_path / "out", instead)
 
 
 def words(study: Study, name: str, outputs: Path, **flags: str) -> list[str]:
@@ -274,7 +274,7 @@ def test_points_of_an_arm_that_is_not_named_are_refused_before_anything_is_writt
 
 def test_an_unknown_method_is_a_usage_error(tiny: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        importlib.import_module("train_offline").main(words(tiny, "train_offline/p20/seed-0", tmp_path, method="ppo"))
+        importlib.import_module("train_offline").main(words(tiny, "train_offline/p20", tmp_path, method="ppo"))
     assert caught.value.code == 2
     assert "--method" in capsys.readouterr().err
 

@@ -81,7 +81,7 @@ def test_a_heavy_script_finds_a_bad_input_before_it_imports_torch(tiny: Study, t
     (tmp_path / "empty.parquet").touch()
     broken = {"data/problems.parquet": tmp_path / "empty.parquet"}
     start = time.monotonic()
-    done = call("adapt_online", tiny.arguments("adapt_online/p20/kl-p20/seed-0", tmp_path / "out", broken), tmp_path)
+    done = call("adapt_online", tiny.arguments("adapt_online/p20/kl-p20", tmp_path / "out", broken), tmp_path)
     assert time.monotonic() - start < 5
     assert done.returncode == 1
     assert done.stderr.startswith("adapt_online.py: error: ")

@@ -27,7 +27,7 @@ from goodhart.verifiers.gsm8k import is_correct
 from goodhart.verifiers.registry import VERIFIERS
 from tiny_study import Study
 
-RUN = "online/dpo/p80/kl-p20/seed-1"
+RUN = "replicate-1/online/dpo/p80/kl-p20"
 
 
 def main(script: str, arguments: list[Any]) -> None:
@@ -46,7 +46,7 @@ def value(record: dict[str, Any], name: str) -> tuple[float, float, bool]:
         ("data/corpus.parquet", CORPUS, 2000),
         ("reference/responses.parquet", RESPONSES, 16),
         ("reward/baseline.parquet", BASELINE, 16),
-        ("offline/dpo/p20/seed-0/probe.parquet", PROBE, 1),
+        ("offline/dpo/p20/probe.parquet", PROBE, 1),
         (f"{RUN}/trajectory.parquet", TRAJECTORY, 3),
         (f"{RUN}/steps.parquet", STEPS, 3),
         (f"{RUN}/samples.parquet", SAMPLES, 2 * 16),
@@ -235,7 +235,7 @@ def test_the_quality_of_the_ensemble_is_of_the_held_out_pairs(tiny: Study) -> No
 
 
 def test_an_offline_adapter_and_its_record(tiny: Study) -> None:
-    folder = tiny / "offline/dpo/p80/seed-1"
+    folder = tiny / "replicate-1/offline/dpo/p80"
     config = read_json(folder / "adapter/adapter_config.json")
     assert (config["r"], config["lora_alpha"], config["lora_dropout"]) == (4, 8, 0.1)
     assert (config["task_type"], set(config["target_modules"])) == (
@@ -259,7 +259,7 @@ def test_an_offline_adapter_and_its_record(tiny: Study) -> None:
 
 def test_a_run_starts_where_its_offline_checkpoint_was_probed(tiny: Study) -> None:
     """The same policy, problems and seed: only what is measured against another reference may differ."""
-    (probe,) = read_table(tiny / "offline/dpo/p80/seed-1/probe.parquet", PROBE).to_dict("records")
+    (probe,) = read_table(tiny / "replicate-1/offline/dpo/p80/probe.parquet", PROBE).to_dict("records")
     start = read_table(tiny / f"{RUN}/trajectory.parquet", TRAJECTORY).to_dict("records")[0]
     for name in probe.keys() & start.keys() - {"kl"}:
         assert start[name] == pytest.approx(probe[name], abs=1e-5), name
@@ -429,11 +429,11 @@ def test_a_resolved_local_model_takes_the_place_of_the_policy(tiny: Study, tmp_p
 def test_rewards_on_a_backbone_of_their_own_are_those_beside_the_policy(tiny: Study, tmp_path: Path) -> None:
     """The same weights in another folder, so that the probe loads a second backbone."""
     shutil.copytree(tiny / "policy", tmp_path / "backbone")
-    arguments = tiny.arguments("probe_offline/p20/seed-0", tmp_path)
+    arguments = tiny.arguments("probe_offline/p20", tmp_path)
     arguments[arguments.index("--backbone") + 1] = str(tmp_path / "backbone")
     main("probe_offline", arguments)
-    (apart,) = read_table(tmp_path / "offline/dpo/p20/seed-0/probe.parquet", PROBE).to_dict("records")
-    (shared,) = read_table(tiny / "offline/dpo/p20/seed-0/probe.parquet", PROBE).to_dict("records")
+    (apart,) = read_table(tmp_path / "offline/dpo/p20/probe.parquet", PROBE).to_dict("records")
+    (shared,) = read_table(tiny / "offline/dpo/p20/probe.parquet", PROBE).to_dict("records")
     assert apart == pytest.approx(shared, abs=1e-5)
 
 
@@ -477,7 +477,7 @@ def test_findings_want_the_fit_of_every_arm(tiny: Study, tmp_path: Path) -> None
 def test_samples_are_shown_in_one_page(tiny: Study, tmp_path: Path) -> None:
     tiny.run("show_samples", tmp_path)
     page = (tmp_path / "samples.html").read_text()
-    samples = read_table(tiny / "online/dpo/p20/kl-p20/seed-0/samples.parquet", SAMPLES)
+    samples = read_table(tiny / "online/dpo/p20/kl-p20/samples.parquet", SAMPLES)
     assert page.startswith("<!DOCTYPE html>")
     assert 0 < page.count("<article>") <= 3 * 2 * 6
     assert f"<tr><th>problems</th><td>{samples['problem_id'].nunique()}</td></tr>" in page
@@ -485,7 +485,7 @@ def test_samples_are_shown_in_one_page(tiny: Study, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "step", ["train_reward/0", "evaluate_rewards", "train_offline/p20/seed-0", "adapt_online/p20/kl-p20/seed-0"]
+    "step", ["train_reward/0", "evaluate_rewards", "train_offline/p20", "adapt_online/p20/kl-p20"]
 )
 def test_a_base_may_be_quantised(tiny: Study, tmp_path: Path, step: str) -> None:
     tiny.run("score_reference", tmp_path, precision="nf4")

@@ -41,7 +41,7 @@ def without_dropout(tiny: Study, folder: Path, stage: str) -> dict[str, Path]:
 @pytest.mark.parametrize(
     ("name", "stage", "output"),
     [
-        ("train_offline/p80/seed-0", "offline", "offline/dpo/p80/seed-0"),
+        ("train_offline/p80", "offline", "offline/dpo/p80"),
         pytest.param("train_reward/0", "reward", "reward/member-0", marks=pytest.mark.long),
     ],
 )
@@ -64,7 +64,7 @@ def test_two_processes_have_the_loss_curve_of_one(
 
 def test_an_online_run_in_two_processes_is_the_same_run(tiny: Study, tmp_path: Path) -> None:
     """Without dropout everything is shared: samples, rewards, penalty, and gradients summed over the processes."""
-    run = "online/dpo/p80/kl-p20/seed-0"
+    run = "online/dpo/p80/kl-p20"
     launch(tiny, f"adapt_online/{run.removeprefix('online/dpo/')}", tmp_path, {})
     for table in ("steps", "trajectory", "samples"):
         one, two = (pd.read_parquet(root / run / f"{table}.parquet") for root in (tiny.root, tmp_path))

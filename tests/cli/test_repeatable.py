@@ -23,9 +23,9 @@ STEPS = [
     "sample_reference",
     "train_reward/1",
     "evaluate_rewards",
-    "train_offline/p80/seed-1",
-    "probe_offline/p80/seed-1",
-    "adapt_online/p80/kl-p20/seed-1",
+    "train_offline/p80/replicate-1",
+    "probe_offline/p80/replicate-1",
+    "adapt_online/p80/kl-p20/replicate-1",
     "collect_runs",
     "tabulate_levels",
     "fit_power_law/paper",
@@ -62,11 +62,11 @@ def test_pretraining_gives_the_same_bytes(tiny: Study, tmp_path: Path) -> None:
 
 
 def test_a_process_of_its_own_gives_the_same_bytes_as_this_one(tiny: Study, tmp_path: Path) -> None:
-    step = "adapt_online/p20/kl-p20/seed-0"
+    step = "adapt_online/p20/kl-p20"
     script = str(SCRIPTS / "adapt_online.py")
     subprocess.run([sys.executable, script, *tiny.arguments(step, tmp_path)], capture_output=True, check=True)
     for file in ("trajectory.parquet", "steps.parquet", "samples.parquet", "adapter/adapter_model.safetensors"):
-        path = f"online/dpo/p20/kl-p20/seed-0/{file}"
+        path = f"online/dpo/p20/kl-p20/{file}"
         assert (tmp_path / path).read_bytes() == (tiny / path).read_bytes()
 
 
@@ -77,9 +77,9 @@ def test_a_process_of_its_own_gives_the_same_bytes_as_this_one(tiny: Study, tmp_
         ("sample_preferences", "--seed", "data/preferences.parquet"),
         ("sample_reference", "--seed", "reference/responses.parquet"),
         ("train_reward/1", "--seed", "reward/member-1/adapter/adapter_model.safetensors"),
-        ("train_offline/p80/seed-1", "--seed", "offline/dpo/p80/seed-1/adapter/adapter_model.safetensors"),
-        ("adapt_online/p80/kl-p20/seed-1", "--seed", "online/dpo/p80/kl-p20/seed-1/steps.parquet"),
-        ("adapt_online/p80/kl-p20/seed-1", "--evaluation-seed", "online/dpo/p80/kl-p20/seed-1/trajectory.parquet"),
+        ("train_offline/p80/replicate-1", "--seed", "replicate-1/offline/dpo/p80/adapter/adapter_model.safetensors"),
+        ("adapt_online/p80/kl-p20/replicate-1", "--seed", "replicate-1/online/dpo/p80/kl-p20/steps.parquet"),
+        ("adapt_online/p80/kl-p20/replicate-1", "--evaluation-seed", "replicate-1/online/dpo/p80/kl-p20/trajectory.parquet"),
     ],
 )
 def test_another_seed_gives_something_else(tiny: Study, tmp_path: Path, step: str, flag: str, file: str) -> None:
@@ -91,8 +91,8 @@ def test_another_seed_gives_something_else(tiny: Study, tmp_path: Path, step: st
 
 def test_the_evaluation_seed_decides_no_update(tiny: Study, tmp_path: Path) -> None:
     """What is watched does not change what happens: updates and adapter stay the same to the last bit."""
-    run = "online/dpo/p80/kl-p20/seed-1"
-    arguments = tiny.arguments("adapt_online/p80/kl-p20/seed-1", tmp_path)
+    run = "replicate-1/online/dpo/p80/kl-p20"
+    arguments = tiny.arguments("adapt_online/p80/kl-p20/replicate-1", tmp_path)
     arguments[arguments.index("--evaluation-seed") + 1] = "77"
     arguments[arguments.index("--evaluate-every") + 1] = "1"
     importlib.import_module("adapt_online").main(arguments)

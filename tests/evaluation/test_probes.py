@@ -37,7 +37,7 @@ def ensemble(tiny: Study) -> RewardEnsemble:
     """The members beside adapters "policy" (p20) and "reference" (p80)."""
     model = load_policy(tiny / "policy", "float32")
     for name, level in (("policy", "p20"), ("reference", "p80")):
-        model = attach_adapter(model, tiny / f"offline/dpo/{level}/seed-0/adapter", name)
+        model = attach_adapter(model, tiny / f"offline/dpo/{level}/adapter", name)
     members = [tiny / f"reward/member-{k}/adapter" for k in range(2)]
     return load_with_policy(
         model, tiny / "policy", tiny / "policy", "float32", members, {"inference_batch_size": 8, "max_length": 60}

@@ -26,8 +26,8 @@ from goodhart.store.schemas.inputs import LOGPROBS, PREFERENCES
 from goodhart.store.schemas.measurements import TRAJECTORY
 from tiny_study import Study
 
-RUN = "online/dpo/p20/kl-p20/seed-0"
-TRAIN, PROBE = "train_offline/p20/seed-0", "probe_offline/p20/seed-0"
+RUN = "online/dpo/p20/kl-p20"
+TRAIN, PROBE = "train_offline/p20", "probe_offline/p20"
 TABLE, REFERENCE, DERIVED = "data/preferences.parquet", "reference/logprobs.parquet", "derived/offline.json"
 
 
@@ -209,7 +209,7 @@ def test_a_stale_reference_is_refused(tiny: Study, tmp_path: Path, stale: Stale,
     paths = instead(stale)
     if step == PROBE and "policy" in paths:  # with adapters of that policy, as others would be refused before
         identity = Identity.read(paths["policy"]).parts
-        for name in ("offline/dpo/p20/seed-0/adapter", "reward/member-0/adapter", "reward/member-1/adapter"):
+        for name in ("offline/dpo/p20/adapter", "reward/member-0/adapter", "reward/member-1/adapter"):
             paths[name] = tmp_path / "changed" / name
             shutil.copytree(tiny / name, paths[name])
             record = {**read_json(paths[name] / "manifest.json"), **{key: identity[key] for key in IDENTITY}}
@@ -224,7 +224,7 @@ def test_an_external_reference_is_checked_by_its_content(tiny: Study, tmp_path: 
     path = tmp_path / "logprobs.parquet"
     read_table(tiny / REFERENCE, LOGPROBS).to_parquet(path)
     tiny.run(TRAIN, tmp_path / "out", {REFERENCE: path})
-    weights = "offline/dpo/p20/seed-0/adapter/adapter_model.safetensors"
+    weights = "offline/dpo/p20/adapter/adapter_model.safetensors"
     assert (tmp_path / "out" / weights).read_bytes() == (tiny / weights).read_bytes()
 
 
@@ -234,7 +234,7 @@ def test_what_was_made_with_other_rewards_is_refused(tiny: Study, tmp_path: Path
     for step in (PROBE, f"adapt_online/{RUN.removeprefix('online/dpo/')}"):
         message = refusal(tiny, step, tmp_path / "out", other)
         assert message == f"{tiny / 'reward/centroid.safetensors'} was made with other members; rerun evaluate_rewards."
-    metrics = {"offline/dpo/p20/seed-0/metrics.json": tiny / "offline/dpo/p80/seed-0/metrics.json"}
+    metrics = {"offline/dpo/p20/metrics.json": tiny / "offline/dpo/p80/metrics.json"}
     assert "metrics.json is not of " in refusal(tiny, PROBE, tmp_path / "out", metrics)
     pairs = read_table(tiny / TABLE, PREFERENCES)
     write_table(tmp_path / "preferences.parquet", pairs[pairs["pair_id"] > 0], PREFERENCES)

@@ -31,8 +31,8 @@ from goodhart.training.online.loop import prompt_rows
 from tiny_study import Study
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
-RUN, OFFLINE = "online/dpo/p20/kl-p20/seed-0", "offline/dpo/p20/seed-0"
-ADAPT, TRAIN, PROBING = "adapt_online/p20/kl-p20/seed-0", "train_offline/p20/seed-0", "probe_offline/p20/seed-0"
+RUN, OFFLINE = "online/dpo/p20/kl-p20", "offline/dpo/p20"
+ADAPT, TRAIN, PROBING = "adapt_online/p20/kl-p20", "train_offline/p20", "probe_offline/p20"
 REWARD = "train_reward/0"
 MARK = " @"  # a word that no tokeniser of the study knows
 

@@ -26,8 +26,8 @@ from tiny_study import Study
 
 TERM, KILL, INT = signal.SIGTERM, signal.SIGKILL, signal.SIGINT
 SHORT = {"--steps 700": "--steps 40"}  # of pretraining
-PRETRAIN, REWARD, OFFLINE = "pretrain_policy", "train_reward/1", "train_offline/p80/seed-1"
-ONLINE = "adapt_online/p80/kl-p20/seed-1"
+PRETRAIN, REWARD, OFFLINE = "pretrain_policy", "train_reward/1", "train_offline/p80/replicate-1"
+ONLINE = "adapt_online/p80/kl-p20/replicate-1"
 
 # What happens to a step, and the steps that its rerun must not have to do again; SIGKILL comes without warning, so that
 # only what is saved counts, which is everything where a checkpoint follows every step. The first two of each step are

@@ -15,7 +15,7 @@ from house import TINY, run_snakemake, start_snakemake, wait_for
 
 pytestmark = pytest.mark.long
 
-RUN = "online/dpo/p80/kl-p20/seed-1"
+RUN = "replicate-1/online/dpo/p80/kl-p20"
 TARGET = f"results/tiny/{RUN}/trajectory.parquet"
 CONFIGS = (TINY, "long.yaml")
 

@@ -19,10 +19,10 @@ from goodhart.store.schemas.measurements import STEPS, TRAJECTORY
 from tiny_study import CHAIN, Study
 
 HERE = Path(__file__).parent
-RUN = "online/dpo/p80/kl-p20/seed-1"
+RUN = "replicate-1/online/dpo/p80/kl-p20"
 GENTLE = {"--steps 700": "--steps 5", "learning_rate=0.03": "learning_rate=0.003"}
 NEEDED = ("generate", "pretrain", "sample", "derive", "score", "train_reward", "evaluate")
-NEEDED += ("train_offline/p80/seed-1", "adapt_online/p80/kl-p20/seed-1")
+NEEDED += ("train_offline/p80/replicate-1", "adapt_online/p80/kl-p20/replicate-1")
 COLUMNS = {
     "trajectory": "proxy true uncertainty kl entropy_prompt entropy_response ood_distance diversity response_tokens",
     "steps": "loss policy_loss proxy uncertainty gradient_norm abs_log_ratio learning_rate response_tokens",
@@ -40,7 +40,7 @@ def gentle(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 def found(study: Study) -> dict[str, pd.DataFrame]:
-    history = read_json(study / "offline/dpo/p80/seed-1/metrics.json")["history"]
+    history = read_json(study / "replicate-1/offline/dpo/p80/metrics.json")["history"]
     return {
         "trajectory": read_table(study / f"{RUN}/trajectory.parquet", TRAJECTORY),
         "steps": read_table(study / f"{RUN}/steps.parquet", STEPS),

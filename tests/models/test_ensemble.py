@@ -100,7 +100,7 @@ def test_rewards_beside_the_policy_are_those_on_a_backbone_of_their_own(
     folder = tiny / "policy"
     policy = load_policy(folder, "float32")
     for name, level in (("policy", "p20"), ("reference", "p80")):
-        policy = attach_adapter(policy, tiny / f"offline/dpo/{level}/seed-0/adapter", name, trainable=name == "policy")
+        policy = attach_adapter(policy, tiny / f"offline/dpo/{level}/adapter", name, trainable=name == "policy")
     shared = load_with_policy(
         policy, folder, folder, "float32", members, {"inference_batch_size": 4, "max_length": LENGTH}
     )
@@ -126,7 +126,7 @@ def test_a_backbone_of_its_own_shares_nothing_with_the_policy(
     tiny: Study, tmp_path: Path, members: list[Path], texts: tuple[list[str], list[str]]
 ) -> None:
     shutil.copytree(tiny / "policy", tmp_path / "backbone")
-    policy = attach_adapter(load_policy(tiny / "policy", "float32"), tiny / "offline/dpo/p20/seed-0/adapter", "policy")
+    policy = attach_adapter(load_policy(tiny / "policy", "float32"), tiny / "offline/dpo/p20/adapter", "policy")
     apart = load_with_policy(
         policy,
         tiny / "policy",
@@ -217,7 +217,7 @@ def test_a_member_without_a_head_or_of_another_backbone_is_refused(
 
 def test_an_offline_policy_is_no_reward_member(tiny: Study) -> None:
     with pytest.raises(InputError, match="no score head"):
-        separate(tiny, [tiny / "offline/dpo/p20/seed-0/adapter"])
+        separate(tiny, [tiny / "offline/dpo/p20/adapter"])
 
 
 def test_uncertainty_by_hand() -> None:

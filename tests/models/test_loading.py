@@ -26,7 +26,7 @@ def model(tiny: Study) -> PeftModel:
     """The policy with two adapters of different weights; "a" is active."""
     base = loading.load_policy(tiny / "policy", "float32")
     for name, level in (("b", "p80"), ("a", "p20")):
-        base = adapters.attach_adapter(base, tiny / f"offline/dpo/{level}/seed-0/adapter", name)
+        base = adapters.attach_adapter(base, tiny / f"offline/dpo/{level}/adapter", name)
     return base
 
 
@@ -132,7 +132,7 @@ def test_merged_leaves_a_model_without_adapters_alone(tiny: Study) -> None:
 
 def test_a_quantised_base_is_never_merged_into(tiny: Study) -> None:
     base = loading.load_policy(tiny / "policy", "nf4")
-    model = adapters.attach_adapter(base, tiny / "offline/dpo/p20/seed-0/adapter", "policy")
+    model = adapters.attach_adapter(base, tiny / "offline/dpo/p20/adapter", "policy")
     outside = logits(model)
     before = {name: p.data.clone() for name, p in model.named_parameters()}
     with adapters.merged(model):
@@ -149,7 +149,7 @@ def test_gradients_are_those_of_a_policy_that_was_never_sampled(tiny: Study, pre
     gradients = []
     for sampled in (False, True):
         base = loading.load_policy(tiny / "policy", precision)
-        model = adapters.attach_adapter(base, tiny / "offline/dpo/p20/seed-0/adapter", "policy", trainable=True)
+        model = adapters.attach_adapter(base, tiny / "offline/dpo/p20/adapter", "policy", trainable=True)
         if sampled:
             logits(model)
         else:
@@ -183,14 +183,14 @@ def test_a_reward_trains_its_head_too(tiny: Study) -> None:
 
 def test_dropout_is_off_in_an_adapter_that_is_attached(tiny: Study) -> None:
     base = loading.load_policy(tiny / "policy", "float32")
-    model = adapters.attach_adapter(base, tiny / "offline/dpo/p20/seed-0/adapter", "policy", trainable=True)
+    model = adapters.attach_adapter(base, tiny / "offline/dpo/p20/adapter", "policy", trainable=True)
     assert not any(module.training for module in model.modules())
     assert torch.equal(logits(model), logits(model))
 
 
 @pytest.mark.parametrize("broken", ["adapter_config.json", "adapter_model.safetensors"])
 def test_a_broken_adapter_is_refused(tiny: Study, tmp_path: Path, broken: str) -> None:
-    shutil.copytree(tiny / "offline/dpo/p20/seed-0/adapter", tmp_path / "adapter")
+    shutil.copytree(tiny / "offline/dpo/p20/adapter", tmp_path / "adapter")
     path = tmp_path / "adapter" / broken
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(InputError, match=broken):
@@ -200,7 +200,7 @@ def test_a_broken_adapter_is_refused(tiny: Study, tmp_path: Path, broken: str) -
 def test_an_adapter_of_another_base_is_refused(tiny: Study, tmp_path: Path) -> None:
     """Recorded for other weights, or with no record and of another width; one that fits needs no record."""
     policy = loading.load_policy(tiny / "policy", "float32")
-    shutil.copytree(tiny / "offline/dpo/p20/seed-0/adapter", tmp_path / "adapter")
+    shutil.copytree(tiny / "offline/dpo/p20/adapter", tmp_path / "adapter")
     record = tmp_path / "adapter/manifest.json"
     write_json(record, {**read_json(record), "sha256": "of another"})
     with pytest.raises(InputError, match="adapter of another base"):
@@ -209,7 +209,7 @@ def test_an_adapter_of_another_base_is_refused(tiny: Study, tmp_path: Path) -> N
     weights = tmp_path / "adapter/adapter_model.safetensors"
     unrecorded = logits(adapters.attach_adapter(policy, tmp_path / "adapter", "policy"))
     assert torch.equal(
-        unrecorded, logits(adapters.attach_adapter(policy, tiny / "offline/dpo/p20/seed-0/adapter", "same"))
+        unrecorded, logits(adapters.attach_adapter(policy, tiny / "offline/dpo/p20/adapter", "same"))
     )
     state = load_file(weights)
     save_file({k: v[:, :32].contiguous() if ".lora_A." in k else v for k, v in state.items()}, weights)

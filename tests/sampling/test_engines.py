@@ -186,7 +186,7 @@ def test_continuous_batching_samples_the_active_adapter(
     """As the loop does: merged into float32 weights, or beside 4-bit ones; and each adapter its own responses."""
     model = load_policy(tiny / "policy", precision)
     for name, level in (("reference", "p20"), ("policy", "p80")):
-        model = attach_adapter(model, tiny / f"online/dpo/{level}/kl-p20/seed-0/adapter", name)
+        model = attach_adapter(model, tiny / f"online/dpo/{level}/kl-p20/adapter", name)
     responses = {}
     for name in ("policy", "reference", None):
         activate(model, name)

@@ -110,7 +110,7 @@ def test_logs_survive(study: Run) -> None:
 # What goes wrong.
 
 CANCELLED, REQUEUED, SLOW = "dpo_p20_0", "dpo_p80_0", "0"  # wildcards of two offline runs, and of a reward
-HIT = ("offline/dpo/p20/seed-0", "offline/dpo/p80/seed-0", "reward/member-0")
+HIT = ("offline/dpo/p20", "offline/dpo/p80", "reward/member-0")
 
 
 def at_work(comment: str, *words: str) -> Job:
@@ -182,7 +182,7 @@ def test_a_study_without_gpus_asks_for_none(hit: Run) -> None:
 
 def test_a_cancelled_run_goes_on_after_its_last_whole_step(study: Run, hit: Run) -> None:
     """No checkpoint is due for five minutes: the one that the second attempt finds was saved on SLURM's SIGTERM."""
-    folder, run = study.house.folder, "online/dpo/p20/kl-p20/seed-0"
+    folder, run = study.house.folder, "online/dpo/p20/kl-p20"
     target = str(STUDY / run / "trajectory.parquet")
     running = study.house.start(target, gpus=1, more="online: {steps: 150}")
     try:

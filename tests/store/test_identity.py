@@ -69,7 +69,7 @@ def test_an_adapter_is_told_by_its_weights_its_base_and_how_they_apply(
     tiny: Study, tmp_path: Path, change: str
 ) -> None:
     adapter = tmp_path / "adapter"
-    shutil.copytree(tiny / "offline/dpo/p20/seed-0/adapter", adapter)
+    shutil.copytree(tiny / "offline/dpo/p20/adapter", adapter)
     config = json.loads((adapter / "adapter_config.json").read_text())
     record = json.loads((adapter / "manifest.json").read_text())
     record.pop("seal")
@@ -85,7 +85,7 @@ def test_an_adapter_is_told_by_its_weights_its_base_and_how_they_apply(
     (adapter / "manifest.json").write_text(json.dumps(record))
     if change == "no manifest":
         (adapter / "manifest.json").unlink()
-    same = Identity.read(adapter) == Identity.read(tiny / "offline/dpo/p20/seed-0/adapter")
+    same = Identity.read(adapter) == Identity.read(tiny / "offline/dpo/p20/adapter")
     assert same == (change == "place")
 
 

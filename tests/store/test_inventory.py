@@ -19,8 +19,8 @@ from tiny_study import Study
 
 MADE = [
     ("pretrain_policy", "policy"),
-    ("train_offline", "offline/dpo/p20/seed-0/adapter"),
-    ("train_offline", "offline/dpo/p80/seed-0/adapter"),
+    ("train_offline", "offline/dpo/p20/adapter"),
+    ("train_offline", "offline/dpo/p80/adapter"),
     ("evaluate_rewards", "reward/centroid.safetensors"),
     ("collect_runs", "tables/runs.csv"),
     ("collect_runs", "tables/runs.parquet"),
@@ -36,7 +36,7 @@ def of(folder: Path) -> dict:
 def test_every_file_has_its_size_hash_and_origin(tiny: Study) -> None:
     found = of(tiny.root)
     rows = {row["path"]: row for row in found["artefacts"]}
-    assert rows.keys() >= {"policy/model.safetensors", "offline/dpo/p20/seed-0/adapter/adapter_model.safetensors"}
+    assert rows.keys() >= {"policy/model.safetensors", "offline/dpo/p20/adapter/adapter_model.safetensors"}
     for path, row in rows.items():
         content = (tiny / path).read_bytes()
         assert (row["bytes"], row["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
@@ -49,7 +49,7 @@ def test_every_file_has_its_size_hash_and_origin(tiny: Study) -> None:
 
 def test_origins_name_each_other(tiny: Study) -> None:
     """The chain from the adapter back to the problems, by hashes alone."""
-    adapter = Origin.read(tiny / "offline/dpo/p20/seed-0/adapter")
+    adapter = Origin.read(tiny / "offline/dpo/p20/adapter")
     assert adapter is not None
     pairs = tiny / "data/preferences.parquet"
     assert adapter["inputs"]["preferences"] == {"sha256": hashlib.sha256(pairs.read_bytes()).hexdigest()}

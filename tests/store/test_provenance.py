@@ -45,7 +45,7 @@ def test_every_script_has_an_origin_without_a_place(tiny: Study, tmp_path: Path,
 
 
 def test_an_origin_by_hand(tiny: Study, tmp_path: Path) -> None:
-    found = of(tiny, "train_offline/p20/seed-0", tmp_path)
+    found = of(tiny, "train_offline/p20", tmp_path)
     assert found["arguments"] == {
         "method": "dpo",
         "precision": "float32",
@@ -68,12 +68,12 @@ def test_an_origin_by_hand(tiny: Study, tmp_path: Path) -> None:
 
 
 def test_what_is_another_run_has_another_origin(tiny: Study, tmp_path: Path) -> None:
-    step = "adapt_online/p80/kl-p20/seed-1"
+    step = "adapt_online/p80/kl-p20/replicate-1"
     found = [
         of(tiny, step, tmp_path),
         of(tiny, step, tmp_path, seed="7"),
         of(tiny, step, tmp_path, kl_beta=str(tiny / "beta/p80.json")),
-        of(tiny, step, tmp_path, adapter=str(tiny / "offline/dpo/p20/seed-0/adapter")),
+        of(tiny, step, tmp_path, adapter=str(tiny / "offline/dpo/p20/adapter")),
         of(tiny, step, tmp_path, members=str(tiny / "reward/member-1/adapter")),
     ]
     assert len({digest(one) for one in found}) == len(found)

@@ -112,7 +112,7 @@ def online(tiny: Study, settings: Settings = SETTINGS, seed: int = 0) -> OnlineR
     folder = tiny / "policy"
     model, tokenizer = load_policy(folder, "float32"), load_tokenizer(folder)
     for name in ("policy", "reference"):
-        adapter = tiny / "offline/dpo/p20/seed-0/adapter"
+        adapter = tiny / "offline/dpo/p20/adapter"
         model = attach_adapter(model, adapter, name, trainable=name == "policy")
     members = [tiny / f"reward/member-{k}/adapter" for k in range(2)]
     ensemble = load_with_policy(

@@ -59,13 +59,13 @@ def run(folder: Path, *command: str) -> None:
 
 def test_every_stage_ran_in_4_bits_and_its_results_hang_together(house: Path) -> None:
     results = house / "results/bench"
-    trajectory = pd.read_parquet(results / "online/dpo/p50/kl-p50/seed-0/trajectory.parquet")
+    trajectory = pd.read_parquet(results / "online/dpo/p50/kl-p50/trajectory.parquet")
     assert trajectory["step"].tolist() == [0, 2]
     assert trajectory["response_tokens"].tolist() == [12, 12]  # random weights never end a response
     assert trajectory["truncated"].tolist() == [1, 1]
     assert trajectory["kl"][0] == pytest.approx(0, abs=1e-5)
     assert trajectory["kl"][1] != 0
-    updates = pd.read_parquet(results / "online/dpo/p50/kl-p50/seed-0/steps.parquet")
+    updates = pd.read_parquet(results / "online/dpo/p50/kl-p50/steps.parquet")
     assert (updates["gradient_norm"] > 0).all()
     assert updates["kl_penalty"][0] == 0  # before the first update policy and reference are one
     assert len(json.loads((results / "reward/quality.json").read_text())["member_accuracy"]) == 3

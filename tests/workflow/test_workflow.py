@@ -48,7 +48,7 @@ def test_imports_of_another_process_change_no_byte(study: Path, tmp_path: Path) 
     text = rules.read_text()
     assert "if workflow.is_main_process and" in text
     rules.write_text(text.replace("if workflow.is_main_process and", "if False and"))
-    done = run_snakemake(house, "results/tiny/online/dpo/p80/kl-p20/seed-1/trajectory.parquet")
+    done = run_snakemake(house, "results/tiny/replicate-1/online/dpo/p80/kl-p20/trajectory.parquet")
     assert done.returncode == 0, done.stdout[-3000:]
     cold = house / "results/tiny"
     files = [path.relative_to(cold) for path in cold.rglob("*") if path.is_file()]
@@ -163,7 +163,7 @@ def test_a_step_that_loads_no_model_is_no_job_of_a_cluster() -> None:
 
 
 def test_forced_adapter_reruns_its_own_runs_and_the_collection(study: Path, snakemake: Snakemake) -> None:
-    adapter = "results/tiny/offline/dpo/p80/seed-1/adapter"
+    adapter = "results/tiny/replicate-1/offline/dpo/p80/adapter"
     planned = snakemake("-n", "--forcerun", adapter)
     assert jobs(planned) == {
         "train_offline": 1,
@@ -207,7 +207,7 @@ def test_new_level_schedules_only_itself(study: Path, house: Path, snakemake: Sn
 def test_one_run_builds_nothing_else(study: Path, house: Path, snakemake: Snakemake) -> None:
     other = house / "other.yaml"
     other.write_text((house / TINY).read_text().replace("study: tiny", "study: other"))
-    target = "results/other/online/dpo/p20/kl-p20/seed-0/trajectory.parquet"
+    target = "results/other/replicate-0/online/dpo/p20/kl-p20/trajectory.parquet"
     counts = jobs(snakemake("-n", target, config="other.yaml"))
     assert counts["adapt_online"] == counts["train_offline"] == counts["derive_beta"] == 1
     assert counts["train_reward"] == 2
