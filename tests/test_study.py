@@ -128,10 +128,11 @@ def test_a_key_that_is_missing_is_an_error_that_names_it(key: str) -> None:
     [
         ("study", "with/slash"),
         ("study", ""),
-        ("seeds", []),
-        ("seeds", [0, 0]),
-        ("seeds", [-1]),
-        ("seeds", 3),
+        ("replicates", []),
+        ("replicates", [0, 0]),
+        ("replicates", [-1]),
+        ("replicates", 3),
+        ("redraw", ["online"]),
         ("methods", ["dop"]),
         ("methods", "dpo"),
         ("levels", ["20"]),
@@ -199,9 +200,39 @@ def test_what_a_schema_cannot_say_is_checked_too(key: str, value: Any, named: st
         study.check(changed(key, value), SCHEMA)
 
 
+def test_seeds_are_now_replicates() -> None:
+    with pytest.raises(InputError, match="config: seeds is now replicates"):
+        study.check(CONFIG | {"seeds": [0, 1]}, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("model", "redraw", "named"),
+    [
+        (None, ["task"], "redraw: task without policy"),
+        (None, ["task", "policy"], "redraw: policy without preferences"),
+        (None, ["preferences"], "redraw: preferences without rewards"),
+        ("some/model", ["policy", "preferences", "rewards"], "redraw: a named policy"),
+        ("some/model", ["preferences"], "redraw: preferences without rewards"),
+    ],
+)
+def test_what_is_trained_on_redrawn_data_is_redrawn_too(model: str | None, redraw: list[str], named: str) -> None:
+    config = changed("redraw", redraw)
+    config["policy"]["model"] = model
+    with pytest.raises(InputError, match=f"config: {named}"):
+        study.check(config, SCHEMA)
+
+
+def test_a_stage_that_is_not_redrawn_is_that_of_replicate_0() -> None:
+    config = changed("redraw", ["preferences", "rewards"])
+    assert [study.drawn(config, stage, 3) for stage in ("task", "reference", "backbone")] == [0, 0, 0]
+    assert [study.drawn(config, stage, 3) for stage in ("preferences", "rewards", "scores")] == [3, 3, 3]
+    assert study.evaluation_seed(config, 3) == config["evaluation"]["seed"]
+    assert study.evaluation_seed(changed("evaluation.seed", 5), 3) == 8  # the default redraws the problems
+
+
 def test_sampled_preferences_need_the_embedded_task() -> None:
     config = changed("task.source", "dataset")
-    config["policy"]["model"] = "some/model"
+    config["policy"]["model"], config["redraw"] = "some/model", []
     with pytest.raises(InputError, match=r"preferences\.source"):
         study.check(config, SCHEMA)
     config["preferences"]["source"] = "dataset"
@@ -229,16 +260,16 @@ def test_anything_else_is_no_level(level: str) -> None:
 
 
 def test_the_default_study_has_15_runs() -> None:
-    """Three levels, three seeds, two arms; at p20 both arms ask for the same runs."""
+    """Three levels, three replicates, two arms; at p20 both arms ask for the same runs."""
     cells = study.cells(CONFIG)
     assert len(cells) == len(set(cells)) == 15
     assert len(study.cells(CONFIG, "paper")) == len(study.cells(CONFIG, "matched")) == 9
     shared = set(study.cells(CONFIG, "paper")) & set(study.cells(CONFIG, "matched"))
-    assert shared == {study.Cell("dpo", "p20", "p20", seed) for seed in (0, 1, 2)}
+    assert shared == {study.Cell("dpo", "p20", "p20", replicate) for replicate in (0, 1, 2)}
 
 
 def test_an_arm_decides_which_beta_goes_online() -> None:
-    config = {"methods": ["dpo"], "levels": ["p20", "b0.5"], "seeds": [7], "arms": {"paper": "same", "low": "p5"}}
+    config = {"methods": ["dpo"], "levels": ["p20", "b0.5"], "replicates": [7], "arms": {"paper": "same", "low": "p5"}}
     assert study.cells(config, "paper") == [("dpo", "p20", "p20", 7), ("dpo", "b0.5", "b0.5", 7)]
     assert study.cells(config, "low") == [("dpo", "p20", "p5", 7), ("dpo", "b0.5", "p5", 7)]
     assert study.all_levels(config) == ["p20", "b0.5", "p5"]

@@ -58,16 +58,17 @@ def test_imports_of_another_process_change_no_byte(study: Path, tmp_path: Path) 
 
 
 def test_study_is_complete(study: Path) -> None:
-    online = sorted(str(p.parent.relative_to(study)) for p in study.glob("online/**/trajectory.parquet"))
+    online = sorted(str(p.parent.relative_to(study)) for p in study.glob("replicate-*/online/**/trajectory.parquet"))
     assert online == [
-        f"online/dpo/{level}/kl-{kl}/seed-{seed}"
+        f"replicate-{replicate}/online/dpo/{level}/kl-{kl}"
+        for replicate in (0, 1)
         for level, kl in (("p20", "p20"), ("p80", "p20"), ("p80", "p80"))
-        for seed in (0, 1)
     ]
+    assert not (study / "replicate-1" / "policy").exists()  # nothing is redrawn here, and nothing copied
     grid = json.loads((study / "beta_grid.json").read_text())["levels"]
     assert [level["level"] for level in grid] == ["p20", "p80"]
     assert 0 < grid[0]["beta"] < 1 < grid[1]["beta"]
-    assert set(read_json(study / "derived.json")) == {"offline", "reward", "online"}
+    assert set(read_json(study / "replicate-0" / "derived.json")) == {"offline", "reward", "online"}
     figures = {path.stem for path in study.glob("figures/*.svg")}
     assert figures == {path.stem for path in study.glob("figures/*.pdf")}
     assert {"rewards_by_step", "gap_by_step", "augc_by_beta", "beta_by_lambda"} <= figures
@@ -179,8 +180,37 @@ def test_forced_adapter_reruns_its_own_runs_and_the_collection(study: Path, snak
     outputs = re.findall(r"^    output: (.*)", planned.stdout, flags=re.MULTILINE)
     runs = [path for line in outputs for path in line.split(", ") if "/offline/" in path or "/online/" in path]
     assert runs
-    assert all("/p80/" in path and "/seed-1/" in path for path in runs)
+    assert all("/p80/" in path and "/replicate-1/" in path for path in runs)
 
+
+def test_a_level_is_rerun_in_all_replicates(study: Path, snakemake: Snakemake) -> None:
+    adapters = [f"results/tiny/replicate-{replicate}/offline/dpo/p80/adapter" for replicate in (0, 1)]
+    counts = jobs(snakemake("-n", "--forcerun", *adapters))
+    assert (counts["train_offline"], counts["probe_offline"], counts["adapt_online"]) == (2, 2, 4)
+
+
+REDRAWN = {  # what redraw adds to the plan of two replicates, beside their offline and online stages
+    "rewards": {"train_reward": 4, "evaluate_rewards": 2, "sample_preferences": 1, "pretrain_policy": 1},
+    "preferences, rewards": {"train_reward": 4, "sample_preferences": 2, "score_reference": 2, "sample_reference": 1},
+    "policy, preferences, rewards": {"pretrain_policy": 2, "generate_problems": 1, "sample_reference": 2},
+    "task, policy, preferences, rewards": {"generate_problems": 2, "pretrain_policy": 2, "derive_hyperparameters": 6},
+}
+
+
+@pytest.mark.parametrize("redraw", REDRAWN)
+def test_a_stage_is_redrawn_in_every_replicate_or_shared(house: Path, snakemake: Snakemake, redraw: str) -> None:
+    text = (house / TINY).read_text().replace("study: tiny", "study: drawn").replace("redraw: []", f"redraw: [{redraw}]")
+    (house / "drawn.yaml").write_text(text)
+    planned = snakemake("-n", config="drawn.yaml")
+    counts = jobs(planned)
+    assert {name: counts[name] for name in REDRAWN[redraw]} == REDRAWN[redraw]
+    assert (counts["train_offline"], counts["adapt_online"]) == (4, 6)
+    # A replicate takes what it redraws from its own folder, and the rest from that of replicate 0.
+    block = re.search(r"^rule adapt_online:\n    input: (.*)\n    output: \S*replicate-1/", planned.stdout, re.MULTILINE)
+    used = {path.split("/")[3]: path.split("/")[2] for path in block[1].split(", ")}
+    places = {"data": "task", "policy": "policy", "beta": "preferences", "reward": "rewards"}
+    assert {used[folder] == "replicate-1" for folder, stage in places.items() if stage in redraw} <= {True}
+    assert {used[folder] == "replicate-0" for folder, stage in places.items() if stage not in redraw} <= {True}
 
 def test_new_level_schedules_only_itself(study: Path, house: Path, snakemake: Snakemake) -> None:
     more = house / "more.yaml"

@@ -174,7 +174,7 @@ def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     follows = {"task": "policy", "policy": "preferences", "preferences": "rewards"} if trained else {}
     follows |= {"preferences": "rewards"}
     mistakes = {
-        "redraw: a named policy cannot be redrawn; remove policy": not trained and "policy" in redraw,
+        "redraw: a named policy cannot be redrawn; use [preferences, rewards], or [] to repeat training only": not trained and "policy" in redraw,
         **{
             f"redraw: {earlier} without {later}, which is trained on it; add {later}": (
                 earlier in redraw and later not in redraw
