@@ -41,6 +41,16 @@ MADE_BY = {
         "replicate": _of("rewards"),
         "member": range(config["reward"]["members"]),
     },
+    **(
+        {
+            "train_held_out": {
+                "replicate": _of("rewards"),
+                "member": range(config["reward"]["held_out"]),
+            }
+        }
+        if HELD_OUT
+        else {}
+    ),
     "evaluate_rewards": {"replicate": _of("scores")},
     "train_offline": _RUNS,
     "probe_offline": _RUNS,

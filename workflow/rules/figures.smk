@@ -56,7 +56,8 @@ use rule step as draw_figures with:
 use rule step as show_samples with:
     """Example responses at the start and at the end of two runs per arm."""
     input:
-        samples=[f"{run}/samples.parquet" for run in EXAMPLES],
+        responses=[f"{run}/responses.parquet" for run in EXAMPLES],
+        problems=of_each("task", PROBLEMS)[0],
     output:
         page=report(
             f"{RESULTS}/samples.html",
@@ -70,7 +71,7 @@ use rule step as show_samples with:
         f"{BENCHMARKS}/show_samples.tsv"
     localrule: True
     params:
-        **flags_of("show_samples", config["evaluation"], examples=6),
+        **flags_of("show_samples", study.pick(config["evaluation"], "seed"), examples=6),
 
 
 use rule step as write_findings with:

@@ -17,6 +17,8 @@ EVALUATED = {
     "policy": drawn("policy", POLICY),
     "backbone": THE_BACKBONE,
     "members": drawn("rewards", *MEMBERS),
+    **({"held_out": drawn("rewards", *HELD_OUT)} if HELD_OUT else {}),
+    "quality": drawn("scores", QUALITY),
     "centroid": drawn("scores", CENTROID),
     "problems": drawn("task", PROBLEMS),
     "derived_reward": drawn("preferences", DERIVED["reward"]),

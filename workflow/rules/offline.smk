@@ -37,9 +37,17 @@ use rule model_step as probe_offline with:
         derived_offline=drawn("preferences", DERIVED["offline"]),
     output:
         probe=f"{OFFLINE_RUN}/probe.parquet",
+        responses=f"{OFFLINE_RUN}/responses.parquet",
+        floor=f"{OFFLINE_RUN}/floor.parquet",
     log:
         f"{LOG}/probe_offline/{{method}}-{{level}}.log",
     benchmark:
         f"{BENCHMARK}/probe_offline/{{method}}-{{level}}.tsv"
     params:
-        **flags_of("probe_offline", SAMPLED, evaluation_seed()),
+        **flags_of(
+            "probe_offline",
+            SAMPLED,
+            study.judge(config),
+            study.pick(config["evaluation"], "floor_seeds"),
+            evaluation_seed(),
+        ),

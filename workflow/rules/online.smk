@@ -2,7 +2,7 @@
 
 
 use rule model_step as adapt_online with:
-    """One online run against the ensemble (Eq. 8-10): its trajectory, updates, samples and adapter."""
+    """One online run against the ensemble (Eq. 8-10): its trajectory, updates, responses and adapter."""
     input:
         **EVALUATED,
         kl_beta=drawn("preferences", BETA.replace("{level}", "{kl_level}")),
@@ -11,7 +11,7 @@ use rule model_step as adapt_online with:
         output=directory(f"{ONLINE_RUN}/adapter"),
         trajectory=f"{ONLINE_RUN}/trajectory.parquet",
         updates=f"{ONLINE_RUN}/steps.parquet",
-        samples=f"{ONLINE_RUN}/samples.parquet",
+        responses=f"{ONLINE_RUN}/responses.parquet",
     log:
         f"{LOG}/adapt_online/{{method}}-{{level}}-kl-{{kl_level}}.log",
     benchmark:
@@ -22,6 +22,7 @@ use rule model_step as adapt_online with:
             "replicate",
             config["online"],
             SAMPLED,
+            study.judge(config),
             evaluation_seed(),
             autosave=True,
         ),

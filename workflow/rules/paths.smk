@@ -28,6 +28,11 @@ MEMBER = f"{REPLICATE}/reward/member-{{member}}"
 MEMBERS = expand(
     f"{MEMBER}/adapter", member=range(config["reward"]["members"]), allow_missing=True
 )
+HELD_OUT = expand(
+    f"{REPLICATE}/reward/held-out-{{member}}/adapter",
+    member=range(config["reward"]["held_out"]),
+    allow_missing=True,
+)
 QUALITY = f"{REPLICATE}/reward/quality.json"
 CENTROID = f"{REPLICATE}/reward/centroid.safetensors"
 BASELINE = f"{REPLICATE}/reward/baseline.parquet"
@@ -63,8 +68,7 @@ def drawn(stage, *paths):
     def files(wildcards):
         source = study.drawn(config, stage, int(wildcards.replicate))
         values = dict(wildcards.items()) | {"replicate": source}
-        found = [path.format(**values) for path in paths]
-        return found[0] if len(paths) == 1 else found
+        return [path.format(**values) for path in paths]
 
     return files
 

@@ -39,6 +39,28 @@ use rule model_step as train_reward with:
             "train_reward",
             "member",
             MODELS,
+            {"split": "train"},
+            study.pick(config["reward"], "epochs"),
+            seeded(config["reward"]),
+            autosave=True,
+        ),
+
+
+use rule train_reward as train_held_out with:
+    """A reward model on other prompts, against which no policy is trained."""
+    output:
+        adapter=directory(f"{REPLICATE}/reward/held-out-{{member}}/adapter"),
+        metrics=f"{REPLICATE}/reward/held-out-{{member}}/metrics.json",
+    log:
+        f"{LOG}/train_held_out/member-{{member}}.log",
+    benchmark:
+        f"{BENCHMARK}/train_held_out/member-{{member}}.tsv"
+    params:
+        **flags_of(
+            "train_reward",
+            "member",
+            MODELS,
+            {"split": "held_out"},
             study.pick(config["reward"], "epochs"),
             seeded(config["reward"]),
             autosave=True,
@@ -49,6 +71,7 @@ use rule model_step as evaluate_rewards with:
     """Held-out accuracy, calibration and scale; the centroid of Eq. 12; rewards of the reference policy's responses."""
     input:
         members=drawn("rewards", *MEMBERS),
+        **({"held_out": drawn("rewards", *HELD_OUT)} if HELD_OUT else {}),
         preferences=drawn("preferences", PREFERENCES),
         backbone=THE_BACKBONE,
         derived=drawn("preferences", DERIVED["reward"]),
@@ -62,4 +85,9 @@ use rule model_step as evaluate_rewards with:
     benchmark:
         f"{BENCHMARK}/evaluate_rewards.tsv"
     params:
-        **flags_of("evaluate_rewards", MODELS, seeded(config["evaluation"])),
+        **flags_of(
+            "evaluate_rewards",
+            MODELS,
+            study.judge(config),
+            seeded(config["evaluation"]),
+        ),

@@ -6,15 +6,14 @@ training.
 
     python workflow/scripts/adapt_online.py --adapter adapter --metrics metrics.json --kl-beta beta/p20.json \
         --policy policy --backbone policy --precision float32 --members member-0/adapter member-1/adapter \
-        --centroid centroid.safetensors --problems problems.parquet --derived-online derived/online.json \
-        --derived-reward derived/reward.json --verifier gsm8k --steps 72 --prompts-per-step 64 --kl-percentile 90 \
-        --evaluate-every 8 --max-new-tokens 48 --batch-size 192 --engine auto --evaluation-seed 1 --replicate 0 \
+        --quality quality.json --centroid centroid.safetensors --problems problems.parquet \
+        --derived-online derived/online.json --derived-reward derived/reward.json --verifier gsm8k --steps 72 \
+        --prompts-per-step 64 --kl-percentile 90 --evaluate-every 8 --max-new-tokens 48 --batch-size 192 --engine auto --evaluation-seed 1 --replicate 0 \
         --threads 1 --checkpoints checkpoints --checkpoint-minutes 5 --trajectory trajectory.parquet \
-        --updates steps.parquet --samples samples.parquet --output adapter
+        --updates steps.parquet --responses responses.parquet --output adapter
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from goodhart.cli import Output, flag, group, run
 from goodhart.evaluation.flags import EvaluationFlags
@@ -23,7 +22,7 @@ from goodhart.runtime.types import Frame, Record
 from goodhart.store.files import write_table
 from goodhart.store.flags import record, table
 from goodhart.store.schemas.inputs import PROBLEMS
-from goodhart.store.schemas.measurements import SAMPLES, STEPS, TRAJECTORY
+from goodhart.store.schemas.measurements import ONLINE_RESPONSES, STEPS, TRAJECTORY
 from goodhart.training.settings import DERIVED, AutosaveFlags, Online, Settings
 
 
@@ -36,7 +35,7 @@ class Arguments(EvaluationFlags, AutosaveFlags):
     replicate: int = flag(help="number of the replicate, which seeds the run")
     trajectory: Output
     updates: Output
-    samples: Output
+    responses: Output
     output: Output = flag(help="adapter folder")
 
 
@@ -49,6 +48,7 @@ def main(argv: list[str] | None = None) -> None:
 def train(given: Arguments) -> None:
     """One online run, from loading its models to publishing its outputs."""
     given.verify(given.origin)
+    import pandas as pd
     import torch
 
     from goodhart.evaluation.probes import Evaluator
@@ -71,19 +71,16 @@ def train(given: Arguments) -> None:
     prompts = training["prompt"].tolist()
     loop = OnlineRun(evaluator.model, evaluator.tokenizer, evaluator.ensemble, settings, prompts, given.replicate)
 
-    def evaluate() -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        measures, responses, _ = evaluator.evaluate("reference")
-        return measures, [{"problem_id": i, **row} for i, row in zip(evaluation["problem_id"], responses, strict=True)]
-
     offline = {name: given.metrics[name] for name in ("method", "level", "beta", "replicate")}
     cell = offline | {"kl_level": given.kl_beta["level"], "kl_beta": given.kl_beta["beta"]}
-    outputs = [given.trajectory, given.updates, given.samples, given.output]
+    outputs = [given.trajectory, given.updates, given.responses, given.output]
     with Checkpoints(given.checkpoints, given.origin, given.checkpoint_minutes, outputs) as checkpoints:
-        trajectory, samples = adapt(
-            loop, evaluate, checkpoints, f"online {cell['level']} kl-{cell['kl_level']} replicate {given.replicate}"
+        trajectory, responses = adapt(
+            loop, lambda: evaluator.evaluate("reference"), checkpoints, f"online {cell['level']} kl-{cell['kl_level']} replicate {given.replicate}"
         )
         write_table(given.updates, [{**cell, **row} for row in loop.updates], STEPS, given.origin)
-        write_table(given.samples, [{**cell, **row} for row in samples], SAMPLES, given.origin)
+        answers = pd.concat([pd.DataFrame(columns).assign(**cell) for columns in responses], ignore_index=True)
+        write_table(given.responses, answers, ONLINE_RESPONSES, given.origin)
         publish_adapter(evaluator.model, "policy", given.output, given.policy, given.origin)
         write_table(given.trajectory, [{**cell, **row} for row in trajectory], TRAJECTORY, given.origin)
 

@@ -27,11 +27,14 @@ from goodhart.store.schemas.inputs import BASELINE, PREFERENCES, RESPONSES
 @dataclass(frozen=True, kw_only=True)
 class Arguments(StepFlags):
     members: list[Path]
+    held_out: list[Path] = flag(default=(), help="reward models that no policy is trained against")
     preferences: tuple[Frame, Frame] = table(PREFERENCES, "test", "train")
     backbone: Path
     precision: str = flag(choices=PRECISIONS)
     derived: Record = record("values", help="derived/reward.json")
     responses: Frame = table(RESPONSES, help="the reference policy's responses")
+    correct_weight: float | None = flag(default=None, help="of the judge that labelled the pairs, if known")
+    filler_weight: float | None = flag(default=None, help="of the same judge")
     seed: int = flag(help="draws the responses of the centroid")
     threads: int
     quality: Output
@@ -41,11 +44,12 @@ class Arguments(StepFlags):
 
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
-    check_adapters(given.backbone, given.members)
+    check_adapters(given.backbone, [*given.members, *given.held_out])
     origin = given.origin
-    for member in given.members:
+    for member in [*given.members, *given.held_out]:
         origin.verify(member, "train_reward", ["backbone", "preferences"])
     use_threads(given.threads)
+    from goodhart.data import judge
     from goodhart.hyperparameters.appendix_c import sample_size, values
     from goodhart.models.ensemble import RewardEnsemble, quality, uncertainty
     from goodhart.models.loading import load_reward_backbone, load_tokenizer
@@ -60,10 +64,21 @@ def main(argv: list[str] | None = None) -> None:
         chosen, rejected = (score(ensemble, held_out, side).rewards for side in ("chosen", "rejected"))
         embeddings = score(ensemble, train, "chosen").embeddings
         rewards = score(ensemble, given.responses, "response").rewards
-    write_json(given.quality, {**quality(chosen, rejected), "centroid_responses": len(train)}, origin)
+        found, known = quality(chosen, rejected), {}
+        if given.held_out:
+            others = ensemble.beside(given.held_out, "held-out")
+            found["held_out"] = quality(*(score(others, held_out, side).rewards for side in ("chosen", "rejected")))
+            known["held_out"] = score(others, given.responses, "response").rewards.mean(dim=1).double().numpy()
+    if given.correct_weight is not None and given.filler_weight is not None:
+        texts, correct = (given.responses[name].tolist() for name in ("response", "correct"))
+        known["judge"] = judge.scores(texts, correct, given.correct_weight, given.filler_weight)
+    write_json(given.quality, {**found, "centroid_responses": len(train)}, origin)
     write_tensors(given.centroid, {"centroid": embeddings.mean(dim=0)}, origin)
     baseline = given.responses[["problem_id"]].assign(
-        proxy=rewards.mean(dim=1).double().numpy(), uncertainty=uncertainty(rewards).double().numpy()
+        proxy=rewards.mean(dim=1).double().numpy(),
+        uncertainty=uncertainty(rewards).double().numpy(),
+        rewards=rewards.tolist(),
+        **dict.fromkeys(("held_out", "judge")) | known,
     )
     write_table(given.baseline, baseline, BASELINE, origin)
 

@@ -29,6 +29,7 @@ class Arguments(StepFlags):
     columns: Any = group(Columns)
     pairs: int | None = flag(default=None, help="maximum number, drawn with the seed; default: all")
     bootstrap: str | None = flag(default=None, choices=["prompts"], help="draw all prompts anew, with replacement")
+    held_out_share: float = flag(default=0.0, help="share of the prompts for held-out reward models")
     seed: int
     policy: Path = flag(help="model folder whose tokeniser counts tokens")
     preferences: Output
@@ -43,7 +44,10 @@ def main(argv: list[str] | None = None) -> None:
 
     rows, record = read_source(given.source, given.name, given.revision)
     raw, dropped = FORMS[given.form].pair(pick_columns(rows, columns, given.source))
-    preferences, counts = finish_preferences(pair_texts(raw, given.source), given.seed, given.pairs, given.bootstrap is not None)
+    bootstrap = given.bootstrap is not None
+    preferences, counts = finish_preferences(
+        pair_texts(raw, given.source), given.seed, given.pairs, given.held_out_share, bootstrap
+    )
 
     from goodhart.models.loading import load_tokenizer
     from goodhart.models.manifest import check_model

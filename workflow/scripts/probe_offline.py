@@ -1,26 +1,28 @@
 r"""Probe one offline checkpoint: entropy (Eq. 11), OOD distance (Eq. 12), diversity, preference accuracy, win rate.
 
 Preference accuracy is the share of held-out pairs that DPO's implicit reward orders correctly. The win rate is the
-share of problems where the ensemble scores the policy's response higher than that of the reference policy.
+share of problems where the ensemble scores the policy's response higher than that of the reference policy; where they
+are known, the held-out reward models and the judge give two further win rates.
 
     python workflow/scripts/probe_offline.py --adapter adapter --metrics metrics.json --policy policy \
         --backbone policy --precision float32 --members member-0/adapter member-1/adapter \
-        --centroid centroid.safetensors --baseline baseline.parquet --preferences preferences.parquet \
+        --quality quality.json --centroid centroid.safetensors --baseline baseline.parquet --preferences preferences.parquet \
         --logprobs logprobs.parquet --derived-offline offline.json --derived-reward reward.json \
         --problems problems.parquet --verifier gsm8k --max-new-tokens 48 --batch-size 192 --engine auto \
-        --evaluation-seed 1 --threads 1 --probe probe.parquet
+        --evaluation-seed 1 --floor-seeds 4 --threads 1 --probe probe.parquet --responses responses.parquet \
+        --floor floor.parquet
 """
 
 from dataclasses import dataclass
 
-from goodhart.cli import Output, run
+from goodhart.cli import Output, flag, run
 from goodhart.evaluation.flags import EvaluationFlags
 from goodhart.runtime.finite import dump_on_nan
 from goodhart.runtime.types import Frame, Record
 from goodhart.store.files import write_table
 from goodhart.store.flags import record, table
 from goodhart.store.schemas.inputs import BASELINE, LOGPROBS, PREFERENCES, PROBLEMS
-from goodhart.store.schemas.measurements import PROBE
+from goodhart.store.schemas.measurements import FLOOR, OFFLINE_RESPONSES, PROBE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +32,10 @@ class Arguments(EvaluationFlags):
     preferences: Frame = table(PREFERENCES)
     logprobs: Frame = table(LOGPROBS, "test")
     derived_offline: Record = record("values")
+    floor_seeds: int = flag(help="further sampling seeds, whose evaluations give the noise floor of AUGC")
     probe: Output
+    responses: Output
+    floor: Output
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -38,28 +43,37 @@ def main(argv: list[str] | None = None) -> None:
     origin = given.origin
     origin.verify(given.raw.logprobs, "score_reference", ["policy", "preferences"], ["max_length", "precision"])
     given.verify(origin)
+    import pandas as pd
     import torch
 
     from goodhart.evaluation.probes import Evaluator, preference_accuracy
     from goodhart.hyperparameters.appendix_c import values
     from goodhart.models.ensemble import win_rate
+    from goodhart.runtime.seeds import mix
 
     used = values(given.derived_offline)
     evaluator = Evaluator.load(given, given.problems, used["inference_batch_size"])
     pairs = given.logprobs.merge(given.preferences.drop(columns="split"), on="pair_id")
     baseline = given.problems[["problem_id"]].merge(given.baseline, on="problem_id", how="left", validate="one_to_one")
     with dump_on_nan(given.probe.with_suffix(".stopped.json"), given.evaluation_seed):
-        measures, _, rewards = evaluator.evaluate(None)
+        measures, responses = evaluator.evaluate(None)
+        seeds = [mix(given.evaluation_seed, number) for number in range(1, given.floor_seeds + 1)]
+        resampled = [evaluator.resample(seed) for seed in seeds]
         accuracy = preference_accuracy(
             evaluator.model, evaluator.tokenizer, pairs, used["max_length"], evaluator.batch_size
         )
-    row = {
-        **{name: given.metrics[name] for name in ("method", "level", "beta", "replicate")},
-        **measures,
-        "preference_accuracy": accuracy,
-        "win_rate": win_rate(rewards.double(), torch.tensor(baseline["proxy"].to_numpy())),
+    judged = {"win_rate": [sum(rewards) / len(rewards) for rewards in responses["rewards"]]}
+    judged |= {f"{name}_win_rate": responses[name] for name in ("held_out", "judge") if name in responses}
+    columns = {"win_rate": "proxy", "held_out_win_rate": "held_out", "judge_win_rate": "judge"}
+    won = {
+        name: win_rate(torch.tensor(scores, dtype=torch.double), torch.tensor(baseline[columns[name]].to_numpy(float)))
+        for name, scores in judged.items()
     }
-    write_table(given.probe, [row], PROBE, origin)
+    run = {name: given.metrics[name] for name in ("method", "level", "beta", "replicate")}
+    write_table(given.probe, [{**run, **measures, "preference_accuracy": accuracy, **won}], PROBE, origin)
+    write_table(given.responses, pd.DataFrame(responses).assign(**run), OFFLINE_RESPONSES, origin)
+    floor = [{**run, "number": k, "proxy": proxy, "true": true} for k, (proxy, true) in enumerate(resampled, 1)]
+    write_table(given.floor, floor or [{**run, "number": 0, "proxy": measures["proxy"], "true": measures["true"]}], FLOOR, origin)
 
 
 if __name__ == "__main__":

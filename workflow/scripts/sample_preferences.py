@@ -10,7 +10,7 @@ sentence. The judge chooses between the two responses by the Bradley-Terry model
 
 from dataclasses import dataclass
 
-from goodhart.cli import Output, run
+from goodhart.cli import Output, flag, run
 from goodhart.evaluation.flags import ResponseFlags
 from goodhart.runtime.finite import dump_on_nan
 from goodhart.runtime.types import Frame
@@ -24,6 +24,7 @@ class Arguments(ResponseFlags):
     problems: Frame = table(PROBLEMS, "preference")
     correct_weight: float
     filler_weight: float
+    held_out_share: float = flag(default=0.0, help="share of the prompts for held-out reward models")
     seed: int
     preferences: Output
     coverage: Output
@@ -43,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     weights = given.correct_weight, given.filler_weight
     scores = judge.scores(first.texts, first.strict, *weights), judge.scores(second.texts, second.strict, *weights)
     pairs, against = judge.choose(problems[0].prompts, (first.texts, second.texts), scores, given.seed)
-    preferences, counts = finish_preferences(pairs, given.seed, None)
+    preferences, counts = finish_preferences(pairs, given.seed, None, given.held_out_share)
     counts["responses_cut_at_the_token_limit"] = (first.rollout.finished + second.rollout.finished).count(False)
     counts["choices_against_the_score"] = against
     write_table(given.preferences, preferences, PREFERENCES, origin)

@@ -3,7 +3,7 @@ r"""Train one reward model of the ensemble: Bradley-Terry (Eq. 5) on a bootstrap
 TRL's RewardTrainer gets rows that are tokenised as in every other stage; the ids of the resampled pairs are recorded.
 
     python workflow/scripts/train_reward.py --member 0 --preferences preferences.parquet --backbone policy \
-        --precision float32 --derived derived/reward.json --epochs 2 --seed 0 --threads 1 \
+        --split train --precision float32 --derived derived/reward.json --epochs 2 --seed 0 --threads 1 \
         --checkpoints checkpoints --checkpoint-minutes 5 --adapter member-0/adapter --metrics member-0/metrics.json
 """
 
@@ -23,7 +23,8 @@ from goodhart.training.settings import AdapterFlags
 @dataclass(frozen=True, kw_only=True)
 class Arguments(AdapterFlags):
     member: int
-    preferences: Frame = table(PREFERENCES, "train")
+    preferences: Frame = table(PREFERENCES)
+    split: str = flag(choices=("train", "held_out"), help="held_out: for a reward model that no policy is trained against")
     backbone: Path
     seed: int = flag(help="seed of the ensemble; the seed of a member follows from it")
 
@@ -45,10 +46,11 @@ def main(argv: list[str] | None = None) -> None:
     check_model(given.backbone)
     used = values(given.derived)
     tokenizer = load_tokenizer(given.backbone)
-    encoded = encode_pairs(tokenizer, given.preferences, used["max_length"])
-    fitting = [(int(number), pair) for number, pair in zip(given.preferences["pair_id"], encoded, strict=True) if pair]
+    preferences = given.preferences[given.preferences["split"] == given.split]
+    encoded = encode_pairs(tokenizer, preferences, used["max_length"])
+    fitting = [(int(number), pair) for number, pair in zip(preferences["pair_id"], encoded, strict=True) if pair]
     if not fitting:
-        raise InputError(f"no preference pair fits into max_length = {used['max_length']} tokens; override max_length.")
+        raise InputError(f"no preference pair of split {given.split} fits into max_length = {used['max_length']} tokens; override max_length.")
     # The resample and the initial weights of member k do not depend on the number of members.
     seed = mix(given.seed, given.member)
     picks = np.random.default_rng(seed).integers(len(fitting), size=len(fitting))

@@ -114,6 +114,11 @@ def derivation(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
     }
 
 
+def judge(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The weights of the judge that labels the preference pairs, if the study samples them."""
+    return dict(config["preferences"]["sampled"]) if config["preferences"]["source"] == "sampled" else {}
+
+
 def memory(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that determine the memory of every stage, in addition to its models and derived values."""
     return {
@@ -186,6 +191,9 @@ def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
             f"task.{name}: task.source arithmetic needs a number": embedded and config["task"][name] is None
             for name in ("online_problems", "evaluation_problems")
         },
+        "preferences.held_out_share: reward.held_out asks for reward models on a share of the prompts; set one above 0": (
+            config["reward"]["held_out"] and not config["preferences"]["held_out_share"]
+        ),
         "policy.pretraining.heads: must be a multiple of kv_heads": shape["heads"] % shape["kv_heads"],
         "policy.model: name a model; only task.source arithmetic can train its own policy": (
             config["policy"]["model"] is None and not embedded

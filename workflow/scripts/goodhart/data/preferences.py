@@ -13,6 +13,7 @@ from goodhart.runtime.types import PreTrainedTokenizerBase
 
 OPTIONAL = ("chosen_score", "rejected_score", "chosen_source", "rejected_source")
 SPLITS = (("train", 0.8), ("validation", 0.9), ("test", 1.0))  # section 4.1: 80/10/10, as cumulative shares
+HELD_OUT = "held_out"  # the split of reward models that no policy is trained against
 
 
 def pair_texts(frame: pd.DataFrame, source: str) -> pd.DataFrame:
@@ -28,11 +29,16 @@ def pair_texts(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     return texts.join(frame.drop(columns=["prompt", "chosen", "rejected"], errors="ignore"))
 
 
-def split_of(prompt: str, seed: int) -> str:
-    """The split of a prompt, determined by its hash, so that all pairs of a prompt are in one split."""
+def split_of(prompt: str, seed: int, held_out: float = 0.0) -> str:
+    """The split of a prompt, determined by its hash, so that all pairs of a prompt are in one split.
+
+    `held_out` is the share of the prompts in the split HELD_OUT; the shares of SPLITS are those of the other prompts.
+    """
     digest = hashlib.sha256(f"{seed}:{prompt}".encode()).digest()
     share = int.from_bytes(digest[:8], "big") / 2**64
-    return next(name for name, end in SPLITS if share < end)
+    if share < held_out:
+        return HELD_OUT
+    return next(name for name, end in SPLITS if share < held_out + (1 - held_out) * end)
 
 
 def bootstrap_prompts(pairs: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -43,7 +49,7 @@ def bootstrap_prompts(pairs: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def finish_preferences(
-    frame: pd.DataFrame, seed: int, limit: int | None, bootstrap: bool = False
+    frame: pd.DataFrame, seed: int, limit: int | None, held_out: float = 0.0, bootstrap: bool = False
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Drop pairs of identical responses, draw at most `limit` of the other pairs, number them and assign splits.
 
@@ -66,7 +72,7 @@ def finish_preferences(
         pairs = pairs.sample(n=limit, random_state=seed).sort_index()
     elif bootstrap:
         pairs = bootstrap_prompts(pairs, seed)
-    pairs = pairs.assign(split=[split_of(prompt, seed) for prompt in pairs["prompt"]], pair_id=range(len(pairs)))
+    pairs = pairs.assign(split=[split_of(prompt, seed, held_out) for prompt in pairs["prompt"]], pair_id=range(len(pairs)))
     absent = sorted({name for name, _ in SPLITS if name != "validation"} - set(pairs["split"]))
     if absent:
         raise InputError(f"the preferences have no pair in split {absent[0]} ({len(pairs)} pairs in all); use more.")
@@ -77,7 +83,7 @@ def finish_preferences(
         "pairs_with_tied_scores": int((pairs["chosen_score"] == pairs["rejected_score"]).sum()),
         "pairs": len(pairs),
         "prompts": int(pairs["prompt"].nunique()),
-        "pairs_by_split": {name: int((pairs["split"] == name).sum()) for name, _ in SPLITS},
+        "pairs_by_split": {name: int(n) for name, n in pairs["split"].value_counts().sort_index().items()},
     }
     return pairs.reset_index(drop=True), counts
 

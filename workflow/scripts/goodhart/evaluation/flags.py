@@ -36,12 +36,16 @@ class EvaluationFlags(ResponseFlags):
     metrics: Record = record("method", "level", "beta", "replicate", help="metrics.json of that adapter")
     backbone: Path = flag(help="of the reward models; may be the policy itself")
     members: list[Path]
+    held_out: list[Path] = flag(default=(), help="reward models that no policy is trained against")
+    quality: Record = record("member_means", help="quality.json of the members")
     centroid: Path = tensors()
     derived_reward: Record = record("values")
+    correct_weight: float | None = flag(default=None, help="of the judge that labelled the pairs, if known")
+    filler_weight: float | None = flag(default=None, help="of the same judge")
     evaluation_seed: int = flag(help="the same for every policy of the replicate")
 
     def verify(self, origin: Origin) -> None:
         """Raise `InputError` unless adapters, bases and cached files belong together."""
         check_adapters(self.policy, [self.adapter])
-        check_adapters(self.backbone, self.members)
+        check_adapters(self.backbone, [*self.members, *self.held_out])
         origin.verify_policy(self.raw)

@@ -2,16 +2,24 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
+from goodhart.data import judge
 from goodhart.evaluation.flags import EvaluationFlags
-from goodhart.evaluation.responses import ProblemSet, respond
+from goodhart.evaluation.responses import ProblemSet, Responses, respond
 from goodhart.hyperparameters.appendix_c import sample_size, values
 from goodhart.models.adapters import activate, attach_adapter
 from goodhart.models.ensemble import RewardEnsemble, load_centroid, load_with_policy, uncertainty, win_rate
-from goodhart.models.logprobs import masked_mean, response_logits, response_logprobs, sequence_logprobs, token_entropies
+from goodhart.models.logprobs import (
+    masked_mean,
+    response_logits,
+    response_logprobs,
+    sequence_logprobs,
+    token_entropies,
+    token_logprobs,
+)
 from goodhart.models.tokens import Row, collate, encode_pairs, encode_prompts
 from goodhart.runtime.batches import in_batches
 from goodhart.runtime.finite import Watched
@@ -74,11 +82,36 @@ def preference_accuracy(
     return win_rate(gains["chosen"], gains["rejected"])
 
 
+@torch.no_grad()
+def log_ratios_by_token(
+    model: PeftModel, rows: Sequence[Row], reference: str | None, pad: int, batch_size: int
+) -> list[list[float]]:
+    """Log-ratio of adapter `policy` to `reference` (None: the bare base) at each token of each response, in nats."""
+
+    def compare(some: Sequence[Row]) -> list[list[float]]:
+        batch = collate(*zip(*some, strict=True), pad=pad, device=model.device)
+        found = []
+        for adapter in ("policy", reference):
+            activate(model, adapter)
+            tokens = batch.ids[:, -batch.response_mask.shape[1] :]
+            found.append(token_logprobs(response_logits(model, batch), tokens))
+        ratios = (found[0] - found[1]).tolist()
+        return [ratio[: len(response)] for ratio, (_, response) in zip(ratios, some, strict=True)]
+
+    return in_batches(compare, rows, batch_size, "log-ratios by token")
+
+
+BY_TOKEN = 64  # the first problems of an evaluation, whose responses are kept token by token
+
+
 @dataclass(frozen=True)
 class Evaluator:
     """A model with adapter `policy`, and everything that the evaluation of this adapter needs.
 
     Attributes:
+        held_out: reward models that no policy is trained against, if there are any.
+        member_means: the members' mean rewards over held-out responses, (K,).
+        judge: the weights of the judge that labelled the preference pairs, if known.
         centroid: centroid of Eq. 12, (hidden,).
         batch_size: rows per forward pass without gradients.
     """
@@ -86,6 +119,9 @@ class Evaluator:
     model: PeftModel
     tokenizer: PreTrainedTokenizerBase
     ensemble: RewardEnsemble
+    held_out: RewardEnsemble | None
+    member_means: torch.Tensor
+    judge: tuple[float, float] | None
     centroid: torch.Tensor
     problems: ProblemSet
     batch_size: int
@@ -100,16 +136,26 @@ class Evaluator:
         ensemble = load_with_policy(
             model, given.policy, given.backbone, given.precision, given.members, values(given.derived_reward)
         )
-        exam = ProblemSet.of(given, problems, given.evaluation_seed)
-        return cls(model, tokenizer, ensemble, load_centroid(given.centroid), exam, batch_size)
+        weights = given.correct_weight, given.filler_weight
+        return cls(
+            model,
+            tokenizer,
+            ensemble,
+            ensemble.beside(given.held_out, "held-out") if given.held_out else None,
+            torch.tensor(given.quality["member_means"]),
+            None if None in weights else weights,
+            load_centroid(given.centroid),
+            ProblemSet.of(given, problems, given.evaluation_seed),
+            batch_size,
+        )
 
     @torch.no_grad()
-    def evaluate(self, reference: str | None) -> tuple[Record, list[Record], torch.Tensor]:
+    def evaluate(self, reference: str | None) -> tuple[Record, Record]:
         """Measure adapter `policy` against adapter `reference`, or against the bare base if `reference` is None.
 
         Returns:
-            the measures (columns of `schemas.measurements.PROBE`), one row per problem (columns of `SAMPLES`), and the
-            mean reward of the ensemble for each problem, (problems,). Afterwards, `policy` is the active adapter.
+            the measures (columns of `schemas.measurements.PROBE`), and one list per column of `RESPONSE` and `EXTRA` of
+            that module, with one entry per problem. Afterwards, `policy` is the active adapter.
         """
         model, tokenizer, problems = self.model, self.tokenizer, self.problems
         activate(model, "policy")
@@ -121,21 +167,28 @@ class Evaluator:
         distances = watched.add("ood_distance", ood_distances(scores.embeddings, self.centroid))
         prompts = encode_prompts(tokenizer, problems.prompts)
 
-        def compare(rows: Sequence[Row]) -> list[tuple[float, float]]:
-            """Entropy of each response under the policy, and its log-ratio of policy to reference."""
+        def compare(rows: Sequence[Row]) -> list[tuple[float, float, float]]:
+            """Entropy of each response under the policy, and log-ratios of policy to reference and to the bare base."""
             batch = collate(*zip(*rows, strict=True), pad=tokenizer.pad_token_id, device=model.device)
             activate(model, "policy")
             logits = response_logits(model, batch)
             entropies = masked_mean(token_entropies(logits), batch.response_mask)
             logprobs = sequence_logprobs(model, batch, logits)
             del logits  # frees memory for the logits of the reference
-            activate(model, reference)
-            return list(zip(entropies.tolist(), (logprobs - sequence_logprobs(model, batch)).tolist(), strict=True))
+            ratios = []
+            for adapter in dict.fromkeys((reference, None)):
+                activate(model, adapter)
+                ratios.append((logprobs - sequence_logprobs(model, batch)).tolist())
+            return list(zip(entropies.tolist(), ratios[0], ratios[-1], strict=True))
 
         rows = list(zip(prompts, tokens, strict=True))
-        entropies, ratios = torch.tensor(in_batches(compare, rows, self.batch_size, "comparison with the reference")).T
+        compared = torch.tensor(in_batches(compare, rows, self.batch_size, "comparison with the reference"))
+        entropies, ratios, from_base = compared.T
         watched.add("entropy", entropies)
         watched.add("log_ratio", ratios)
+        watched.add("log_ratio_reference", from_base)
+        pad = tokenizer.pad_token_id
+        by_token = log_ratios_by_token(model, rows[:BY_TOKEN], reference, pad, self.batch_size)
         activate(model, "policy")
         count, probe = len(prompts), sample_size(len(prompts))
         entropy = prompt_entropy(model, tokenizer, prompts[:probe], self.batch_size)
@@ -147,7 +200,9 @@ class Evaluator:
             "true": sum(given.strict) / count,
             "true_flexible": sum(given.flexible) / count,
             "uncertainty": spread.mean().item(),
+            "uncertainty_centred": uncertainty(scores.rewards - self.member_means).mean().item(),
             "kl": ratios.mean().item(),
+            "kl_reference": from_base.mean().item(),
             "entropy_prompt": entropy,
             "entropy_response": entropies[:probe].mean().item(),
             "ood_distance": distances.mean().item(),
@@ -157,6 +212,33 @@ class Evaluator:
             "empty": sum(not text.strip() for text in given.texts) / count,
             "reward_truncated": scores.truncated.double().mean().item(),
         }
-        columns = {"prompt": problems.prompts, "answer": problems.answers, **given.columns()}
-        columns |= {"proxy": proxy.tolist(), "uncertainty": spread.tolist()}
-        return measures, [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)], proxy
+        responses = {
+            "problem_id": list(problems.ids),
+            **given.columns(),
+            "rewards": scores.rewards.tolist(),
+            "log_ratio": ratios.tolist(),
+            "log_ratio_reference": from_base.tolist(),
+            **self._known(given),
+            "token_ids": [ids if row < BY_TOKEN else None for row, ids in enumerate(tokens)],
+            "token_log_ratios": by_token + [None] * (count - len(by_token)),
+        }
+        measures |= {name: sum(responses[name]) / count for name in ("held_out", "judge") if name in responses}
+        return measures, responses
+
+    @torch.no_grad()
+    def resample(self, seed: int) -> tuple[float, float]:
+        """Mean ensemble reward and accuracy of adapter `policy` with another sampling seed."""
+        activate(self.model, "policy")
+        given = respond(self.model, self.tokenizer, replace(self.problems, seed=seed))
+        rewards = self.ensemble.score(self.problems.prompts, given.texts, given.rollout.finished).rewards
+        return rewards.mean().item(), sum(given.strict) / len(given.strict)
+
+    def _known(self, given: Responses) -> dict[str, list[float]]:
+        """The rewards of the held-out reward models and the scores of the judge, where these are known."""
+        known = {}
+        if self.held_out is not None:
+            scores = self.held_out.score(self.problems.prompts, given.texts, given.rollout.finished)
+            known["held_out"] = scores.rewards.mean(dim=1).tolist()
+        if self.judge is not None:
+            known["judge"] = judge.scores(given.texts, given.strict, *self.judge).tolist()
+        return known

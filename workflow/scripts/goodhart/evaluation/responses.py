@@ -16,6 +16,7 @@ from goodhart.verifiers.registry import verifier
 class ProblemSet:
     """A fixed set of problems with the verifier of their answers, and the settings and seed of sampling."""
 
+    ids: Sequence[str]
     prompts: Sequence[str]
     answers: Sequence[str]
     verifier: str
@@ -25,7 +26,8 @@ class ProblemSet:
     @classmethod
     def of(cls, given: ResponseFlags, problems: Frame, seed: int) -> "ProblemSet":
         """Create the set from a table of problems (`schemas.inputs.PROBLEMS`)."""
-        return cls(problems["prompt"].tolist(), problems["answer"].tolist(), given.verifier, given.sampling, seed)
+        columns = (problems[name].tolist() for name in ("problem_id", "prompt", "answer"))
+        return cls(*columns, given.verifier, given.sampling, seed)
 
 
 @dataclass(frozen=True)

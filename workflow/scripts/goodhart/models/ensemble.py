@@ -32,7 +32,7 @@ class RewardEnsemble:
     """K reward models, the members, on one backbone, which may be the base of the policy.
 
     Attributes:
-        model: the backbone with an adapter `member-<k>` for each member.
+        model: the backbone with an adapter `<name>-<k>` for each member.
         heads: the score heads of the members, (K, hidden) float32.
     """
 
@@ -43,16 +43,21 @@ class RewardEnsemble:
         members: Sequence[Path],
         batch_size: int,
         max_length: int,
+        name: str = "member",
     ) -> None:
-        self.tokenizer = tokenizer
+        self.tokenizer, self.name = tokenizer, name
         self.batch_size = batch_size
         self.max_length = max_length
         heads = []
         for k, folder in enumerate(members):
-            backbone, head = _attach_member(backbone, folder, f"member-{k}")
+            backbone, head = _attach_member(backbone, folder, f"{name}-{k}")
             heads.append(head)
         self.model = backbone
         self.heads = torch.cat(heads).float().to(next(backbone.parameters()).device)
+
+    def beside(self, members: Sequence[Path], name: str) -> "RewardEnsemble":
+        """Another ensemble on the same backbone, with adapters `<name>-<k>`."""
+        return RewardEnsemble(self.model, self.tokenizer, members, self.batch_size, self.max_length, name)
 
     @torch.no_grad()
     def score(self, prompts: Sequence[str], responses: Sequence[str], finished: Sequence[bool] | None = None) -> Scores:
@@ -98,7 +103,7 @@ class RewardEnsemble:
 
     def _hidden_states(self, batch: Batch, member: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Hidden states before the last layer and after the final norm: (rows, width, hidden) each."""
-        activate(self.model, f"member-{member}")
+        activate(self.model, f"{self.name}-{member}")
         if (decoder := decoder_of(self.model)) is not None:
             return decoder.states(batch)
         output = self.model.base_model.model.model(
@@ -152,7 +157,7 @@ def quality(chosen: torch.Tensor, rejected: torch.Tensor) -> dict[str, Any]:
     """How well the reward models order held-out pairs; `chosen` and `rejected` are rewards, (pairs, K).
 
     Returns accuracies (a tie counts one half); log-loss and calibration of the ensemble mean; the latter's mean and
-    SD over all held-out responses; and the mean uncertainty. The SD scales the proxy in the Goodhart gap. Calibration
+    SD over all held-out responses; the mean uncertainty; and the mean reward of each member. The SD scales the proxy in the Goodhart gap. Calibration
     compares, in ten bins, the predicted probability that a response is chosen with the observed frequency, over both
     responses of each pair.
     """
@@ -180,6 +185,7 @@ def quality(chosen: torch.Tensor, rejected: torch.Tensor) -> dict[str, Any]:
         "proxy_mean": everything.mean().item(),
         "proxy_scale": everything.mean(dim=1).std(correction=1).item(),
         "uncertainty": uncertainty(everything).mean().item(),
+        "member_means": everything.mean(dim=0).tolist(),
     }
 
 

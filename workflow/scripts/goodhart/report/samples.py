@@ -3,27 +3,37 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from goodhart.report.html import render
 
 
-def samples_page(runs: Sequence[pd.DataFrame], examples: int, seed: int) -> str:
-    """The page of sample responses of `runs`, tables with the columns of `SAMPLES`; `seed` draws random examples."""
+def samples_page(runs: Sequence[pd.DataFrame], problems: pd.DataFrame, examples: int, seed: int) -> str:
+    """The page of sample responses of `runs`, tables of `ONLINE_RESPONSES`; `seed` draws random examples."""
     sections = []
-    for samples in runs:
-        pairs = paired(samples)
+    for responses in runs:
+        pairs = paired(responses, problems)
         chosen = {title: part.to_dict("records") for title, part in choose(pairs, examples, seed).items()}
-        sections.append({"run": samples.iloc[0].to_dict(), "totals": totals(pairs), "chosen": chosen})
+        sections.append({"run": responses.iloc[0].to_dict(), "totals": totals(pairs), "chosen": chosen})
     return render("samples", sections=sections, examples=examples, seed=seed)
 
 
-def paired(samples: pd.DataFrame) -> pd.DataFrame:
+def paired(responses: pd.DataFrame, problems: pd.DataFrame) -> pd.DataFrame:
     """One row per problem: columns `..._first` and `..._last` of two responses, and the `rise` of the proxy."""
-    first, last = (samples[samples["step"] == step] for step in (samples["step"].min(), samples["step"].max()))
+    ends = responses["step"].min(), responses["step"].max()
+    first, last = (_scored(responses[responses["step"] == step]) for step in ends)
+    first = first.merge(problems[["problem_id", "prompt", "answer"]], on="problem_id", validate="one_to_one")
     columns = ["problem_id", "step", "response", "proxy", "uncertainty", "correct", "finished", "tokens"]
     pairs = first[["prompt", "answer", *columns]].merge(last[columns], on="problem_id", suffixes=("_first", "_last"))
     return pairs.assign(rise=pairs["proxy_last"] - pairs["proxy_first"]).sort_values("problem_id", ignore_index=True)
+
+
+def _scored(responses: pd.DataFrame) -> pd.DataFrame:
+    """The responses with the mean of the members' rewards, and their uncertainty (Eq. 13)."""
+    rewards = np.stack(list(responses["rewards"])).astype(float)
+    spread = rewards.std(axis=1, ddof=1) if rewards.shape[1] > 1 else 0.0
+    return responses.assign(proxy=rewards.mean(axis=1), uncertainty=spread)
 
 
 def choose(pairs: pd.DataFrame, examples: int, seed: int) -> dict[str, pd.DataFrame]:

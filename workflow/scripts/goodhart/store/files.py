@@ -71,7 +71,7 @@ def write_table(
     _check(content, table, str(path))
     content = content.replace_schema_metadata()
     buffer = io.BytesIO()
-    with pq.ParquetWriter(buffer, content.schema) as writer:
+    with pq.ParquetWriter(buffer, content.schema, compression="zstd") as writer:
         writer.write_table(content)
         writer.add_key_value_metadata({**({"origin": json.dumps(origin)} if origin else {}), "seal": BLANK})
     with publish(path) as temporary:

@@ -18,6 +18,8 @@ def table(
 
 
 TEXT, INT, FLOAT, FLAG = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+SHORT = pa.float32()  # of a column with one value per response
+SHORTS, IDS = (pa.list_(pa.field("element", kind)) for kind in (SHORT, pa.int32()))
 
 # One row per problem with a verifiable answer; split: preference, online or evaluation.
 PROBLEMS = table("problems", "split problem_id", {"problem_id": TEXT, "split": TEXT, "prompt": TEXT, "answer": TEXT})
@@ -64,5 +66,11 @@ RESPONSES = table(
     },
 )
 
-# The ensemble's mean reward and uncertainty for the reference policy's responses.
-BASELINE = table("reward baseline", "problem_id", {"problem_id": TEXT, "proxy": FLOAT, "uncertainty": FLOAT})
+# The scores of the reference policy's responses: the ensemble's mean reward and uncertainty (Eq. 13), each member's
+# reward, the mean reward of the held-out reward models, and the score of the judge that labelled the pairs, if known.
+BASELINE = table(
+    "reward baseline",
+    "problem_id",
+    {"problem_id": TEXT, "proxy": FLOAT, "uncertainty": FLOAT, "rewards": SHORTS},
+    {"held_out": FLOAT, "judge": FLOAT},
+)

@@ -207,7 +207,7 @@ class OnlineRun:
 
 def adapt(
     loop: OnlineRun,
-    evaluate: Callable[[], tuple[dict[str, Any], Rows]],
+    evaluate: Callable[[], tuple[dict[str, Any], dict[str, Any]]],
     checkpoints: Checkpoints,
     description: str,
 ) -> tuple[Rows, Rows]:
@@ -216,21 +216,21 @@ def adapt(
     The run resumes from the newest checkpoint; a signal saves the state after the last whole update.
 
     Args:
-        evaluate: returns measures of the current policy, and one row per response.
+        evaluate: returns measures of the current policy, and columns with one entry per response.
 
     Returns:
-        the measures of every evaluation, and the responses of the first and the last one, each with its `step`.
+        the measures and the responses of every evaluation, each with its `step`.
     """
     steps = loop.settings.steps
     trajectory: Rows = []
-    samples: Rows = []
+    responses: Rows = []
 
     def state() -> tuple[int, dict[str, Any]]:
-        return loop.done, {"loop": loop.state(), "trajectory": trajectory, "samples": samples}
+        return loop.done, {"loop": loop.state(), "trajectory": trajectory, "responses": responses}
 
     if saved := checkpoints.restore():
         loop.restore(saved["loop"])
-        trajectory, samples = saved["trajectory"], saved["samples"]
+        trajectory, responses = saved["trajectory"], saved["responses"]
     with checkpoints.autosave(state) as save_if_due:
         for step in progress(range(loop.done, steps + 1), description):
             if step > loop.done:
@@ -238,10 +238,9 @@ def adapt(
             due = step % loop.settings.evaluate_every == 0 or step == steps
             if due and step not in (row["step"] for row in trajectory):
                 with label_step("evaluation after update", step):
-                    measures, responses = evaluate()
+                    measures, columns = evaluate()
                 with defer_signals():
                     trajectory.append({"step": step, **measures})
-                    if step in (0, steps):
-                        samples.extend({"step": step, **row} for row in responses)
+                    responses.append({"step": step, **columns})
             save_if_due()
-    return trajectory, samples
+    return trajectory, responses
