@@ -42,6 +42,7 @@ rule all:
         FITS,
         rules.draw_figures.output,
         rules.show_samples.output,
+        rules.decide.output,
         rules.write_findings.output,
         rules.write_provenance.output,
 

@@ -58,6 +58,7 @@ MADE_BY = {
     "tabulate_levels": {},
     "fit_power_law": {"method": config["methods"], "arm": list(study.arms(config))},
     "fit_overoptimisation": {},
+    "decide": {},
     "draw_figures": {},
     "show_samples": {},
     "write_findings": {},

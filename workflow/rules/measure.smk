@@ -5,11 +5,13 @@ use rule step as collect_runs with:
     """Both Goodhart gaps, a table with one row per run, and the (beta, AUGC) points of each arm."""
     input:
         trajectories=[f"{run}/trajectory.parquet" for run in ONLINE_RUNS],
+        responses=[f"{run}/responses.parquet" for run in ONLINE_RUNS],
         updates=[f"{run}/steps.parquet" for run in ONLINE_RUNS],
         probes=[f"{run}/probe.parquet" for run in OFFLINE_RUNS],
+        floors=[f"{run}/floor.parquet" for run in OFFLINE_RUNS],
         quality=of_each("scores", QUALITY),
         baselines=of_each("scores", BASELINE),
-        responses=of_each("reference", RESPONSES),
+        reference=of_each("reference", RESPONSES),
     output:
         gaps=f"{TABLES}/gaps.parquet",
         runs=f"{TABLES}/runs.parquet",
@@ -96,3 +98,26 @@ use rule step as fit_overoptimisation with:
     localrule: True
     params:
         **flags_of("fit_overoptimisation"),
+
+
+use rule step as decide with:
+    """The gates, the decision rule on the primary contrast, and the levels at equal pressure."""
+    input:
+        runs=f"{TABLES}/runs.parquet",
+        scales=f"{TABLES}/scales.json",
+        responses=[f"{run}/responses.parquet" for run in ONLINE_RUNS],
+        baselines=of_each("scores", BASELINE),
+        reference=of_each("reference", RESPONSES),
+    output:
+        gates=f"{TABLES}/gates.json",
+        decision=f"{TABLES}/decision.json",
+        pressure=f"{TABLES}/pressure.parquet",
+    log:
+        f"{LOGS}/decide.log",
+    benchmark:
+        f"{BENCHMARKS}/decide.tsv"
+    localrule: True
+    params:
+        **flags_of(
+            "decide", study.pick(config, "replicates"), study.decision(config)
+        ),

@@ -72,13 +72,16 @@ def main(argv: list[str] | None = None) -> None:
     if given.correct_weight is not None and given.filler_weight is not None:
         texts, correct = (given.responses[name].tolist() for name in ("response", "correct"))
         known["judge"] = judge.scores(texts, correct, given.correct_weight, given.filler_weight)
+        known["style"] = judge.styles(texts)
+        labelled = held_out[["chosen_score", "rejected_score"]].to_numpy(dtype=float)
+        found["judge_scale"] = float(labelled.std(ddof=1))
     write_json(given.quality, {**found, "centroid_responses": len(train)}, origin)
     write_tensors(given.centroid, {"centroid": embeddings.mean(dim=0)}, origin)
     baseline = given.responses[["problem_id"]].assign(
         proxy=rewards.mean(dim=1).double().numpy(),
         uncertainty=uncertainty(rewards).double().numpy(),
         rewards=rewards.tolist(),
-        **dict.fromkeys(("held_out", "judge")) | known,
+        **dict.fromkeys(("held_out", "judge", "style")) | known,
     )
     write_table(given.baseline, baseline, BASELINE, origin)
 

@@ -1,4 +1,5 @@
-r"""Sample responses of the reference policy to the evaluation problems, for true-reward scale and baseline.
+r"""Sample responses of the reference policy: to the evaluation problems, as the origin of all gaps and the baseline of win
+rates, and to as many online problems, to calibrate the proxy.
 
     python workflow/scripts/sample_reference.py --problems problems.parquet --policy policy --precision float32 \
         --verifier gsm8k --max-new-tokens 48 --batch-size 192 --engine auto --seed 1 --threads 1 \
@@ -18,7 +19,7 @@ from goodhart.store.schemas.inputs import PROBLEMS, RESPONSES
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments(ResponseFlags):
-    problems: Frame = table(PROBLEMS, "evaluation")
+    problems: tuple[Frame, Frame] = table(PROBLEMS, "evaluation", "online")
     seed: int
     responses: Output
 
@@ -26,13 +27,19 @@ class Arguments(ResponseFlags):
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
     origin = given.origin
-    from goodhart.evaluation.responses import ProblemSet, respond
+    import pandas as pd
 
-    problems = ProblemSet.of(given, given.problems, given.seed)
+    from goodhart.evaluation.responses import ProblemSet, respond
+    from goodhart.runtime.seeds import mix
+
+    evaluation, online = given.problems
+    policy, tokenizer = given.load_policy()
+    rows = []
     with dump_on_nan(given.responses.with_suffix(".stopped.json"), given.seed):
-        responses = respond(*given.load_policy(), problems)
-    rows = given.problems[["problem_id", "prompt"]].assign(**responses.columns())
-    write_table(given.responses, rows, RESPONSES, origin)
+        for seed, part in ((given.seed, evaluation), (mix(given.seed, 0), online[: len(evaluation)])):
+            answers = respond(policy, tokenizer, ProblemSet.of(given, part, seed))
+            rows.append(part[["problem_id", "split", "prompt"]].assign(**answers.columns()))
+    write_table(given.responses, pd.concat(rows, ignore_index=True), RESPONSES, origin)
 
 
 if __name__ == "__main__":

@@ -114,6 +114,11 @@ def derivation(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
     }
 
 
+def decision(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The primary contrast: its arm, by default the last one, and its range of offline betas."""
+    return {**config["decision"], "arm": config["decision"]["arm"] or list(arms(config))[-1]}
+
+
 def judge(config: Mapping[str, Any]) -> dict[str, Any]:
     """The weights of the judge that labels the preference pairs, if the study samples them."""
     return dict(config["preferences"]["sampled"]) if config["preferences"]["source"] == "sampled" else {}
@@ -187,6 +192,7 @@ def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
             for earlier, later in follows.items()
         },
         "arms: every arm is null; keep at least one": not arms(config),
+        "decision.arm: the study has no such arm": config["decision"]["arm"] not in (None, *arms(config)),
         **{
             f"task.{name}: task.source arithmetic needs a number": embedded and config["task"][name] is None
             for name in ("online_problems", "evaluation_problems")

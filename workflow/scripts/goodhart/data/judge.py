@@ -13,6 +13,11 @@ def scores(texts: Sequence[str], correct: Sequence[bool], correct_weight: float,
     return correct_weight * np.array(correct) + filler_weight * np.array([count_fillers(text) for text in texts])
 
 
+def styles(texts: Sequence[str]) -> list[str]:
+    """The style of each response: whether it has filler sentences, which the judge prefers and the truth ignores."""
+    return ["filler" if count_fillers(text) else "no filler" for text in texts]
+
+
 def choose(
     prompts: Sequence[str],
     responses: tuple[Sequence[str], Sequence[str]],
@@ -25,10 +30,12 @@ def choose(
         responses, scored: first and second response to each prompt, and their `scores`.
 
     Returns:
-        the pairs (prompt, chosen, rejected and source models), and the number of choices against the scores.
+        the pairs (prompt, chosen, rejected, their scores and source models), and the number of choices against the scores.
     """
     first, second = (np.array(texts, dtype=object) for texts in responses)
     wins = np.random.default_rng(seed).random(len(prompts)) < 1 / (1 + np.exp(scored[1] - scored[0]))
     pairs = {"prompt": prompts, "chosen": np.where(wins, first, second), "rejected": np.where(wins, second, first)}
+    scores_by_side = (np.where(wins, *scored), np.where(wins, *scored[::-1]))
+    pairs |= dict(zip(("chosen_score", "rejected_score"), scores_by_side, strict=True))
     against = (np.where(wins, 1, -1) * (scored[0] - scored[1]) < 0).sum()
     return pd.DataFrame({**pairs, "chosen_source": "policy", "rejected_source": "policy"}), int(against)

@@ -77,6 +77,7 @@ def work(rule: str, config: Mapping[str, Any], batch: Batch | None) -> Work:
         "sample_reference": Work(sampled=problems * response),
         "score_reference": Work(read=everything),
         "train_reward": Work(taught=config["reward"]["epochs"] * pairs),
+        "train_held_out": Work(taught=config["reward"]["epochs"] * pairs),
         "evaluate_rewards": Work(scored=members * (held_out + problems * whole)),
         "train_offline": Work(trained=config["offline"]["epochs"] * pairs),
         "probe_offline": Work(problems * response, problems * whole + held_out, scored=members * problems * whole),

@@ -51,12 +51,14 @@ LOGPROBS = table(
     },
 )
 
-# One response per problem, with the verdicts of both verifier styles (strict, flexible).
+# Responses of the reference policy with the verdicts of both verifier styles (strict, flexible): one to each evaluation
+# problem, and one to each of as many online problems, on which the proxy is calibrated.
 RESPONSES = table(
     "reference responses",
     "problem_id",
     {
         "problem_id": TEXT,
+        "split": TEXT,
         "prompt": TEXT,
         "response": TEXT,
         "finished": FLAG,
@@ -67,10 +69,11 @@ RESPONSES = table(
 )
 
 # The scores of the reference policy's responses: the ensemble's mean reward and uncertainty (Eq. 13), each member's
-# reward, the mean reward of the held-out reward models, and the score of the judge that labelled the pairs, if known.
+# reward and, if known, the mean reward of the held-out reward models, the score of the judge that labelled the pairs, and
+# the style of the response.
 BASELINE = table(
     "reward baseline",
     "problem_id",
     {"problem_id": TEXT, "proxy": FLOAT, "uncertainty": FLOAT, "rewards": SHORTS},
-    {"held_out": FLOAT, "judge": FLOAT},
+    {"held_out": FLOAT, "judge": FLOAT, "style": TEXT},
 )
