@@ -109,22 +109,22 @@ class Evaluator:
     """A model with adapter `policy`, and everything that the evaluation of this adapter needs.
 
     Attributes:
-        held_out: reward models that no policy is trained against, if there are any.
-        member_means: the members' mean rewards over held-out responses, (K,).
-        judge: the weights of the judge that labelled the preference pairs, if known.
         centroid: centroid of Eq. 12, (hidden,).
         batch_size: rows per forward pass without gradients.
+        member_means: the members' mean rewards over held-out responses, (K,) or one number.
+        held_out: reward models that no policy is trained against, if there are any.
+        judge: the weights of the judge that labelled the preference pairs, if known.
     """
 
     model: PeftModel
     tokenizer: PreTrainedTokenizerBase
     ensemble: RewardEnsemble
-    held_out: RewardEnsemble | None
-    member_means: torch.Tensor
-    judge: tuple[float, float] | None
     centroid: torch.Tensor
     problems: ProblemSet
     batch_size: int
+    member_means: torch.Tensor | float = 0.0
+    held_out: RewardEnsemble | None = None
+    judge: tuple[float, float] | None = None
 
     @classmethod
     def load(cls, given: EvaluationFlags, problems: Frame, batch_size: int, trainable: bool = False) -> "Evaluator":
@@ -136,18 +136,12 @@ class Evaluator:
         ensemble = load_with_policy(
             model, given.policy, given.backbone, given.precision, given.members, values(given.derived_reward)
         )
-        weights = given.correct_weight, given.filler_weight
-        return cls(
-            model,
-            tokenizer,
-            ensemble,
-            ensemble.beside(given.held_out, "held-out") if given.held_out else None,
-            torch.tensor(given.quality["member_means"]),
-            None if None in weights else weights,
-            load_centroid(given.centroid),
-            ProblemSet.of(given, problems, given.evaluation_seed),
-            batch_size,
-        )
+        exam = ProblemSet.of(given, problems, given.evaluation_seed)
+        means = torch.tensor(given.quality["member_means"])
+        held_out = ensemble.beside(given.held_out, "held-out") if given.held_out else None
+        weights = (given.correct_weight, given.filler_weight) if given.correct_weight is not None else None
+        centroid = load_centroid(given.centroid)
+        return cls(model, tokenizer, ensemble, centroid, exam, batch_size, means, held_out, weights)
 
     @torch.no_grad()
     def evaluate(self, reference: str | None) -> tuple[Record, Record]:

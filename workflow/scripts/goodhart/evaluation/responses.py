@@ -16,18 +16,18 @@ from goodhart.verifiers.registry import verifier
 class ProblemSet:
     """A fixed set of problems with the verifier of their answers, and the settings and seed of sampling."""
 
-    ids: Sequence[str]
     prompts: Sequence[str]
     answers: Sequence[str]
     verifier: str
     sampling: Sampling
     seed: int
+    ids: Sequence[str] = ()
 
     @classmethod
     def of(cls, given: ResponseFlags, problems: Frame, seed: int) -> "ProblemSet":
         """Create the set from a table of problems (`schemas.inputs.PROBLEMS`)."""
-        columns = (problems[name].tolist() for name in ("problem_id", "prompt", "answer"))
-        return cls(*columns, given.verifier, given.sampling, seed)
+        prompts, answers, ids = (problems[name].tolist() for name in ("prompt", "answer", "problem_id"))
+        return cls(prompts, answers, given.verifier, given.sampling, seed, ids)
 
 
 @dataclass(frozen=True)
