@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from goodhart.analysis.curves import fit_points
 from goodhart.analysis.overoptimisation import overoptimisation_rows
-from goodhart.analysis.points import fit_points
-from goodhart.analysis.runs import RUN, Scales, add_gaps, run_rows, select_arms
+from goodhart.analysis.runs import RUN, add_gaps, run_rows, select_arms
 from goodhart.hyperparameters.appendix_c import derive
-from goodhart.report.results import Results, Setup
+from goodhart.report.results import Results
 
+SCALES = {"proxy": 1.0, "true": 0.5, "successes": 25, "problems": 50}
 BETAS = {"p80": 2.5, "p20": 0.4, "p50": 1.0}  # not in the order of beta
 QUALITY = {
     "pairs": 100,
@@ -60,15 +61,15 @@ def study(
             run |= {"n": 50, "proxy_se": 0.05, **OTHERS, **entropies, **moving, "uncertainty": 1 + beta}
             runs.append(pd.DataFrame(run))
     updates = pd.concat(runs)[["method", "level", "kl_level", "seed"]].assign(zero_variance=False)
-    gaps, scale = add_gaps(runs, Scales(1.0, 0.5, 25, 50))
+    gaps, scale = add_gaps(runs, SCALES)
     rows = [(arm, *cell) for arm, of in cells.items() for cell in of]
     table = select_arms(run_rows(gaps, pd.DataFrame(probes), updates, scale), pd.DataFrame(rows, columns=["arm", *RUN]))
     fits = {
         (str(method), str(arm)): fit(part["beta"], part["augc"], part["seed"], part["win_rate"])
         for (method, arm), part in table.groupby(["method", "arm"])
     }
-    distances = overoptimisation_rows(gaps, table, scale.proxy, scale.true)
-    found = Results(table, gaps, fits, distances, vars(scale), QUALITY)
+    distances = overoptimisation_rows(gaps, table, scale["proxy"], scale["true"])
+    found = Results(table, gaps, fits, distances, scale, QUALITY)
     return replace(found, setup=setup(found.betas))
 
 
@@ -78,7 +79,7 @@ def fit(beta: Any, augc: Any, seeds: Any = None, win_rate: Any = None) -> dict[s
     return fit_points(pd.DataFrame({name: values for name, values in columns.items() if values is not None}))
 
 
-def setup(betas: Mapping[str, float]) -> Setup:
+def setup(betas: Mapping[str, float]) -> dict[str, Any]:
     """Records of a beta grid, Appendix C and the preferences, as a study with these betas might have them."""
     derived = derive(
         hidden_size=64,
@@ -103,14 +104,15 @@ def setup(betas: Mapping[str, float]) -> Setup:
         for level, beta in betas.items()
     ]
     stages = dict.fromkeys(("offline", "reward", "online"), derived)
-    return Setup(grid=grid, derived=stages, coverage=coverage, online_problems=30, evaluation_seed=1)
+    sizes = {"online_problems": 30, "shared_problems": 0, "evaluation_seed": 1}
+    return {"grid": grid, "derived": stages, "coverage": coverage, **sizes}
 
 
 def changed(results: Results, **values: Any) -> Results:
     """The results with fields of theirs or of their setup or statistics replaced, other statistics as they were."""
-    setup_fields = {field.name for field in fields(Setup)} & values.keys()
+    setup_fields = results.setup.keys() & values.keys()
     known = {name: getattr(results, name) for name in ("table1", "trends", "differences")}
-    other = replace(results, setup=replace(results.setup, **{name: values[name] for name in setup_fields}))
+    other = replace(results, setup={**results.setup, **{name: values[name] for name in setup_fields}})
     for name, value in (known | values).items():
         if name not in setup_fields:
             vars(other)[name] = value

@@ -165,7 +165,7 @@ def test_a_baseline_on_its_bound_is_0() -> None:
 @pytest.mark.parametrize(
     ("beta", "augc", "seeds", "named"),
     [
-        ([], [], None, "no .* point"),
+        ([], [], None, "0 values; at least 1"),
         ([1, 2], [1], None, "differ in length"),
         ([1, 2], [1, 2], [0], "differ in length"),
         ([1, math.nan], [1, 2], None, "beta .* not finite"),

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from goodhart.analysis.runs import RUN, Scales, add_gaps, run_rows, scales, select_arms
+from goodhart.analysis.runs import RUN, add_gaps, run_rows, scales, select_arms
 from goodhart.errors import InputError
 from goodhart.store.files import read_json, read_table
 from goodhart.store.schemas.inputs import RESPONSES
 from goodhart.store.schemas.summaries import RUNS
 from tiny_study import Study
 
-SCALE = Scales(proxy=2.0, true=0.5, successes=8, problems=16)
+SCALE = {"proxy": 2.0, "true": 0.5, "successes": 8, "problems": 16}
 BETA = {"p20": 0.3, "p80": 2.0}
 MEASURES = ("n", "kl", "entropy_prompt", "entropy_response", "ood_distance", "diversity", "truncated", "uncertainty")
 MEASURES += ("reward_truncated", "empty")
@@ -86,8 +86,8 @@ def test_scales_by_hand() -> None:
     """7 of 18 with a pseudo-count each way."""
     responses = pd.DataFrame({"correct": [True] * 6 + [False] * 10})
     found = scales({"proxy_scale": 0.25}, responses)
-    assert (found.proxy, found.successes, found.problems) == (0.25, 6, 16)
-    assert found.true == pytest.approx(math.sqrt(7 / 18 * 11 / 18))
+    assert (found["proxy"], found["successes"], found["problems"]) == (0.25, 6, 16)
+    assert found["true"] == pytest.approx(math.sqrt(7 / 18 * 11 / 18))
 
 
 @pytest.mark.parametrize("scale", [0.0, float("nan")])
@@ -101,19 +101,19 @@ def test_gaps_of_every_evaluation_and_their_thresholds() -> None:
     gaps, scale = add_gaps([run.iloc[::-1] for run in RUNS_BY_HAND], SCALE)
     assert gaps["gap"].tolist() == pytest.approx([0, 1.5, 2, 0, -1, 1, 0, 0, 0])
     assert gaps["gap_paper"].tolist() == pytest.approx([0, 2.5, 3, 0, -1, 1.5, 0, 0, 0], abs=1e-6)
-    assert scale.threshold == pytest.approx(1.75)
-    assert (scale.proxy, scale.true) == (2.0, 0.5)
+    assert scale["threshold"] == pytest.approx(1.75)
+    assert (scale["proxy"], scale["true"]) == (2.0, 0.5)
 
 
 def test_rounding_at_the_start_is_no_hacking() -> None:
     """Eq. 2 is 1 - 1 at the start of every run, but for its epsilon; the threshold is that of 1.5, 2.5 and 3."""
     _, scale = add_gaps(RUNS_BY_HAND, SCALE)
-    assert scale.threshold_paper == pytest.approx(2.75, abs=1e-3)
+    assert scale["threshold_paper"] == pytest.approx(2.75, abs=1e-3)
 
 
 def test_a_study_without_a_positive_gap_has_no_threshold_and_no_onset() -> None:
     gaps, scale = add_gaps([RUNS_BY_HAND[2]], SCALE)
-    assert scale.threshold is None
+    assert scale["threshold"] is None
     assert run_rows(gaps, PROBES, UPDATES, scale)["onset"].isna().all()
 
 
@@ -195,5 +195,5 @@ def test_scales_of_a_real_study(tiny: Study) -> None:
     responses = read_table(tiny / "reference/responses.parquet", RESPONSES)
     found = scales(read_json(tiny / "reward/quality.json"), responses)
     p = (responses["correct"].sum() + 1) / 18
-    assert found.true == pytest.approx(math.sqrt(p * (1 - p)))
-    assert found.proxy > 0
+    assert found["true"] == pytest.approx(math.sqrt(p * (1 - p)))
+    assert found["proxy"] > 0

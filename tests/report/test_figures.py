@@ -19,7 +19,7 @@ import show_samples
 from balanced import Balanced
 from goodhart.analysis.curves import rival_at
 from goodhart.analysis.overoptimisation import reward_at
-from goodhart.analysis.runs import Scales, add_gaps
+from goodhart.analysis.runs import add_gaps
 from goodhart.errors import InputError
 from goodhart.report.figures import FIGURES, draw
 from goodhart.report.panels import colours, correlations, save
@@ -27,7 +27,7 @@ from goodhart.report.results import Results
 from goodhart.store.files import write_json, write_table
 from goodhart.store.schemas.measurements import SAMPLES
 from goodhart.store.schemas.summaries import GAPS, OVEROPTIMISATION, RUNS
-from made_up import BETAS, QUALITY, fit, study
+from made_up import BETAS, QUALITY, SCALES, fit, study
 
 ROOT = Path(__file__).parents[2]
 
@@ -131,9 +131,9 @@ def test_same_tables_same_bytes(many: Results, tmp_path: Path) -> None:
 def test_exploding_gaps_get_a_symmetric_log_axis(many: Results) -> None:
     runs = [part for _, part in many.gaps.groupby(["level", "kl_level", "seed"])]
     huge = [run.assign(true=np.where(run["step"] == 0, 0, 0.4)).drop(columns=["gap", "gap_paper"]) for run in runs]
-    gaps, scale = add_gaps(huge, Scales(1.0, 0.5, 25, 50))
+    gaps, scale = add_gaps(huge, SCALES)
     assert gaps["gap_paper"].abs().max() > 3e6
-    top, _, bottom, _ = draw("gap_by_step", replace(many, gaps=gaps, scales=vars(scale))).axes
+    top, _, bottom, _ = draw("gap_by_step", replace(many, gaps=gaps, scales=scale)).axes
     assert (top.get_yscale(), bottom.get_yscale()) == ("linear", "symlog")
     assert bottom.get_ylim()[0] < -3e6
     assert len(bottom.get_yticks()) < 12

@@ -289,7 +289,7 @@ def test_every_template_is_used() -> None:
 
 def test_names_from_outside_are_escaped(many: Results) -> None:
     named = study(["<b>", "p20"], 3, ["paper"])
-    named = changed(named, coverage={**named.setup.coverage, "responses_by_source_model": {"<i>&": 9}})
+    named = changed(named, coverage={**named.setup["coverage"], "responses_by_source_model": {"<i>&": 9}})
     for page, name in ((findings_page(named), "&lt;b&gt;"), (checklist_page(checklist(named)), "&lt;i&gt;&amp;")):
         assert name in page
         assert not {"b", "i"} & set(Balanced(page).seen)
@@ -333,12 +333,12 @@ def undefined(trends: Any) -> list[dict[str, Any]]:
         ("4", lambda whole: changed(whole, runs=whole.runs.assign(entropy_response_collapse=math.nan))),
         ("5", lambda whole: changed(whole, runs=whole.runs.assign(ood_distance_offline=math.nan))),
         ("6", lambda whole: changed(whole, runs=whole.runs.assign(diversity_offline=math.nan))),
-        ("a", lambda whole: changed(whole, grid=whole.setup.grid[1:])),
+        ("a", lambda whole: changed(whole, grid=whole.setup["grid"][1:])),
         ("c", lambda whole: changed(whole, runs=whole.runs.iloc[1:])),
         ("7", lambda whole: changed(whole, trends=undefined(whole.trends))),
         ("8", lambda whole: changed(whole, runs=whole.runs.assign(r_uq=[None, *[0.5] * (len(whole.runs) - 1)]))),
         ("b", lambda whole: changed(whole, scales={**whole.scales, "threshold": None})),
-        ("d", lambda whole: changed(whole, coverage={**whole.setup.coverage, "responses_by_source_model": {}})),
+        ("d", lambda whole: changed(whole, coverage={**whole.setup["coverage"], "responses_by_source_model": {}})),
     ],
 )
 def test_what_is_missing_is_not_met(whole: Results, number: str, change: Callable[[Results], Results]) -> None:
@@ -438,5 +438,5 @@ def test_reward_models_that_read_only_part_of_the_responses_are_said_first(many:
     runs = many.runs.assign(**USUAL | {"reward_truncated_end": 0.4, "empty_end": 0.3})
     _, _, first, _ = stated(changed(many, runs=runs), "In short")
     assert "the reward models read only part of 40% of the responses" in first
-    length = many.setup.derived["reward"]["values"]["max_length"]["value"]
+    length = many.setup["derived"]["reward"]["values"]["max_length"]["value"]
     assert f"longer than the {length} tokens of the pairs" in first

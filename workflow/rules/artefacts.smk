@@ -35,16 +35,22 @@ MADE_BY = {
     "write_findings": {},
 }
 
-# Every output of the study: path -> rule.
-ARTEFACTS = {
-    file: name
-    for name, wildcards in MADE_BY.items()
+MADE = [
+    *MADE_BY.items(),
+    *(
+        ("adapt_online", {**_RUNS, "level": [level], "kl_level": [kl_level]})
+        for level, kl_level in dict.fromkeys(
+            (cell.level, cell.kl_level) for cell in study.cells(config)
+        )
+    ),
+]
+
+# Every output of the study.
+ARTEFACTS = [
+    file
+    for name, wildcards in MADE
     for file in expand(map(str, getattr(rules, name).output), **wildcards)
-} | {
-    str(pattern).format(**cell._asdict()): "adapt_online"
-    for cell in study.cells(config)
-    for pattern in rules.adapt_online.output
-}
+]
 
 
 def any_of(values):
@@ -55,25 +61,11 @@ def any_of(values):
 
 def artefacts(wildcards):
     """The flag that names all outputs as STEP=PATH; the shell expands its braces."""
-    made = [
-        (name, pattern, wildcards)
-        for name, wildcards in MADE_BY.items()
-        for pattern in getattr(rules, name).output
-    ] + [
-        (
-            "adapt_online",
-            pattern,
-            {**_RUNS, "level": [level], "kl_level": [kl_level]},
-        )
-        for level, kl_level in dict.fromkeys(
-            (cell.level, cell.kl_level) for cell in study.cells(config)
-        )
-        for pattern in rules.adapt_online.output
-    ]
     return "--artefacts " + " ".join(
         f"{name}="
         + str(pattern).format(
             **{key: any_of(values) for key, values in wildcards.items()}
         )
-        for name, pattern, wildcards in made
+        for name, wildcards in MADE
+        for pattern in getattr(rules, name).output
     )

@@ -4,7 +4,7 @@
 use rule step as write_provenance with:
     """Every file of the study with its size, hash and origin; models, data, seeds, code and software."""
     input:
-        list(ARTEFACTS),
+        ARTEFACTS,
         derived=f"{RESULTS}/derived.json",
     output:
         provenance=f"{RESULTS}/provenance.json",

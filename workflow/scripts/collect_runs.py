@@ -9,7 +9,7 @@ A run that belongs to two arms has a cell in each arm, but its files are given o
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from goodhart.cli import Output, flag, run
 from goodhart.errors import InputError
@@ -38,22 +38,21 @@ class Arguments(StepFlags):
 
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
-    made = given.origin
     import pandas as pd
 
     from goodhart.analysis.runs import add_gaps, run_rows, scales, select_arms
 
     cells = read_cells(given.cells)
-    for path in given.augc:
-        if path.stem not in set(cells["method"] + "-" + cells["arm"]):
-            raise InputError(f"--augc {path}: no run belongs to a method and arm called {path.stem}.")
+    named = set(cells["method"] + "-" + cells["arm"])
+    if unknown := [path for path in given.augc if path.stem not in named]:
+        raise InputError(f"--augc {unknown[0]}: no run belongs to a method and arm called {unknown[0].stem}.")
     probes, updates = (pd.concat(tables, ignore_index=True) for tables in (given.probes, given.updates))
     gaps, scale = add_gaps(given.trajectories, scales(given.quality, given.responses))
     runs = select_arms(run_rows(gaps, probes, updates, scale), cells)
-    write_table(given.gaps, gaps, GAPS, made)
-    write_table(given.runs, runs, RUNS, made)
+    write_table(given.gaps, gaps, GAPS, given.origin)
+    write_table(given.runs, runs, RUNS, given.origin)
     write_text(given.csv, runs.to_csv(index=False))
-    write_json(given.scales, asdict(scale), made)
+    write_json(given.scales, scale, given.origin)
     for path in given.augc:
         points = runs.loc[runs["method"] + "-" + runs["arm"] == path.stem, ["beta", "augc", "seed", "win_rate"]]
         write_text(path, points.sort_values(["beta", "seed"]).to_csv(index=False))
@@ -63,9 +62,8 @@ def read_cells(cells: Sequence[str]) -> Frame:
     """The runs of every arm: one row per cell, with the columns arm, method, level, kl_level and seed."""
     import pandas as pd
 
-    for cell in cells:
-        if not re.fullmatch(r"([^/]+/){4}\d+", cell):
-            raise InputError(f"--cells: {cell!r} is not ARM/METHOD/LEVEL/KL_LEVEL/SEED.")
+    if wrong := [cell for cell in cells if not re.fullmatch(r"([^/]+/){4}\d+", cell)]:
+        raise InputError(f"--cells: {wrong[0]!r} is not ARM/METHOD/LEVEL/KL_LEVEL/SEED.")
     table = pd.DataFrame([cell.split("/") for cell in cells], columns=["arm", "method", "level", "kl_level", "seed"])
     return table.astype({"seed": int})
 

@@ -26,15 +26,15 @@ def main(argv: list[str] | None = None) -> None:
     from goodhart.report.results import read_results
 
     results = read_results(given)
-    for path in given.figures:
-        if path.stem not in FIGURES or path.suffix not in (".pdf", ".svg"):
-            raise InputError(f"--figures: {path.name} is not .pdf or .svg of {', '.join(FIGURES)}.")
+    if wrong := [
+        path.name for path in given.figures if path.stem not in FIGURES or path.suffix not in (".pdf", ".svg")
+    ]:
+        raise InputError(f"--figures: {wrong[0]} is not .pdf or .svg of {', '.join(FIGURES)}.")
     for name in progress(list(dict.fromkeys(path.stem for path in given.figures)), "figures"):
         figure = draw(name, results)
-        for path in given.figures:
-            if path.stem == name:
-                with publish(path) as temporary:
-                    save(figure, temporary, path.suffix[1:], given.origin)
+        for path in (path for path in given.figures if path.stem == name):
+            with publish(path) as temporary:
+                save(figure, temporary, path.suffix[1:], given.origin)
 
 
 if __name__ == "__main__":

@@ -24,11 +24,10 @@ class Arguments(StepFlags):
 
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
-    made = given.origin
     from goodhart.analysis.overoptimisation import overoptimisation_rows
 
     rows = overoptimisation_rows(given.gaps, given.runs, given.scales["proxy"], given.scales["true"])
-    write_table(given.overoptimisation, rows, OVEROPTIMISATION, made)
+    write_table(given.overoptimisation, rows, OVEROPTIMISATION, given.origin)
     write_text(given.csv, rows[OVEROPTIMISATION.schema.names].to_csv(index=False))
 
 

@@ -24,15 +24,15 @@ class Arguments(StepFlags):
 
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
-    from goodhart.analysis.points import fit_points
+    from goodhart.analysis.curves import fit_points
     from goodhart.data.points import COLUMNS, read_points
 
     points = read_points(given.augc)
-    made = given.origin
     try:
-        write_json(given.fit, fit_points(points), made)
+        fit = fit_points(points)
     except InputError as error:
         raise InputError(f"{given.augc}: {error}") from None
+    write_json(given.fit, fit, given.origin)
     known = points.columns.isin(COLUMNS)
     used, ignored = (", ".join(points.columns[which]) for which in (known, ~known))
     print(f"read {len(points)} points with {used}{'; ignored ' if ignored else ''}{ignored}")

@@ -29,9 +29,9 @@ def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
     if given.examples < 1:
         raise InputError(f"--examples must be at least 1, not {given.examples}.")
-    for path, samples in zip(given.raw.samples, given.samples, strict=True):
-        if samples["step"].nunique() < 2:
-            raise InputError(f"{path} has responses of a single step; there is nothing to compare.")
+    runs = zip(given.raw.samples, given.samples, strict=True)
+    if single := [path for path, samples in runs if samples["step"].nunique() < 2]:
+        raise InputError(f"{single[0]} has responses of a single step; there is nothing to compare.")
     from goodhart.report.html import stamped
     from goodhart.report.samples import samples_page
 

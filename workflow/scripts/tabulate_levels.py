@@ -25,7 +25,7 @@ class Arguments(StepFlags):
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
     from goodhart.analysis.levels import arm_differences, table1, trends
-    from goodhart.report.table1 import as_text
+    from goodhart.report.tables import as_text
 
     levels, found = table1(given.runs), trends(given.runs)
     shown = as_text(levels, found)

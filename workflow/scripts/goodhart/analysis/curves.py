@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from goodhart.analysis.gap import FloatArray, paired
 from goodhart.analysis.powerlaw import curve, fit_power_law
 from goodhart.analysis.statistics import r_squared
+from goodhart.analysis.tradeoff import optimal_conservatism
 
 FORMULAS = {
     "power law": "a beta^b + c, a, b, c >= 0 (Eq. 14)",
@@ -36,6 +38,19 @@ _STEEPEST = 30.0  # limit of |b| times the range of x; beyond this limit the cur
 _ROUNDING = 1e-6  # relative to the largest AUGC; smaller residuals come from rounding and the search tolerance
 
 
+def fit_points(points: pd.DataFrame) -> dict[str, Any]:
+    """All fits to `points`, one row per run, with columns beta and augc, and seed and win_rate where they are known.
+
+    Returns the keys of `fit_power_law`, "rivals" with the result of `compare`, and "tradeoff" with the result of
+    `optimal_conservatism`, which is None without win rates.
+    """
+    beta, augc, seeds, win_rate = points["beta"], points["augc"], points.get("seed"), points.get("win_rate")
+    fit = fit_power_law(beta, augc, seeds)
+    tradeoff = None if win_rate is None else optimal_conservatism(beta, augc, win_rate, seeds)
+    return {**fit, "rivals": compare(beta, augc, fit), "tradeoff": tradeoff}
+
+
+@np.errstate(all="ignore")  # extreme betas overflow before they are left out
 def compare(beta: npt.ArrayLike, augc: npt.ArrayLike, power: dict[str, Any] | None = None) -> dict[str, Any]:
     """Fit the curves of `FORMULAS` to all runs by least squares and sort them by AICc, the best first.
 
@@ -51,16 +66,14 @@ def compare(beta: npt.ArrayLike, augc: npt.ArrayLike, power: dict[str, Any] | No
     if np.ptp(v) <= 1e-12:
         names = ["nothing_varies"]
     else:
-        with np.errstate(all="ignore"):  # extreme betas overflow before they are left out
-            fits |= _fits(x, v, betas)
+        fits |= _fits(x, v, betas)
     fits = {name: {k: p * unit if k in "ac" else p for k, p in found.items()} for name, found in fits.items()}
     law = power or fit_power_law(x, y)
     if law["b"] is not None:
         fits["power law"] = {k: law[k] for k in "abc"}
     rows = []
     for name, parameters in fits.items():
-        with np.errstate(all="ignore"):
-            fitted = rival_at(name, parameters, x) / unit
+        fitted = rival_at(name, parameters, x) / unit
         vanished = name == "power law without c" and parameters["a"] == 0
         if vanished or not (np.isfinite([*parameters.values()]).all() and np.isfinite(fitted).all()):
             names.append("left_out")
@@ -68,8 +81,10 @@ def compare(beta: npt.ArrayLike, augc: npt.ArrayLike, power: dict[str, Any] | No
         rss, k = float(np.sum((v - fitted) ** 2)), len(parameters) + 1 - ("m" in parameters)
         likelihood = n * (np.log(max(rss / n, _ROUNDING**2)) + 2 * np.log(unit))
         aicc = float(likelihood + 2 * k + 2 * k * (k + 1) / (n - k - 1)) if n > k + 1 else None
-        row = {"name": name, "formula": FORMULAS[name], "parameters": parameters, "k": k}
-        rows.append(row | {"r_squared": r_squared(v, fitted), "aicc": aicc})
+        rows.append(
+            {"name": name, "formula": FORMULAS[name], "parameters": parameters, "k": k}
+            | {"r_squared": r_squared(v, fitted), "aicc": aicc}
+        )
     names += ["too_few_runs"] * any(row["aicc"] is None for row in rows)
     return {
         "n": n,

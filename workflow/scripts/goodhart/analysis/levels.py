@@ -64,8 +64,8 @@ def table1(runs: pd.DataFrame) -> pd.DataFrame:
         for column in TABLE1.values():
             found = estimate(part.sort_values("seed")[column].dropna())
             low, high = found["interval"] or (None, None)
-            ends = {f"{column}_low": low, f"{column}_high": high}
-            row |= {column: found["mean"], f"{column}_se": found["se"], **ends, f"{column}_n": found["n"]}
+            row |= {column: found["mean"], f"{column}_se": found["se"]}
+            row |= {f"{column}_low": low, f"{column}_high": high, f"{column}_n": found["n"]}
         row |= {flag: int(part[flag].sum()) for flag in FLAGS}
         rows.append(row)
     return pd.DataFrame(rows)

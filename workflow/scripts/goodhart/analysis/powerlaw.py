@@ -57,20 +57,27 @@ def fit_power_law(beta: npt.ArrayLike, augc: npt.ArrayLike, seeds: npt.ArrayLike
     Raises:
         InputError: no point at all, a beta that is not positive, or a negative AUGC.
     """
-    x, y, labels = paired(beta=beta, augc=augc, seeds=seeds)
-    if not len(x):
-        raise InputError("there is no (beta, AUGC) point to fit.")
+    x, y, labels = paired(least=1, beta=beta, augc=augc, seeds=seeds)
     if x.min() <= 0 or y.min() < 0:
         raise InputError("every beta must be positive, and no AUGC negative.")
 
     fit, refusal = _least_squares(x, y)
-    exact = refusal is None and len(np.unique(x)) <= _PARAMETERS and _through_means(fit, x, y)
-    names: list[str | None] = [refusal, *_remarks(x, y), "exact_by_construction" if exact else None]
-    warnings = [{"name": name, "message": WARNINGS[name]} for name in names if name is not None]
+    betas = np.unique(x)
+    means = np.array([y[x == beta].mean() for beta in betas])
+    few = refusal is None and len(betas) <= _PARAMETERS
+    found = {
+        refusal or "": refusal is not None,
+        "not_monotone": (np.diff(means) < 0).any(),
+        "zeros": y.min() == 0,
+        "one_point_dominates": len(y) > 1 and y.max() > 1000 * np.partition(y, -2)[-2],
+        # A fit with an active bound (a or c at 0) does not pass through the means.
+        "exact_by_construction": few and (np.abs(curve(fit, betas) - means) <= 1e-4 * y.max()).all(),
+    }
+    warnings = [{"name": name, "message": WARNINGS[name]} for name, holds in found.items() if holds]
     resampled = over_resamples(labels, lambda rows: _solved(x[rows], y[rows])) if refusal is None else []
     ends = {k: resampled_interval([f[k] for f in resampled if f and f[k] is not None]) for k in (*"abc", *READINGS)}
     solved = {k: solve(fit, x, y) if refusal is None else (None, None) for k, solve in _SOLVERS.items()}
-    star = {reading: found for reading, (found, _) in solved.items()}
+    star = {reading: beta_star for reading, (beta_star, _) in solved.items()}
     for reading, (_, warning) in solved.items():
         refused = "interval_refused" if resampled and star[reading] and not ends[reading] else None
         remarks = [name for name in (warning, refused) if name is not None]
@@ -78,7 +85,7 @@ def fit_power_law(beta: npt.ArrayLike, augc: npt.ArrayLike, seeds: npt.ArrayLike
     return {
         **fit,
         "n": len(x),
-        "exact_by_construction": exact,
+        "exact_by_construction": bool(found["exact_by_construction"]),
         "parameter_intervals": {k: ends[k] for k in "abc"},
         "beta_star": star,
         "beta_star_interval": {k: None if star[k] is None else ends[k] for k in READINGS},
@@ -183,20 +190,3 @@ def _solved(x: FloatArray, y: FloatArray) -> Fit | None:
     """The fit to some runs with both readings of beta*; None where the runs determine no curve."""
     fit, refusal = _least_squares(x, y)
     return None if refusal else {**fit, **{reading: solve(fit, x, y)[0] for reading, solve in _SOLVERS.items()}}
-
-
-def _through_means(fit: Fit, x: FloatArray, y: FloatArray) -> bool:
-    """Whether the curve passes through the mean AUGC at every beta; an active bound (a or c at 0) prevents this."""
-    return all(abs(float(curve(fit, beta)) - y[x == beta].mean()) <= 1e-4 * y.max() for beta in np.unique(x))
-
-
-def _remarks(x: FloatArray, y: FloatArray) -> list[str]:
-    """Names of the warnings that depend on the data alone, not on the fit."""
-    betas = np.unique(x)
-    means = np.array([y[x == beta].mean() for beta in betas])
-    found = {
-        "not_monotone": bool((np.diff(means) < 0).any()),
-        "zeros": y.min() == 0,
-        "one_point_dominates": len(y) > 1 and y.max() > 1000 * np.partition(y, -2)[-2],
-    }
-    return [name for name, holds in found.items() if holds]

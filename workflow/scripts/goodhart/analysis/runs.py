@@ -1,7 +1,6 @@
 """The gaps of every evaluation of a study, and one row per run with the metrics of Appendix F."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,45 +21,36 @@ from goodhart.errors import InputError
 RUN = ["method", "level", "kl_level", "seed"]
 
 
-@dataclass(frozen=True)
-class Scales:
-    """The scales that turn rewards into gaps, one set per study.
+def scales(quality: Mapping[str, Any], responses: pd.DataFrame) -> dict[str, Any]:
+    """The scales that turn rewards into gaps, from the ensemble's `quality.json` and the reference policy's responses.
 
-    Attributes:
-        proxy: SD of the ensemble mean over held-out preference responses.
-        true: SD of one true reward at the reference policy, which solves `successes` of `problems`.
-        threshold, threshold_paper: 75th percentile of all positive gaps, for each form of the gap.
+    Returns {"proxy", "true", "successes", "problems"}: `proxy` is the SD of the ensemble mean over held-out preference
+    responses, `true` that of one true reward at the reference policy, which solves `successes` of `problems`.
     """
-
-    proxy: float
-    true: float
-    successes: int
-    problems: int
-    threshold: float | None = None
-    threshold_paper: float | None = None
-
-
-def scales(quality: Mapping[str, Any], responses: pd.DataFrame) -> Scales:
-    """The scales of both rewards, from the ensemble's `quality.json` and the reference policy's responses."""
     if not quality["proxy_scale"] > 0:
         raise InputError("the reward models give every held-out response the same reward; they have learned nothing.")
     successes, problems = int(responses["correct"].sum()), len(responses)
-    return Scales(quality["proxy_scale"], true_scale(successes, problems), successes, problems)
+    true = true_scale(successes, problems)
+    return {"proxy": quality["proxy_scale"], "true": true, "successes": successes, "problems": problems}
 
 
-def add_gaps(trajectories: Iterable[pd.DataFrame], scale: Scales) -> tuple[pd.DataFrame, Scales]:
-    """All trajectories in one table with both forms of the gap, and the scales with the hacking thresholds."""
+def add_gaps(trajectories: Iterable[pd.DataFrame], scale: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """All trajectories in one table with both forms of the gap, and the scales with the hacking thresholds.
+
+    `threshold` and `threshold_paper` are the 75th percentile of all positive gaps, for each form of the gap.
+    """
     parts = []
     for trajectory in trajectories:
         ordered = trajectory.sort_values("step")
         proxy, true = ordered["proxy"].to_numpy(), ordered["true"].to_numpy()
-        parts.append(ordered.assign(gap=gap(proxy, true, scale.proxy, scale.true), gap_paper=gap_paper(proxy, true)))
+        ours = gap(proxy, true, scale["proxy"], scale["true"])
+        parts.append(ordered.assign(gap=ours, gap_paper=gap_paper(proxy, true)))
     gaps = pd.concat(parts, ignore_index=True)
-    threshold, threshold_paper = (hacking_threshold([gaps[form].to_numpy()]) for form in ("gap", "gap_paper"))
-    return gaps, replace(scale, threshold=threshold, threshold_paper=threshold_paper)
+    thresholds = {f"threshold{form}": hacking_threshold(gaps[f"gap{form}"]) for form in ("", "_paper")}
+    return gaps, {**scale, **thresholds}
 
 
-def run_rows(gaps: pd.DataFrame, probes: pd.DataFrame, updates: pd.DataFrame, scale: Scales) -> pd.DataFrame:
+def run_rows(gaps: pd.DataFrame, probes: pd.DataFrame, updates: pd.DataFrame, scale: Mapping[str, Any]) -> pd.DataFrame:
     """One row per run: the metrics of Appendix F (columns of `summaries.RUNS` except `arm`).
 
     `true_drop_se` is the standard error of the fall in accuracy, with both accuracies treated as independent binomial
@@ -86,8 +76,8 @@ def run_rows(gaps: pd.DataFrame, probes: pd.DataFrame, updates: pd.DataFrame, sc
                 "evaluations": len(run),
                 "augc": augc(steps, series),
                 "augc_paper": augc(steps, printed),
-                "onset": onset(steps, series, scale.threshold),
-                "onset_paper": onset(steps, printed, scale.threshold_paper),
+                "onset": onset(steps, series, scale["threshold"]),
+                "onset_paper": onset(steps, printed, scale["threshold_paper"]),
                 "r_uq": correlation["levels"],
                 "r_uq_differences": correlation["differences"],
                 "r_uq_paper": correlation_paper["levels"],

@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from goodhart.analysis.gap import FloatArray, finite_series, paired
-from goodhart.errors import InputError
 
 IntArray = npt.NDArray[np.intp]
 T = TypeVar("T")
 
 RESAMPLES = 1_000  # of whole seeds
+_LEVEL = 0.95  # of intervals
 _MOST_ARRANGEMENTS = 50_000  # 8 values without ties have 40,320
 _DRAWS = 10_000
 _NOTHING = {"statistic": None, "p_value": None, "smallest_p": None, "method": "undefined"}
@@ -32,9 +32,7 @@ def rank_correlation(x: npt.ArrayLike, y: npt.ArrayLike, kind: str = "spearman")
     of these values. All values except n and method are None below two points or for constant input.
     """
     x, y = paired(x=x, y=y)
-    if kind not in ("spearman", "kendall"):
-        raise InputError(f"unknown rank correlation {kind!r}: choose spearman or kendall.")
-    if _constant(x) or _constant(y):
+    if min(len(np.unique(x)), len(np.unique(y))) < 2:
         return {**_NOTHING, "n": len(x)}
     return {**_test(*_permuted(x, y, kind)), "n": len(x)}
 
@@ -50,7 +48,7 @@ def seed_stratified_trend(
     of seeds that count.
     """
     groups = _by_seed(levels, values, seeds)
-    if all(_constant(b) for _, b in groups):
+    if all(len(np.unique(b)) < 2 for _, b in groups):
         return {**_NOTHING, "n": len(groups)}
     observed, nulls, exact = zip(*(_permuted(a, b) for a, b in groups), strict=True)
     if whole := all(exact) and math.prod(map(len, nulls)) <= _MOST_ARRANGEMENTS:
@@ -67,7 +65,7 @@ def seed_slopes(
 ) -> dict[str, Any]:
     """The change of values per unit of level: the least-squares slope of each seed, and the mean over seeds.
 
-    Returns {"slopes", "mean", "se", "n", "interval"}, with the interval from `bootstrap_interval`. With logarithms of
+    Returns {"slopes", "mean", "se", "n", "interval"}, with the interval from `estimate`. With logarithms of
     the levels, a slope is the change per factor e. A seed with a single level has no slope and is left out.
     """
     slopes = [float(np.polyfit(a - a.mean(), b, 1)[0]) for a, b in _by_seed(levels, values, seeds)]
@@ -75,8 +73,13 @@ def seed_slopes(
 
 
 def estimate(values: npt.ArrayLike) -> dict[str, Any]:
-    """`mean_and_se` of values over seeds, with their `bootstrap_interval` under "interval"."""
-    return {**mean_and_se(values), "interval": bootstrap_interval(values)}
+    """`mean_and_se` of values over seeds, and "interval", the 95 % bootstrap [low, high] of the mean.
+
+    The interval takes percentiles of 10,000 resamples (fixed random stream); it is None below two values.
+    """
+    v = finite_series("values", values)
+    rows = np.random.default_rng(0).integers(max(len(v), 1), size=(_DRAWS, len(v)))
+    return {**mean_and_se(v), "interval": resampled_interval(v[rows].mean(axis=1)) if len(v) > 1 else None}
 
 
 def mean_and_se(values: npt.ArrayLike) -> dict[str, Any]:
@@ -88,26 +91,6 @@ def mean_and_se(values: npt.ArrayLike) -> dict[str, Any]:
         "se": float(v.std(ddof=1) / math.sqrt(n)) if n > 1 else None,
         "n": n,
     }
-
-
-def bootstrap_interval(
-    values: npt.ArrayLike,
-    statistic: Callable[..., Any] = np.mean,
-    level: float = 0.95,
-    resamples: int = 10_000,
-    seed: int = 0,
-) -> list[float] | None:
-    """Percentile bootstrap interval of a statistic over seeds; None below two values.
-
-    `statistic` takes an array of shape (resamples, n) and `axis`, as `np.mean` and `np.median` do.
-    """
-    v = finite_series("values", values)
-    if not 0 < level < 1 or resamples < 1:
-        raise InputError(f"level must lie in (0, 1) and resamples be positive, not {level!r} and {resamples!r}.")
-    if len(v) < 2:
-        return None
-    drawn = v[np.random.default_rng(seed).integers(len(v), size=(resamples, len(v)))]
-    return _central(statistic(drawn, axis=1), level)
 
 
 def seed_resamples(seeds: npt.ArrayLike, resamples: int = RESAMPLES) -> Iterator[tuple[IntArray, int]]:
@@ -123,17 +106,19 @@ def seed_resamples(seeds: npt.ArrayLike, resamples: int = RESAMPLES) -> Iterator
         yield np.concatenate([np.tile(m, t) for m, t in zip(members, times, strict=True)]), int(copies)
 
 
-def over_resamples(seeds: npt.ArrayLike, statistic: Callable[[IntArray], T], resamples: int = RESAMPLES) -> list[T]:
+def over_resamples(seeds: npt.ArrayLike, statistic: Callable[[IntArray], T]) -> list[T]:
     """A statistic of the rows of every resample of `seed_resamples`; empty below two seeds."""
     if len(np.unique(np.asarray(seeds))) < 2:
         return []
-    found = [(statistic(rows), copies) for rows, copies in seed_resamples(seeds, resamples)]
+    found = [(statistic(rows), copies) for rows, copies in seed_resamples(seeds)]
     return [value for value, copies in found for _ in range(copies)]
 
 
-def resampled_interval(values: Sequence[Any], resamples: int = RESAMPLES, level: float = 0.95) -> list[float] | None:
-    """Percentile interval of the resampled values; None if more than 1 - `level` of the resamples have no value."""
-    return None if len(values) < level * resamples else _central(values, level)
+def resampled_interval(values: Sequence[Any] | FloatArray) -> list[float] | None:
+    """95 % percentile interval of the resampled values; None if more than 5 % of `RESAMPLES` have no value."""
+    if len(values) < _LEVEL * RESAMPLES:
+        return None
+    return np.percentile(values, [50 * (1 - _LEVEL), 50 * (1 + _LEVEL)]).tolist()
 
 
 def r_squared(values: FloatArray, fitted: FloatArray) -> float | None:
@@ -142,20 +127,11 @@ def r_squared(values: FloatArray, fitted: FloatArray) -> float | None:
     return 1 - float(np.sum((values - fitted) ** 2)) / total if total > 0 else None
 
 
-def _central(values: Any, level: float) -> list[float]:
-    """The two percentiles that enclose the central share `level` of the values."""
-    return np.percentile(values, [50 * (1 - level), 50 * (1 + level)]).tolist()
-
-
-def _constant(x: FloatArray) -> bool:
-    return len(x) < 2 or bool((x == x[0]).all())
-
-
 def _by_seed(levels: npt.ArrayLike, values: npt.ArrayLike, seeds: Any) -> list[tuple[FloatArray, FloatArray]]:
     """The (levels, values) of every seed with at least two different levels."""
     x, y, labels = paired(levels=levels, values=values, seeds=seeds)
     groups = [(x[labels == s], y[labels == s]) for s in np.unique(labels)]
-    return [(a, b) for a, b in groups if not _constant(a)]
+    return [(a, b) for a, b in groups if len(np.unique(a)) > 1]
 
 
 def _permuted(x: FloatArray, y: FloatArray, kind: str = "spearman") -> tuple[float, FloatArray, bool]:

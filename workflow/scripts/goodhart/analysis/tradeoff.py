@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from goodhart.analysis.gap import FloatArray, paired
 from goodhart.analysis.statistics import IntArray, over_resamples
-from goodhart.errors import InputError
 
 Path = list[tuple[int, float]]  # steps over lambda: index of a beta, smallest lambda where it is best
 
@@ -32,9 +31,7 @@ def optimal_conservatism(
     (B,), "share": (81, B), "resamples", "seeds"}, with the share of resamples that choose each beta at each lambda.
     Resamples in which a beta has no run do not count. The intervals and `support` are None below two seeds.
     """
-    x, u, a, labels = paired(beta=beta, augc=augc, win_rate=win_rate, seeds=seeds)
-    if not len(x):
-        raise InputError("there is no run to choose a beta from.")
+    x, u, a, labels = paired(least=1, beta=beta, augc=augc, win_rate=win_rate, seeds=seeds)
     betas = np.unique(x)
     damage, quality = _means(x, u, a, betas)
     path = lower_envelope(damage, quality)
@@ -55,7 +52,7 @@ def optimal_conservatism(
                 "beta": float(betas[i]),
                 "lambda_from": since,
                 "lambda_to": end,
-                "lambda_to_interval": None if end is None else _turning(path[: k + 1], resampled),
+                "lambda_to_interval": _turning(path[: k + 1], resampled) if end and resampled else None,
             }
             for k, ((i, since), end) in enumerate(zip(path, ends, strict=True))
         ],
@@ -89,8 +86,6 @@ def _turning(steps: Path, resampled: list[Path]) -> list[float] | None:
     """95 % interval of the lambda at which a resample first chooses a beta that is not among these steps."""
     early = {index for index, _ in steps}
     turns = [min((since for index, since in path if index not in early), default=np.inf) for path in resampled]
-    if not turns:
-        return None
     low, high = np.quantile(turns, [0.025, 0.975], method="inverted_cdf")
     return [float(low), float(high)] if np.isfinite(high) else None
 

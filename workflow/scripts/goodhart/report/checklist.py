@@ -160,7 +160,7 @@ def _power_law(results: Results) -> Iterator[Item]:
 
 
 def _reproducibility(results: Results) -> Iterator[Item]:
-    levels, first = results.setup.grid, results.setup.grid[0]
+    levels, first = results.setup["grid"], results.setup["grid"][0]
     grid = "; ".join(f"{row['level']}: β = {number(row['beta'], 6)}, {row['rule']}" for row in levels)
     yield Item(
         "a",
@@ -188,11 +188,11 @@ def _reproducibility(results: Results) -> Iterator[Item]:
         all(set(part) == seeds for _, part in results.runs.groupby(["arm", "method", "level"])["seed"]),
         f"seeds {', '.join(map(str, sorted(seeds)))}: each replicates the offline and the online stage; data, policy "
         f"and the {len(results.quality['member_accuracy'])} reward models are shared by all. Evaluation responses are "
-        f"drawn with seed {results.setup.evaluation_seed}, the same for every policy",
+        f"drawn with seed {results.setup['evaluation_seed']}, the same for every policy",
         "tables/runs.csv: seed",
         "config: seeds, evaluation.seed",
     )
-    coverage = results.setup.coverage
+    coverage = results.setup["coverage"]
     sources, ties = coverage["responses_by_source_model"], coverage["pairs_with_tied_scores"]
     lengths = coverage["tokens"]["chosen"], coverage["tokens"]["rejected"]
     policy = ", ".join(f"{name} ({count})" for name, count in sorted(sources.items())) if sources else None

@@ -17,7 +17,7 @@ NOTABLE = 0.05  # the page reports a share of truncated, empty or partly scored 
 
 def findings_page(results: Results) -> str:
     """The findings page; each section includes the tables that support it."""
-    found = list(arms(results))
+    found, accuracy = list(arms(results)), results.quality["ensemble_accuracy"]
     return render(
         "findings",
         results=results,
@@ -34,7 +34,7 @@ def findings_page(results: Results) -> str:
         ],
         hyperparameters=[
             {"stage": stage, "name": name, **value}
-            for stage, entry in results.setup.derived.items()
+            for stage, entry in results.setup["derived"].items()
             for name, value in entry["values"].items()
             if (stage, name) != ("online", "lora_dropout")  # online updates use no dropout
         ],
@@ -42,7 +42,7 @@ def findings_page(results: Results) -> str:
         levels=list(level_rows(results)),
         entropies=list(entropies(results)),
         problems=int(results.gaps["n"].max()),
-        ensemble_accuracy=ensemble_accuracy(results),
+        ensemble_accuracy=measured(accuracy, math.sqrt(accuracy * (1 - accuracy) / results.quality["pairs"])),
         few_seeds=min(int(results.table1["n"].min()), FEWEST_SEEDS),
         FEWEST_SEEDS=FEWEST_SEEDS,
         isqrt=math.isqrt,
@@ -92,9 +92,3 @@ def entropies(results: Results) -> Iterator[dict[str, Any]]:
             side = "proof" if (trend["within_seeds"]["statistic"] or 0) > 0 else "statement"
             decided = verdicts.decided(trend["within_seeds"])
             yield {"method": method, "tokens": tokens, "trend": trend, "side": side if decided else None}
-
-
-def ensemble_accuracy(results: Results) -> str:
-    """Accuracy of the ensemble on held-out pairs with its binomial standard error."""
-    accuracy, pairs = results.quality["ensemble_accuracy"], results.quality["pairs"]
-    return measured(accuracy, math.sqrt(accuracy * (1 - accuracy) / pairs))

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -44,17 +44,6 @@ STYLE: Any = {
 _COLUMN, _PAGE = 3.3, 6.75  # inches, one and two columns of print: a font size here is the size on paper
 
 
-class Panel(NamedTuple):
-    """One quantity of one method and arm: its axes, the runs and their evaluations."""
-
-    ax: Axes
-    quantity: str
-    method: str
-    arm: str
-    runs: pd.DataFrame
-    curves: pd.DataFrame
-
-
 def colours(results: Results) -> dict[str, str]:
     """The colour of every offline level: dark to light as beta grows, so that levels differ in greyscale too."""
     shades = mpl.colormaps["plasma"](np.linspace(0.03, 0.8, max(len(results.betas), 2)))
@@ -74,17 +63,19 @@ def subplots(rows: int, columns: int, height: float, **share: Any) -> tuple[Figu
 
 def panels(
     results: Results, quantities: Mapping[str, str], x: str, height: float, **share: Any
-) -> tuple[Figure, list[Panel]]:
-    """One column of panels per arm, one block of rows per method, one row per quantity (name: axis label)."""
+) -> tuple[Figure, list[tuple[Axes, str, str, str]]]:
+    """One column of panels per arm, one block of rows per method, one row per quantity (name: axis label).
+
+    Returns the figure, and the axes, quantity, method and arm of each panel.
+    """
     rows = len(quantities)
     share = {"sharex": True, "sharey": "row"} | share
     figure, axes = subplots(rows * len(results.methods), len(results.arms), height, **share)
     found = []
     for (i, method), (j, arm) in product(enumerate(results.methods), enumerate(results.arms)):
-        mine = [results.of(table, method, arm) for table in (results.runs, results.curves)]
         for ax, (quantity, label) in zip(axes[rows * i :, j], quantities.items(), strict=False):
             ax.set_ylabel("" if j else label)
-            found.append(Panel(ax, quantity, method, arm, *mine))
+            found.append((ax, quantity, method, arm))
         axes[rows * i, j].set_title(heading(results, method, arm))
     setp(axes[-1], xlabel=x)
     return figure, found
@@ -107,8 +98,16 @@ def heading(results: Results, method: str, arm: str) -> str:
 
 def draw_lines(ax: Axes, results: Results, curves: pd.DataFrame, y: str) -> None:
     """Draw a quantity over steps: the seeds, mean and standard error of each level."""
-    common: dict[str, Any] = {"data": curves, "x": "step", "y": y, "hue": "level", "hue_order": list(results.betas)}
-    common |= {"palette": colours(results), "legend": False, "ax": ax}
+    common: dict[str, Any] = {
+        "data": curves,
+        "x": "step",
+        "y": y,
+        "hue": "level",
+        "hue_order": list(results.betas),
+        "palette": colours(results),
+        "legend": False,
+        "ax": ax,
+    }
     labels = {"xlabel": ax.get_xlabel(), "ylabel": ax.get_ylabel()}
     sns.lineplot(**common, units="seed", estimator=None, linewidth=0.5, alpha=0.45)
     sns.lineplot(**common, errorbar="se", linewidth=1.6, err_kws={"alpha": 0.2, "linewidth": 0})
@@ -120,8 +119,16 @@ def draw_path(ax: Axes, curves: pd.DataFrame, x: str, y: str, colour: str) -> No
     for _, run in curves.sort_values("step").groupby("seed"):
         ax.plot(run[x], run[y], color=colour, lw=0.5, alpha=0.45)
     at = curves.groupby("step")[[x, y]].agg(["mean", "sem"])
-    bars: dict[str, Any] = {"xerr": at[x, "sem"], "yerr": at[y, "sem"], "elinewidth": 0.7}
-    ax.errorbar(at[x, "mean"], at[y, "mean"], **bars, color=colour, lw=1.6, zorder=3)
+    ax.errorbar(
+        at[x, "mean"],
+        at[y, "mean"],
+        xerr=at[x, "sem"],
+        yerr=at[y, "sem"],
+        elinewidth=0.7,
+        color=colour,
+        lw=1.6,
+        zorder=3,
+    )
 
 
 def draw_means(ax: Axes, results: Results, runs: pd.DataFrame, y: str, at: Mapping[str, float], arm: int = 0) -> None:
@@ -130,8 +137,16 @@ def draw_means(ax: Axes, results: Results, runs: pd.DataFrame, y: str, at: Mappi
         colour, x = colours(results)[str(level)], at[str(level)]
         found = mean_and_se(values)
         ax.plot([x] * len(values), values, "_", ms=9, color=colour, alpha=0.6, mew=0.8)
-        look: dict[str, Any] = {"fmt": MARKERS[arm % len(MARKERS)], "mfc": "white" if arm else colour}
-        ax.errorbar(x, found["mean"], found["se"], **look, color=colour, elinewidth=1.2, zorder=3)
+        ax.errorbar(
+            x,
+            found["mean"],
+            found["se"],
+            fmt=MARKERS[arm % len(MARKERS)],
+            mfc="white" if arm else colour,
+            color=colour,
+            elinewidth=1.2,
+            zorder=3,
+        )
 
 
 def draw_seeds(ax: Axes, runs: pd.DataFrame, y: str) -> None:

@@ -1,7 +1,7 @@
 """The results of a finished study: what findings, tables and figures are made from."""
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -24,20 +24,13 @@ FIT = [
 
 
 @dataclass(frozen=True)
-class Setup:
-    """What a study was given and derived before its runs; pages report it, figures do not use it."""
-
-    grid: Sequence[Record] = ()  # the levels of the beta grid (Eq. 6-7)
-    derived: Mapping[str, Record] = field(default_factory=dict)  # Appendix C, by stage
-    coverage: Record = field(default_factory=dict)  # of the preference data
-    online_problems: int = 0
-    shared_problems: int = 0  # online problems that are also evaluation problems
-    evaluation_seed: int | None = None
-
-
-@dataclass(frozen=True)
 class Results:
-    """The tables and records of a finished study, as the scripts write them; `fits` is keyed by (method, arm)."""
+    """The tables and records of a finished study, as the scripts write them; `fits` is keyed by (method, arm).
+
+    `setup` is what a study was given and derived before its runs; pages report it, figures do not use it. Its keys are
+    `grid` (the levels of the beta grid, Eq. 6-7), `derived` (Appendix C, by stage), `coverage` (of the preference
+    data), `online_problems`, `shared_problems` (online problems that are also evaluation problems), `evaluation_seed`.
+    """
 
     runs: pd.DataFrame
     gaps: pd.DataFrame
@@ -45,7 +38,7 @@ class Results:
     overoptimisation: pd.DataFrame
     scales: Record
     quality: Record
-    setup: Setup = Setup()
+    setup: Record = field(default_factory=dict)
 
     @cached_property
     def table1(self) -> pd.DataFrame:
@@ -113,9 +106,8 @@ def read_results(given: ResultFlags) -> Results:
     """The results from a step's flags; `FindingsFlags` also give the setup and the statistics of Table 1."""
     laws = {path.stem: path for path in given.fits}
     panels = list(dict.fromkeys(zip(given.runs["method"], given.runs["arm"], strict=True)))
-    for method, arm in panels:
-        if f"{method}-{arm}" not in laws:
-            raise InputError(f"--fits: there is no {method}-{arm}.json, yet there are such runs.")
+    if absent := [f"{method}-{arm}" for method, arm in panels if f"{method}-{arm}" not in laws]:
+        raise InputError(f"--fits: there is no {absent[0]}.json, yet there are such runs.")
     results = Results(
         runs=given.runs,
         gaps=given.gaps,
@@ -124,17 +116,15 @@ def read_results(given: ResultFlags) -> Results:
         scales=given.scales,
         quality=given.quality,
     )
-    if not isinstance(given, FindingsFlags):  # the statistics of Table 1 are computed on first use
-        return results
-    online, evaluation = (part["prompt"] for part in given.problems)
-    setup = Setup(
-        grid=given.beta_grid["levels"],
-        derived=given.derived,
-        coverage=given.coverage,
-        online_problems=len(online),
-        shared_problems=int(online.isin(evaluation).sum()),
-        evaluation_seed=given.evaluation_seed,
-    )
-    results = replace(results, setup=setup)
-    vars(results).update(trends=given.trends["trends"], differences=given.trends["arm_differences"])
+    if isinstance(given, FindingsFlags):  # otherwise, the statistics of Table 1 are computed on first use
+        online, evaluation = (part["prompt"] for part in given.problems)
+        setup = {
+            "grid": given.beta_grid["levels"],
+            "derived": given.derived,
+            "coverage": given.coverage,
+            "online_problems": len(online),
+            "shared_problems": int(online.isin(evaluation).sum()),
+            "evaluation_seed": given.evaluation_seed,
+        }
+        vars(results).update(setup=setup, trends=given.trends["trends"], differences=given.trends["arm_differences"])
     return results

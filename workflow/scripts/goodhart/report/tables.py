@@ -1,11 +1,13 @@
-"""The two tables of the findings page whose rows must be computed; the template builds the other tables."""
+"""Table 1 as text, and the two tables of the findings page whose rows the template does not build."""
 
 from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
+import pandas as pd
+
 from goodhart.analysis.levels import FLAGS, TABLE1
-from goodhart.report.numbers import cell, plural
+from goodhart.report.numbers import cell, plural, probability
 from goodhart.report.results import Results
 from goodhart.report.verdicts import decided
 
@@ -59,3 +61,32 @@ def level_rows(results: Results) -> Iterator[dict[str, str]]:
         for title, known in cells.items():
             columns = {name: known.get(level, "-") for level, name in names.items()}
             yield {"arm": results.name(method, arm), "quantity": title, **columns}
+
+
+def as_text(table: pd.DataFrame, found: list[dict]) -> pd.DataFrame:
+    """Table 1 as text: mean ± standard error, and after each arm and method a row of rank correlations with beta."""
+    rows = []
+    for (arm, method), part in table.groupby(["arm", "method"], sort=False):
+        for _, row in part.iterrows():
+            rows.append(
+                {"Arm": arm, "Method": method, "Level": row["level"], "beta": f"{row['beta']:.3f}", "n": row["n"]}
+                | {title: _mean_and_error(row, column) for title, column in TABLE1.items()}
+                | {title: f"{row[flag]} of {row['n']}" for flag, title in FLAGS.items()}
+            )
+        mine = {t["quantity"]: t["level_means"] for t in found if (t["arm"], t["method"]) == (arm, method)}
+        rows.append(
+            {"Arm": arm, "Method": method, "Level": "Spearman with beta (exact p)", "beta": "", "n": len(part)}
+            | {
+                title: "-" if t["statistic"] is None else f"{t['statistic']:+.2f} ({probability(t['p_value'])})"
+                for title, t in mine.items()
+            }
+            | dict.fromkeys(FLAGS.values(), "")
+        )
+    return pd.DataFrame(rows)
+
+
+def _mean_and_error(row: pd.Series, column: str) -> str:
+    if pd.isna(row[column]):
+        return "-"
+    text = f"{row[column]:.3g}" if pd.isna(row[f"{column}_se"]) else f"{row[column]:.3g} ± {row[f'{column}_se']:.2g}"
+    return text if row[f"{column}_n"] == row["n"] else f"{text} (n={row[f'{column}_n']})"

@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 
 from goodhart.report.figures.conservatism import arms, augc_by_beta, beta_by_lambda
 from goodhart.report.figures.mechanism import entropy, mechanism
-from goodhart.report.figures.reward_ensemble import calibration
-from goodhart.report.figures.reward_hacking import gap_by_step, rewards_by_kl, rewards_by_step
+from goodhart.report.figures.reward_hacking import calibration, gap_by_step, rewards_by_kl, rewards_by_step
 from goodhart.report.panels import STYLE
 from goodhart.report.results import Results
 

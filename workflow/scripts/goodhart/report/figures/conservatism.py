@@ -17,7 +17,6 @@ from goodhart.report import panels as p
 from goodhart.report.results import Record, Results
 
 _AUGC = "AUGC (SD × updates)"
-_CHANGE = "Change of AUGC\n(SD × updates)"
 _RIVALS: dict[str, Any] = {"linear": ":", "exponential": "-.", "power law without c": (0, (6, 1, 1, 1, 1, 1))}
 
 
@@ -27,8 +26,8 @@ def augc_by_beta(results: Results) -> Figure:
     low, high = (0.1 * betas[0], 2 * betas[-1]) if fitted else (betas[0] / 2, 2 * betas[-1])  # Appendix E's grid
     figure, panels = p.panels(results, {"augc": _AUGC}, "Offline β", height=2.6)
     drawn: dict[str, Artist] = {}  # handles for the legend
-    for ax, _, method, arm, runs, _ in panels:
-        fit = results.fits[method, arm]
+    for ax, _, method, arm in panels:
+        fit, runs = results.fits[method, arm], results.of(results.runs, method, arm)
         letters = int(13 * figure.get_figwidth() / len(results.arms))
         ax.set_title(f"{ax.get_title()}\n{_in_words(fit, letters)}")
         p.beta_axis(ax, low, high)
@@ -40,11 +39,11 @@ def augc_by_beta(results: Results) -> Figure:
         inside = np.geomspace(betas[0], betas[-1], 200)  # alternative curves are drawn only between the betas
         rivals = {rival["name"]: rival["parameters"] for rival in fit["rivals"]["curves"]}
         for name in [name for name in _RIVALS if name in rivals]:
-            line = ax.plot(inside, rival_at(name, rivals[name], inside), ls=_RIVALS[name], color="0.45", lw=0.8)
-            drawn[name] = line[0]
+            heights = rival_at(name, rivals[name], inside)
+            drawn[name] = ax.plot(inside, heights, ls=_RIVALS[name], color="0.45", lw=0.8)[0]
         drawn |= _mark_beta_star(ax, fit, low, high)
-    for panel in panels:
-        panel.ax.set_ylim(bottom=0)
+    for ax in figure.axes:
+        ax.set_ylim(bottom=0)
     return p.legend(figure, results, drawn)
 
 
@@ -72,7 +71,7 @@ def beta_by_lambda(results: Results) -> Figure:
     x, y = "λ (SD × updates per unit of win rate)", "β* of Definition 6.1"
     figure, panels = p.panels(results, {"beta": y}, x, height=2.2, sharex=False, sharey=True)
     place = {beta: k for k, beta in enumerate(results.betas.values())}
-    for ax, _, method, arm, _, _ in panels:
+    for ax, _, method, arm in panels:
         tradeoff = results.fits[method, arm]["tradeoff"]
         if tradeoff is None:
             ax.text(0.5, 0.5, "no win rate", transform=ax.transAxes, ha="center")
@@ -111,7 +110,9 @@ def arms(results: Results) -> Figure:
         lines = [f"{arm}: {'; '.join(p.correlations(results.trend(method, arm, 'augc')))}" for arm in results.arms]
         left.set_title(name + "\n".join(lines), fontsize=7)
         left.set_ylabel(_AUGC)
-        right.set(title=f"Other arm minus {results.arms[0]}, same level and seed", ylabel=_CHANGE)
+        right.set(
+            title=f"Other arm minus {results.arms[0]}, same level and seed", ylabel="Change of AUGC\n(SD × updates)"
+        )
         if len(results.arms) == 1:
             right.set_yticks([])
             right.text(0.5, 0.6, "one arm: nothing to compare", transform=right.transAxes, ha="center")

@@ -24,8 +24,10 @@ def entropy(results: Results) -> Figure:
             p.draw_means(bottom, results, mine, f"entropy_{kind}_collapse", p.places(results, k), arm=k)
         bottom.axhline(0, color=p.INK, lw=0.5)
         top.set(title=f"{name}(a) checkpoint, {kind} tokens", ylabel="" if j else "Entropy (nats per token)")
-        change = "ΔH = offline − online\n(nats per token)"
-        bottom.set(title=f"{name}(b) collapse, {kind} tokens", ylabel="" if j else change)
+        bottom.set(
+            title=f"{name}(b) collapse, {kind} tokens",
+            ylabel="" if j else "ΔH = offline − online\n(nats per token)",
+        )
     p.level_axes(axes, results)
     return p.legend(figure, results, arms=True)
 

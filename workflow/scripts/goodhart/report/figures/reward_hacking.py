@@ -1,13 +1,11 @@
-"""Reward hacking over the online run: both rewards by step and by KL, and the Goodhart gap."""
+"""Reward hacking over the online run: both rewards by step and by KL, the Goodhart gap; and the reward ensemble."""
 # ruff: noqa: RUF001 - figures contain Greek letters
-
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import SymmetricalLogLocator
 
 from goodhart.analysis.overoptimisation import reward_at
 from goodhart.report import panels as p
@@ -21,8 +19,8 @@ _STEPS = "Online step (updates)"
 def rewards_by_step(results: Results) -> Figure:
     """Proxy and true reward over the online run."""
     figure, panels = p.panels(results, _REWARDS, _STEPS, height=1.75)
-    for panel in panels:
-        p.draw_lines(panel.ax, results, panel.curves, panel.quantity)
+    for ax, quantity, method, arm in panels:
+        p.draw_lines(ax, results, results.of(results.curves, method, arm), quantity)
     return p.legend(figure, results)
 
 
@@ -31,9 +29,9 @@ def rewards_by_kl(results: Results) -> Figure:
     figure, panels = p.panels(results, _REWARDS, "√KL to the offline checkpoint (√nats)", height=1.75)
     fits = {(f["method"], f["arm"], f["level"], f["reward"]): f for _, f in results.overoptimisation.iterrows()}
     units = {"standardised": ("proxy", 1.0), "true": ("true", results.scales["true"])}
-    for ax, y, method, arm, _, curves in panels:
+    for ax, y, method, arm in panels:
         reward, unit = units[y]
-        for level, part in curves.groupby("level"):
+        for level, part in results.of(results.curves, method, arm).groupby("level"):
             colour = p.colours(results)[str(level)]
             p.draw_path(ax, part, "distance", y, colour)
             fit = fits[method, arm, str(level), reward]
@@ -48,18 +46,16 @@ def rewards_by_kl(results: Results) -> Figure:
 def gap_by_step(results: Results) -> Figure:
     """Both forms of the Goodhart gap over the run, with the hacking threshold and the mean onset (Figure 3)."""
     figure, panels = p.panels(results, _GAPS, _STEPS, height=1.95)
-    for panel in panels:
-        ax, form = panel.ax, panel.quantity.removeprefix("gap")
-        p.draw_lines(ax, results, panel.curves, panel.quantity)
+    for ax, quantity, method, arm in panels:
+        form = quantity.removeprefix("gap")
+        p.draw_lines(ax, results, results.of(results.curves, method, arm), quantity)
         ax.axhline(0, color=p.INK, lw=0.5)
         if (threshold := results.scales[f"threshold{form}"]) is not None:
             ax.axhline(threshold, color=p.INK, lw=0.9, ls="--")
-        if results.curves[panel.quantity].abs().max() > 100:  # Eq. 2 divides by rewards that may be almost 0
+        if results.curves[quantity].abs().max() > 100:  # Eq. 2 divides by rewards that may be almost 0
             ax.set_yscale("symlog", linthresh=1)
-            locator = SymmetricalLogLocator(base=10, linthresh=1)
-            locator.set_params(numticks=6)
-            ax.yaxis.set_major_locator(locator)
-        _onsets(panel, results, f"onset{form}")
+            ax.locator_params(axis="y", numticks=6)
+        _onsets(ax, results, results.of(results.runs, method, arm), f"onset{form}")
     extra = {
         "hacking threshold": Line2D([], [], color=p.INK, lw=0.9, ls="--"),
         "mean onset": Line2D([], [], color=p.INK, lw=0.9, ls=":", marker="v"),
@@ -67,15 +63,46 @@ def gap_by_step(results: Results) -> Figure:
     return p.legend(figure, results, extra)
 
 
-def _onsets(panel: p.Panel, results: Results, column: str) -> None:
+def calibration(results: Results) -> Figure:
+    """Calibration: how often a response is preferred, by the probability that the ensemble assigns to it."""
+    bins, quality = pd.DataFrame(results.quality["calibration"]), results.quality
+    figure, axes = p.subplots(1, 1, 3)
+    ax = axes[0, 0]
+    error = np.sqrt(bins["observed"] * (1 - bins["observed"]) / bins["n"])
+    ax.plot([0, 1], [0, 1], color="0.75", lw=0.8, zorder=1)
+    ax.errorbar(bins["predicted"], bins["observed"], error, fmt="none", ecolor=p.INK, elinewidth=0.8)
+    ax.scatter(bins["predicted"], bins["observed"], s=90 * bins["n"] / bins["n"].max(), color=p.INK, lw=0, zorder=3)
+    for _, b in bins.iterrows():
+        ax.annotate(f"{b['n']:.0f}", (b["predicted"], b["observed"]), (7, -4), textcoords="offset points", fontsize=6)
+    ax.set(
+        xlim=(-0.03, 1.03),
+        ylim=(-0.03, 1.03),
+        aspect="equal",
+        xlabel="Predicted probability of being preferred",
+        ylabel="Share that was preferred",
+    )
+    members = ", ".join(f"{value:.3f}" for value in quality["member_accuracy"])
+    ax.set_title(f"{quality['pairs']} pairs, accuracy {quality['ensemble_accuracy']:.3f}\n(members {members})")
+    return figure
+
+
+def _onsets(ax: Axes, results: Results, runs: pd.DataFrame, column: str) -> None:
     """Draw a marker at the mean onset of each level, stacked by level, with the number of seeds that have an onset."""
-    ax, height = panel.ax, min(0.09, 0.7 / len(results.betas))
+    height = min(0.09, 0.7 / len(results.betas))
     inside = ax.get_xaxis_transform()  # x in steps, y as a fraction of the axis
     for rank, (level, colour) in enumerate(p.colours(results).items()):
-        onsets = panel.runs.loc[panel.runs["level"] == level, column]
+        onsets = runs.loc[runs["level"] == level, column]
         if n := onsets.count():
             at = (onsets.mean(), 0.06 + height * rank)
             ax.axvline(at[0], color=colour, lw=0.9, ls=":")
             ax.plot(*at, "v", color=colour, transform=inside)
-            look: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 6, "color": colour}
-            ax.annotate(f"{n}/{len(onsets)}", at, (5, 0), xycoords=inside, **look)
+            ax.annotate(
+                f"{n}/{len(onsets)}",
+                at,
+                (5, 0),
+                xycoords=inside,
+                textcoords="offset points",
+                va="center",
+                fontsize=6,
+                color=colour,
+            )
