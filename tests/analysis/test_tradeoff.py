@@ -152,7 +152,7 @@ def test_lambda_carries_the_unit_of_augc(runs: list[tuple[float, float, float]],
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (([], [], []), "no run"),
+        (([], [], []), "no runs"),
         (([1, 2], [1], [1, 2]), "differ in length"),
         (([1, 2], [1, 2], [1]), "differ in length"),
         (([1, 2], [1, 2], [1, 2], [0]), "differ in length"),

@@ -116,7 +116,7 @@ def test_degenerate_points_are_fitted_as_far_as_they_go(
         ("beta,augc/0.31,31.1/1,43/-inf,145.8", "points.csv", "beta of point 3 is '-inf'"),
         ("beta,augc/0.31,31.1/-1,43/2.379,145.8", "points.csv", "beta must be positive"),
         ("beta,augc/0,31.1/1,43/2.379,145.8", "points.csv", "beta must be positive"),
-        ("beta,augc/0.31,-31.1/1,43/2.379,145.8", "points.csv", "no AUGC negative"),
+        ("beta,augc/0.31,-31.1/1,43/2.379,145.8", "points.csv", "no AUGC may be negative"),
         ("", "points.csv", "cannot be read"),
         ("beta,augc", "points.csv", "has no rows"),
         ("beta,augc/0.31,31.1/1,/2.379,145.8", "points.csv", "augc of point 2 is ''"),

@@ -120,7 +120,7 @@ def finite_series(name: str, values: Any) -> FloatArray:
     if series.ndim != 1:
         raise InputError(f"{name} must be one-dimensional, not of shape {series.shape}.")
     if not np.isfinite(series).all():
-        raise InputError(f"{name} holds a value that is not finite.")
+        raise InputError(f"{name} contains a value that is not finite.")
     return series
 
 

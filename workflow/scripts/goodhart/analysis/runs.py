@@ -43,7 +43,7 @@ class Scales:
 def scales(quality: Mapping[str, Any], responses: pd.DataFrame) -> Scales:
     """The scales of both rewards, from the ensemble's `quality.json` and the reference policy's responses."""
     if not quality["proxy_scale"] > 0:
-        raise InputError("the reward models give every held-out response the same reward; they have learned nothing.")
+        raise InputError("the reward models give all held-out responses the same reward, so they have learned nothing.")
     successes, problems = int(responses["correct"].sum()), len(responses)
     return Scales(quality["proxy_scale"], true_scale(successes, problems), successes, problems)
 
@@ -75,9 +75,9 @@ def run_rows(gaps: pd.DataFrame, probes: pd.DataFrame, updates: pd.DataFrame, sc
         steps, series, printed = (run[name].to_numpy() for name in ("step", "gap", "gap_paper"))
         offline = probe_of.get((first["method"], first["level"], first["seed"]))
         if offline is None:
-            raise InputError(f"run {'/'.join(map(str, key))} has no probe of its offline checkpoint; name it too.")
+            raise InputError(f"run {'/'.join(map(str, key))} has no probe of its offline checkpoint; extend --probes.")
         if key not in degenerate:
-            raise InputError(f"run {'/'.join(map(str, key))} has no table of its updates; name it too.")
+            raise InputError(f"run {'/'.join(map(str, key))} has no table of its updates; extend --updates.")
         correlation, correlation_paper = (uq_correlation(run["uncertainty"].to_numpy(), g) for g in (series, printed))
         rows.append(
             {
@@ -129,5 +129,5 @@ def select_arms(runs: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
     absent = cells[~pd.MultiIndex.from_frame(cells[RUN]).isin(runs.set_index(RUN).index)]
     if len(absent):
         arm, *run = absent.iloc[0][["arm", *RUN]]
-        raise InputError(f"arm {arm} needs run {'/'.join(map(str, run))}, which is not among the runs.")
+        raise InputError(f"arm {arm} needs run {'/'.join(map(str, run))}, but no trajectory of this run was given.")
     return cells.merge(runs, on=RUN)

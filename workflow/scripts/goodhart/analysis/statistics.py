@@ -103,7 +103,7 @@ def bootstrap_interval(
     """
     v = finite_series("values", values)
     if not 0 < level < 1 or resamples < 1:
-        raise InputError(f"level must lie in (0, 1) and resamples be positive, not {level!r} and {resamples!r}.")
+        raise InputError(f"level must be between 0 and 1, and resamples positive, not {level!r} and {resamples!r}.")
     if len(v) < 2:
         return None
     drawn = v[np.random.default_rng(seed).integers(len(v), size=(resamples, len(v)))]

@@ -34,7 +34,7 @@ def optimal_conservatism(
     """
     x, u, a, labels = paired(beta=beta, augc=augc, win_rate=win_rate, seeds=seeds)
     if not len(x):
-        raise InputError("there is no run to choose a beta from.")
+        raise InputError("there are no runs from which to choose a beta.")
     betas = np.unique(x)
     damage, quality = _means(x, u, a, betas)
     path = lower_envelope(damage, quality)

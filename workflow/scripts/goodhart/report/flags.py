@@ -37,4 +37,4 @@ class FindingsFlags(ResultFlags):
     derived: Record = record("offline", "reward", "online")
     coverage: Record = record(*COVERAGE)
     problems: tuple[Frame, Frame] = table(PROBLEMS, "online", "evaluation")
-    evaluation_seed: int = flag(help="of the evaluation responses, to be stated")
+    evaluation_seed: int = flag(help="sampling seed of the evaluation responses, for the checklist")

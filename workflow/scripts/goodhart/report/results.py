@@ -115,7 +115,7 @@ def read_results(given: ResultFlags) -> Results:
     panels = list(dict.fromkeys(zip(given.runs["method"], given.runs["arm"], strict=True)))
     for method, arm in panels:
         if f"{method}-{arm}" not in laws:
-            raise InputError(f"--fits: there is no {method}-{arm}.json, yet there are such runs.")
+            raise InputError(f"--fits: there is no {method}-{arm}.json, but --runs contains runs of this arm.")
     results = Results(
         runs=given.runs,
         gaps=given.gaps,
