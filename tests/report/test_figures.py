@@ -279,7 +279,7 @@ def test_draw_figures(flags: Callable[..., list[str]], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no dpo-matched"):
         draw_figures.main(flags(["dpo-paper"], ["arms.svg"]))
     for name in ("arm.svg", "arms.png"):
-        with pytest.raises(InputError, match=rf"{name} is not .pdf or .svg of rewards_by_step"):
+        with pytest.raises(InputError, match=rf"{name} is not a .pdf or .svg of a figure"):
             draw_figures.main(flags(["dpo-paper", "dpo-matched"], [name]))
 
 

@@ -22,7 +22,7 @@ class ResultFlags(StepFlags):
 
     runs: Frame = table(RUNS)
     gaps: Frame = table(GAPS)
-    fits: list[Path] = flag(help="<method>-<arm>.json")
+    fits: list[Path] = flag(help="power-law fits, named <method>-<arm>.json")
     overoptimisation: Frame = table(OVEROPTIMISATION)
     scales: Record = record("proxy", "true", "successes", "problems", "threshold", "threshold_paper")
     quality: Record = record("pairs", "member_accuracy", "ensemble_accuracy", "calibration", "proxy_mean")
