@@ -29,7 +29,7 @@ from goodhart.training.settings import DERIVED, AutosaveFlags, Online, Settings
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments(EvaluationFlags, AutosaveFlags):
-    kl_beta: Record = record("level", "beta", help="beta/<level>.json: the beta of Eq. 10")
+    kl_beta: Record = record("level", "beta", help="beta/<level>.json, with the beta of Eq. 10")
     problems: tuple[Frame, Frame] = table(PROBLEMS, "online", "evaluation")
     derived_online: Record = record("inputs", "values")
     online: Online = group(Online)
@@ -37,7 +37,7 @@ class Arguments(EvaluationFlags, AutosaveFlags):
     trajectory: Output
     updates: Output
     samples: Output
-    output: Output = flag(help="adapter folder")
+    output: Output = flag(help="adapter folder to write")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -1,6 +1,6 @@
 r"""Collect a study: gaps of every evaluation (Eq. 2), one row per run (Appendix F), (beta, AUGC) points per arm.
 
-A run that belongs to two arms has a cell in each arm, but its files are given only once.
+A run that belongs to two arms is listed in --cells once for each arm, but its files are given only once.
 
     python workflow/scripts/collect_runs.py --trajectories trajectory.parquet --updates steps.parquet --probes \
         probe.parquet --quality quality.json --responses responses.parquet --cells paper/dpo/p20/p20/0 \
@@ -24,16 +24,16 @@ from goodhart.store.schemas.summaries import GAPS, RUNS
 @dataclass(frozen=True, kw_only=True)
 class Arguments(StepFlags):
     trajectories: list[Frame] = table(TRAJECTORY)
-    updates: list[Frame] = table(STEPS, help="of the same runs")
-    probes: list[Frame] = table(PROBE, help="of their offline checkpoints")
+    updates: list[Frame] = table(STEPS, help="updates of the same runs")
+    probes: list[Frame] = table(PROBE, help="probes of their offline checkpoints")
     quality: Record = record("proxy_scale")
     responses: Frame = table(RESPONSES, help="the reference policy's responses")
-    cells: list[str] = flag(help="ARM/METHOD/LEVEL/KL_LEVEL/SEED: the runs of every arm")
+    cells: list[str] = flag(help="the runs of every arm, each as ARM/METHOD/LEVEL/KL_LEVEL/SEED")
     gaps: Output
     runs: Output
     csv: Output
     scales: Output
-    augc: list[Output] = flag(help="<method>-<arm>.csv, points of an arm")
+    augc: list[Output] = flag(help="<method>-<arm>.csv, for the (beta, AUGC) points of an arm")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     cells = read_cells(given.cells)
     named = set(cells["method"] + "-" + cells["arm"])
     if unknown := [path for path in given.augc if path.stem not in named]:
-        raise InputError(f"--augc {unknown[0]}: no run belongs to a method and arm called {unknown[0].stem}.")
+        raise InputError(f"--augc {unknown[0]}: there is no method and arm called {unknown[0].stem}.")
     probes, updates = (pd.concat(tables, ignore_index=True) for tables in (given.probes, given.updates))
     gaps, scale = add_gaps(given.trajectories, scales(given.quality, given.responses))
     runs = select_arms(run_rows(gaps, probes, updates, scale), cells)

@@ -14,7 +14,7 @@ from goodhart.store.schemas.inputs import LOGPROBS
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments(StepFlags):
-    level: str = flag(help="p20: 20th percentile; b0.10: beta = 0.10")
+    level: str = flag(help="p20: 20th percentile in Eq. 7; b0.10: beta = 0.10")
     logprobs: Frame = table(LOGPROBS, "train")
     beta: Output
 
@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     chosen, rejected = (given.logprobs[f"{side}_logprob"].to_numpy() for side in ("chosen", "rejected"))
     derived = derive_beta(given.level, chosen, rejected)
     if derived["one_by_construction"]:
-        print("beta at the 50th percentile is 1 by construction: the median over itself (Eq. 7)")
+        print("beta at the 50th percentile is 1 by construction, because Eq. 7 divides by the median")
     write_json(given.beta, derived, given.origin)
 
 

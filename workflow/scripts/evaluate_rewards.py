@@ -32,7 +32,7 @@ class Arguments(StepFlags):
     precision: str = flag(choices=PRECISIONS)
     derived: Record = record("values", help="derived/reward.json")
     responses: Frame = table(RESPONSES, help="the reference policy's responses")
-    seed: int = flag(help="draws the responses of the centroid")
+    seed: int = flag(help="seed for drawing the responses that define the centroid")
     threads: int
     quality: Output
     centroid: Output

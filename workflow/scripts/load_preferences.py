@@ -27,7 +27,7 @@ class Arguments(StepFlags):
     revision: str | None = flag(default=None, help="branch, tag or commit of a hub dataset; default: main")
     form: str = flag(choices=sorted(FORMS))
     columns: Any = group(Columns)
-    pairs: int | None = flag(default=None, help="maximum number, drawn with the seed; default: all")
+    pairs: int | None = flag(default=None, help="maximum number of pairs, drawn with the seed; default: all")
     seed: int
     policy: Path = flag(help="model folder whose tokeniser counts tokens")
     preferences: Output

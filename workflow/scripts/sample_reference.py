@@ -1,4 +1,4 @@
-r"""Sample responses of the reference policy to the evaluation problems, for true-reward scale and baseline.
+r"""Sample responses of the reference policy to the evaluation problems, for the scale of the true reward and win rates.
 
     python workflow/scripts/sample_reference.py --problems problems.parquet --policy policy --precision float32 \
         --verifier gsm8k --max-new-tokens 48 --batch-size 192 --engine auto --seed 1 --threads 1 \

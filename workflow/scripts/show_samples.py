@@ -19,9 +19,9 @@ from goodhart.store.schemas.measurements import SAMPLES
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments(StepFlags):
-    samples: list[Frame] = table(SAMPLES, help="of one or more runs")
-    examples: int = flag(help="at most so many of each kind and run")
-    seed: int = flag(help="of the random examples")
+    samples: list[Frame] = table(SAMPLES, help="samples of one or more runs")
+    examples: int = flag(help="maximum number of examples of each kind per run")
+    seed: int = flag(help="seed for drawing the random examples")
     page: Output
 
 

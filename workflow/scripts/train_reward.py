@@ -25,7 +25,7 @@ class Arguments(AdapterFlags):
     member: int
     preferences: Frame = table(PREFERENCES, "train")
     backbone: Path
-    seed: int = flag(help="seed of the ensemble; the seed of a member follows from it")
+    seed: int = flag(help="seed of the ensemble; the seed of each member is derived from it")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -140,14 +140,14 @@ def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     mistakes = {
         "arms: every arm is null; keep at least one": not arms(config),
         **{
-            f"task.{name}: task.source arithmetic needs a number": embedded and config["task"][name] is None
+            f"task.{name}: task.source arithmetic requires a number": embedded and config["task"][name] is None
             for name in ("online_problems", "evaluation_problems")
         },
         "policy.pretraining.heads: must be a multiple of kv_heads": shape["heads"] % shape["kv_heads"],
-        "policy.model: name a model; only task.source arithmetic can train its own policy": (
+        "policy.model: name a model; null requires task.source arithmetic": (
             config["policy"]["model"] is None and not embedded
         ),
-        "preferences.source: sampled needs task.source arithmetic; use dataset": (
+        "preferences.source: sampled requires task.source arithmetic; use dataset": (
             config["preferences"]["source"] == "sampled" and not embedded
         ),
     }

@@ -28,7 +28,7 @@ def scales(quality: Mapping[str, Any], responses: pd.DataFrame) -> dict[str, Any
     responses, `true` that of one true reward at the reference policy, which solves `successes` of `problems`.
     """
     if not quality["proxy_scale"] > 0:
-        raise InputError("the reward models give every held-out response the same reward; they have learned nothing.")
+        raise InputError("the reward models give all held-out responses the same reward, so they have learned nothing.")
     successes, problems = int(responses["correct"].sum()), len(responses)
     true = true_scale(successes, problems)
     return {"proxy": quality["proxy_scale"], "true": true, "successes": successes, "problems": problems}
@@ -65,9 +65,9 @@ def run_rows(gaps: pd.DataFrame, probes: pd.DataFrame, updates: pd.DataFrame, sc
         steps, series, printed = (run[name].to_numpy() for name in ("step", "gap", "gap_paper"))
         offline = probe_of.get((first["method"], first["level"], first["seed"]))
         if offline is None:
-            raise InputError(f"run {'/'.join(map(str, key))} has no probe of its offline checkpoint; name it too.")
+            raise InputError(f"run {'/'.join(map(str, key))} has no probe of its offline checkpoint; extend --probes.")
         if key not in degenerate:
-            raise InputError(f"run {'/'.join(map(str, key))} has no table of its updates; name it too.")
+            raise InputError(f"run {'/'.join(map(str, key))} has no table of its updates; extend --updates.")
         correlation, correlation_paper = (uq_correlation(run["uncertainty"].to_numpy(), g) for g in (series, printed))
         rows.append(
             {
@@ -119,5 +119,5 @@ def select_arms(runs: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
     absent = cells[~pd.MultiIndex.from_frame(cells[RUN]).isin(runs.set_index(RUN).index)]
     if len(absent):
         arm, *run = absent.iloc[0][["arm", *RUN]]
-        raise InputError(f"arm {arm} needs run {'/'.join(map(str, run))}, which is not among the runs.")
+        raise InputError(f"arm {arm} needs run {'/'.join(map(str, run))}, but no trajectory of this run was given.")
     return cells.merge(runs, on=RUN)

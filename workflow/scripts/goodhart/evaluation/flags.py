@@ -32,13 +32,13 @@ class ResponseFlags(PolicyFlags):
 class EvaluationFlags(ResponseFlags):
     """An offline adapter, and the reward models that score its responses."""
 
-    adapter: Path = flag(help="offline adapter")
+    adapter: Path = flag(help="offline adapter folder")
     metrics: Record = record("method", "level", "beta", "seed", help="metrics.json of that adapter")
-    backbone: Path = flag(help="of the reward models; may be the policy itself")
+    backbone: Path = flag(help="model folder of the reward models; may be that of the policy")
     members: list[Path]
     centroid: Path = tensors()
     derived_reward: Record = record("values")
-    evaluation_seed: int = flag(help="the same for every policy of the study")
+    evaluation_seed: int = flag(help="sampling seed of the evaluation, the same for every policy of the study")
 
     def verify(self, origin: Origin) -> None:
         """Raise `InputError` unless adapters, bases and cached files belong together."""
