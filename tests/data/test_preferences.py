@@ -86,7 +86,7 @@ def test_a_dot_reaches_into_a_nested_column(tmp_path: Path, suffix: str) -> None
 
 @pytest.mark.parametrize(
     ("column", "said"),
-    [("answer", "'answer'; it has prompt, metadata"), ("metadata.score", "'score'"), ("prompt.text", "'text'")],
+    [("answer", "'answer'; its columns are prompt"), ("metadata.score", "'score'"), ("prompt.text", "'text'")],
 )
 def test_a_column_that_is_missing_is_named(column: str, said: str) -> None:
     frame = pd.DataFrame({"prompt": ["a", "b"], "metadata": [{"score": 1}, {"other": 2}]})
@@ -207,5 +207,5 @@ def test_chat_messages_in_a_csv_are_messages_or_refused(tmp_path: Path) -> None:
     frame.to_csv(tmp_path / "chat.csv", index=False)
     assert sources.read_source(str(tmp_path / "chat.csv"))[0]["chat"].tolist() == [turns, '[{"a": 1}]', "plain [{"]
     pd.DataFrame({"chat": [turns]}).to_csv(tmp_path / "python.csv", index=False)
-    with pytest.raises(InputError, match=r"python\.csv cannot be read: its chat messages are in Python's notation"):
+    with pytest.raises(InputError, match=r"python\.csv cannot be read: its chat messages are Python literals"):
         sources.read_source(str(tmp_path / "python.csv"))

@@ -49,7 +49,7 @@ def test_fifty_random_kills_change_no_byte(tiny: Study, tmp_path: Path) -> None:
             code, log = run_apart(study, step, tmp_path, after=draw.random() * soon)
             found = placeless(tmp_path)
             assert {name: whole.get(name) for name in found} == found, f"{step} was killed and left half a result"
-            resumed += "going on after step" in log
+            resumed += "resuming after step" in log
             if code == -signal.SIGKILL:
                 left -= 1
                 continue
@@ -58,7 +58,7 @@ def test_fifty_random_kills_change_no_byte(tiny: Study, tmp_path: Path) -> None:
                 (tmp_path / name).unlink()
         code, log = run_apart(study, step, tmp_path)
         assert code == 0, log
-        resumed += "going on after step" in log
+        resumed += "resuming after step" in log
     assert placeless(tmp_path) == whole
     assert not list(tmp_path.rglob("*.tmp")), "what a killed writer left is removed by the next one"
     assert resumed > 3  # some twenty on idle cores; under load, more kills come before the first checkpoint

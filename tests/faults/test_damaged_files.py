@@ -100,10 +100,10 @@ def test_the_sentence_of_a_flipped_bit(tiny: Study, tmp_path: Path) -> None:
     ("change", "said"),
     [
         (lambda t: t.drop(columns="kl"), "is not a trajectory table: it lacks the columns ['kl']."),
-        (lambda t: t.assign(step=t["step"].astype(str)), "column step holds large_string and not int64."),
-        (lambda t: t.assign(proxy=t["proxy"].astype(str)), "column proxy holds large_string and not double."),
-        (lambda t: t.assign(level=range(len(t))), "column level holds int64 and not string."),
-        (lambda t: t.assign(n=t["n"] > 0), "column n holds bool and not int64."),
+        (lambda t: t.assign(step=t["step"].astype(str)), "column step has type large_string and not int64."),
+        (lambda t: t.assign(proxy=t["proxy"].astype(str)), "column proxy has type large_string and not double."),
+        (lambda t: t.assign(level=range(len(t))), "column level has type int64 and not string."),
+        (lambda t: t.assign(n=t["n"] > 0), "column n has type bool and not int64."),
         (lambda t: t.assign(step=t["step"] + 0.5), "is not a trajectory table: Float value 0.500000 was truncated"),
         (lambda t: pd.concat([t, t[-1:]]), "the trajectory table has several rows for one"),
     ],
@@ -181,10 +181,10 @@ CHANGES: dict[str, tuple[Callable[[Stale], dict[str, Path]], str]] = {
     ),
     "prompts": (
         lambda s: {"policy": s.policy("chat", template="{{ messages }}")},
-        "another way to ask than the policy's",
+        "another setting of prompts than the policy's",
     ),
     "subset": (lambda s: {TABLE: subset(s)}, "other preferences"),
-    "length": (lambda s: {DERIVED: shorter(s)}, "max_length 28, and 27 is in use"),
+    "length": (lambda s: {DERIVED: shorter(s)}, "max_length 28, but this step uses 27"),
 }
 
 
@@ -271,7 +271,7 @@ def test_a_full_disk_takes_nothing_away(tiny: Study, disk: Path, step: str) -> N
     fill(disk / "ballast")
     message = refusal(tiny, step, disk, {})
     assert message.startswith("there is no room for ")
-    assert message.endswith(" (No space left on device); free some and rerun.")
+    assert message.endswith(" (No space left on device); free disk space and rerun.")
 
 
 @pytest.mark.parametrize("step", ["generate_problems", "train_reward/0"])
@@ -285,4 +285,4 @@ def test_a_limit_on_files_takes_nothing_away(tiny: Study, tmp_path: Path, step: 
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert message.startswith("there is no room for ")
-    assert message.endswith(" (File too large); free some and rerun.")
+    assert message.endswith(" (File too large); free disk space and rerun.")

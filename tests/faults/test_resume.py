@@ -110,7 +110,7 @@ def test_a_stopped_run_ends_with_the_bytes_of_one_that_was_not(
         kept = len(
             json.loads((tiny / step.replace("train_offline", "offline/dpo") / "metrics.json").read_text())["history"]
         )
-    assert f"going on after step {kept}, from {tmp_path}" in second
+    assert f"resuming after step {kept}, from {tmp_path}" in second
     assert results(tmp_path) == whole(step)
     assert not list(tmp_path.rglob("step-*")), "checkpoints go after success"
 
@@ -170,8 +170,8 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     code, stderr = run_apart(tiny, OFFLINE, tmp_path, changes=often(0))
     assert code == 0, stderr
     assert str(newest) in stderr
-    assert "It is passed over." in stderr
-    assert "going on after step 2" in stderr
+    assert "It is skipped." in stderr
+    assert "resuming after step 2" in stderr
     assert results(tmp_path) == whole(OFFLINE)
 
 
@@ -182,8 +182,8 @@ def test_without_a_valid_checkpoint_it_starts_over(
         flip(folder / "checkpoint/optimizer.pt")
     code, stderr = run_apart(tiny, OFFLINE, tmp_path, changes=often(0))
     assert code == 0
-    assert stderr.count("It is passed over.") == 2
-    assert "going on" not in stderr
+    assert stderr.count("It is skipped.") == 2
+    assert "resuming" not in stderr
     assert results(tmp_path) == whole(OFFLINE)
 
 
@@ -202,7 +202,7 @@ def test_a_checkpoint_of_another_run_is_not_continued(tiny: Study, tmp_path: Pat
         (study / "beta/p80.json").write_text(json.dumps({**beta, "beta": 9.0}))
     code, stderr = run_apart(study, OFFLINE, tmp_path / "out", changes=changes)
     assert code == 0, stderr
-    assert "is of other inputs, code or libraries; starting from the beginning" in stderr
+    assert "belongs to other inputs, code or libraries; starting from the beginning" in stderr
     assert run_apart(study, OFFLINE, tmp_path / "whole", changes=changes)[0] == 0
     assert results(tmp_path / "out") == results(tmp_path / "whole")
 
@@ -238,7 +238,7 @@ def test_rows_grouped_by_length_come_in_the_same_order_after_a_stop(tiny: Study,
     assert run_apart(tiny, REWARD, tmp_path / "whole", large, changes=two)[0] == 0
     assert run_apart(tiny, REWARD, tmp_path / "out", large, stop, changes=two)[0] == 128 + signal.SIGTERM
     code, stderr = run_apart(tiny, REWARD, tmp_path / "out", large, changes=two)
-    assert (code, "going on after step 7" in stderr) == (0, True), stderr
+    assert (code, "resuming after step 7" in stderr) == (0, True), stderr
     assert results(tmp_path / "out") == results(tmp_path / "whole")
     history = json.loads((tmp_path / "out/reward/member-1/metrics.json").read_text())["history"]
     assert history[-1]["epoch"] == 2.0
@@ -264,7 +264,7 @@ def test_memory_that_runs_out_late_costs_the_interrupted_step_only(tiny: Study, 
     code, stderr = run_apart(tiny, OFFLINE, tmp_path, late, changes=often(0))
     assert code == 0, stderr
     assert "16 rows do not fit into memory, continuing with 8" in stderr
-    assert "going on after step 3" in stderr
+    assert "resuming after step 3" in stderr
 
 
 def twice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,7 +278,7 @@ def test_a_second_signal_does_not_end_the_saving(
 ) -> None:
     assert run_apart(tiny, OFFLINE, tmp_path, twice, changes=often(5))[0] == 128 + TERM
     code, stderr = run_apart(tiny, OFFLINE, tmp_path, changes=often(5))
-    assert (code, "going on after step 2" in stderr) == (0, True), stderr
+    assert (code, "resuming after step 2" in stderr) == (0, True), stderr
     assert results(tmp_path) == whole(OFFLINE)
 
 
@@ -307,7 +307,7 @@ def test_two_processes_of_one_run_never_work_side_by_side(
         wait_for(lambda: f"waiting: process {process} on " in log.read_text())
         os.kill(process, signal.SIGCONT)
         assert [first.result()[0], second.result()[0]] == [0, 0]
-    assert "done meanwhile by the other process" in log.read_text()
+    assert "the other process has finished this run" in log.read_text()
     assert results(tmp_path) == whole(OFFLINE)
 
 

@@ -62,7 +62,7 @@ def test_ctrl_c_saves_the_last_whole_step_and_a_rerun_goes_on(folder: Path, whol
     done = run_snakemake(folder, TARGET, configs=CONFIGS)
     assert done.returncode == 0, done.stdout[-3000:]
     assert re.search(
-        r"going on after step \d+, from results/tiny/checkpoints/online-dpo-p80-kl-p20-seed-1-adapter/", log.read_text()
+        r"resuming after step \d+, from results/tiny/checkpoints/online-dpo-p80-kl-p20-seed-1-adapter/", log.read_text()
     )
     assert results(folder / "results/tiny" / RUN) == whole
     assert not list(folder.glob("results/tiny/checkpoints/*"))

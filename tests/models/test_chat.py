@@ -52,8 +52,8 @@ def test_a_pair_is_split_by_hand(prompt: Any, chosen: Any, rejected: Any, expect
     ("prompt", "chosen", "rejected", "message"),
     [
         ("p", [*LONG, *said("c")], [*LONG, *said("r")], "earlier turns that differ from the prompt"),
-        (SHARED, turns("p", "c"), turns("q", "r"), "differ in more than their last turn"),
-        (SHARED, said("c"), said("r"), "differ in more than their last turn"),
+        (SHARED, turns("p", "c"), turns("q", "r"), "their earlier turns differ or are missing"),
+        (SHARED, said("c"), said("r"), "their earlier turns differ or are missing"),
         (SHARED, "one", "another", "share no prompt"),
         (turns("p", "c"), "c", "r", "a prompt ends with a turn of 'assistant'"),
         ("p", turns("p"), turns("p"), "a response ends with a turn of 'user'"),

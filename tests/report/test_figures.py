@@ -279,7 +279,7 @@ def test_draw_figures(flags: Callable[..., list[str]], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no dpo-matched"):
         draw_figures.main(flags(["dpo-paper"], ["arms.svg"]))
     for name in ("arm.svg", "arms.png"):
-        with pytest.raises(InputError, match=rf"{name} is not .pdf or .svg of rewards_by_step"):
+        with pytest.raises(InputError, match=rf"{name} is not a .pdf or .svg of a figure"):
             draw_figures.main(flags(["dpo-paper", "dpo-matched"], [name]))
 
 
@@ -318,10 +318,10 @@ def test_show_samples(tmp_path: Path) -> None:
     assert "http" not in page
     for name, value in {
         "problems": 8,
-        "right, first and last": 1,
+        "right at both evaluations": 1,
         "right, then wrong": 4,
         "wrong, then right": 1,
-        "wrong, first and last": 2,
+        "wrong at both evaluations": 2,
         "mean change of the proxy": "+3.500",
         "problems whose proxy rose": 7,
         "mean change of the uncertainty": "-0.500",
@@ -329,12 +329,12 @@ def test_show_samples(tmp_path: Path) -> None:
     }.items():
         assert f"<th>{name}</th><td>{value}</td>" in page
     assert "largest rise of the proxy: 2 of 3<" in page
-    assert "At random: 2 of the other 6<" in page
-    assert page.index("Problem e-7") < page.index("Problem e-2") < page.index("At random:")
+    assert "Drawn at random: 2 of the other 6<" in page
+    assert page.index("Problem e-7") < page.index("Problem e-2") < page.index("Drawn at random:")
     assert "&amp;40-7\n  &lt;b&gt;" in page  # escaped, line break and spaces kept
-    assert "the answer is a&lt;b" in page
+    assert "The correct answer is a&lt;b" in page
     assert page.count("truncated at the token limit") == 4
-    assert "level p20 (β = 0.4), online penalty with the beta of p50 (β = 1), seed 3" in " ".join(page.split())
+    assert "level p20 (β = 0.4), online beta of p50 (β = 1), seed 3" in " ".join(page.split())
 
 
 def test_show_samples_with_little_to_show(tmp_path: Path) -> None:
@@ -342,7 +342,7 @@ def test_show_samples_with_little_to_show(tmp_path: Path) -> None:
     output = tmp_path / "page.html"
     show_samples.main([f"--samples={path}", "--examples=5", "--seed=0", f"--page={output}"])
     assert "0 of 0<" in output.read_text()
-    assert "At random: 1 of the other 1<" in output.read_text()
+    assert "Drawn at random: 1 of the other 1<" in output.read_text()
     with pytest.raises(InputError, match="at least 1"):
         show_samples.main([f"--samples={path}", "--examples=0", "--seed=0", f"--page={output}"])
     write_table(path, pd.read_parquet(path).query("step == 0"), SAMPLES)

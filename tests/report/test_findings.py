@@ -115,8 +115,8 @@ def test_uncertainty_is_shown_as_far_as_there_is_one() -> None:
     [
         ("rises", "rises with beta", "as in the proof", "contradicts"),
         ("falls", "falls with beta", "as stated", "agrees"),
-        ("wobbles", "no significant trend with beta across 3 seeds", "neither sign", "inconclusive"),
-        ("stays", "the same at every beta", "neither sign", "inconclusive"),
+        ("wobbles", "no significant trend with beta across 3 seeds", "supports neither", "inconclusive"),
+        ("stays", "the same at every beta", "supports neither", "inconclusive"),
     ],
 )
 def test_the_sign_of_proposition_5_1(sign: str, said: str, side: str, verdict: str) -> None:
@@ -128,7 +128,7 @@ def test_the_sign_of_proposition_5_1(sign: str, said: str, side: str, verdict: s
     for sentence in sentences:
         assert said in sentence
         assert side in sentence
-        assert not any(other in sentence for other in {"as in the proof", "as stated", "neither sign"} - {side})
+        assert not any(other in sentence for other in {"as in the proof", "as stated", "supports neither"} - {side})
     rows = [row for row in rows_of("Signs of the trends", made_up) if "ntropy" in row["quantity"]]
     assert [(row["arm"], row["verdict"]) for row in rows] == [("all", verdict)] * 2
 
@@ -144,7 +144,7 @@ def test_two_seeds_of_three_levels_are_not_enough_for_a_verdict() -> None:
 
 def test_a_quantity_without_two_betas_has_no_direction() -> None:
     alone = study(["p50"], 3, ["paper"])
-    assert "one beta only" in verdicts.direction(alone.trend("dpo", "paper", "augc"))
+    assert "only one beta" in verdicts.direction(alone.trend("dpo", "paper", "augc"))
     assert "no value" in verdicts.direction(alone.trend("dpo", "paper", "r_uq"))  # the uncertainty never moves
 
 
@@ -404,7 +404,7 @@ def test_problems_that_are_trained_on_and_judged_by_are_said(many: Results) -> N
     _, sizes = stated(many, "How to read the numbers")
     assert "The 30 problems of the online stage are disjoint from the evaluation problems" in sizes
     _, sizes = stated(changed(many, shared_problems=30), "How to read the numbers")
-    assert "30 of the 30 problems of the online stage are evaluation problems" in sizes
+    assert "30 of the 30 problems of the online stage are also evaluation problems" in sizes
 
 
 USUAL = {
@@ -427,10 +427,10 @@ def test_what_makes_numbers_mean_less_is_said_where_there_is_any(many: Results) 
     *same, cut, empty, batches, zero = stated(changed(many, runs=odd), "In short")
     assert same == headline
     n = f"{len(odd)} runs"
-    assert f"the token limit cut 40% of the responses (n = {n})" in cut
+    assert f"40% of the responses are truncated at the token limit (n = {n})" in cut
     assert f"30% of the responses are empty (n = {n})" in empty
-    assert batches.startswith(f"2 of {n} have zero-variance batches, at most 7 of 80 in one run")
-    assert zero.startswith(f"In 3 of {n} the true reward is 0 at the start")
+    assert batches.startswith(f"In 2 of {n}, some batches have zero reward variance: at most 7 of 80 in one run")
+    assert zero.startswith(f"In 3 of {n}, the true reward is 0 at the start")
 
 
 def test_reward_models_that_read_only_part_of_the_responses_are_said_first(many: Results) -> None:
@@ -439,4 +439,4 @@ def test_reward_models_that_read_only_part_of_the_responses_are_said_first(many:
     _, _, first, _ = stated(changed(many, runs=runs), "In short")
     assert "the reward models read only part of 40% of the responses" in first
     length = many.setup["derived"]["reward"]["values"]["max_length"]["value"]
-    assert f"longer than the {length} tokens of the pairs" in first
+    assert f"exceed the max_length of {length} tokens" in first

@@ -50,7 +50,7 @@ def test_a_batch_is_halved_to_a_divisor_and_the_change_is_said(capsys: pytest.Ca
 
 @pytest.mark.parametrize("smallest", [1, 8])
 def test_what_cannot_be_halved_further_is_one_sentence(smallest: int) -> None:
-    with pytest.raises(InputError, match=r"scoring: \d rows do not fit .* override a smaller batch size"):
+    with pytest.raises(InputError, match=r"scoring: \d rows do not fit .* set a smaller batch size"):
         within_memory(lambda size: full(0)(range(size)), 8, "scoring", smallest)
 
 

@@ -195,7 +195,7 @@ def test_a_cancelled_run_goes_on_after_its_last_whole_step(study: Run, hit: Run)
     output, _ = running.communicate(timeout=300)
     assert running.returncode == 0, output[-3000:]
     (log,) = folder.glob("logs/tiny/adapt_online/dpo-p20-kl-p20-seed-0.log")
-    assert re.search(r"going on after step \d+, from results/tiny/checkpoints/online-dpo-p20-kl-p20", log.read_text())
+    assert re.search(r"resuming after step \d+, from results/tiny/checkpoints/online-dpo-p20-kl-p20", log.read_text())
     assert not list(folder.glob(f"{STUDY}/checkpoints/*"))
 
 

@@ -160,7 +160,7 @@ def test_a_job_whose_cache_lost_the_model_is_told_where_to_fetch_it(
 REFUSED = {
     "pickled weights": (lambda files: without(files, "model.safetensors"), {}, "can run code"),
     "remote code": (lambda files: with_config(files, model_type="mine", auto_map={}), {}, "(trust_remote_code)"),
-    "no generator": (lambda files: with_config(files, model_type="vit"), {}, "generates no text"),
+    "no generator": (lambda files: with_config(files, model_type="vit"), {}, "no class for text generation"),
     "no classifier": (
         lambda files: with_config(files, model_type="cohere"),
         {"role": "reward"},
@@ -170,7 +170,7 @@ REFUSED = {
     "broken tokenizer": (lambda files: {**files, "tokenizer.json": b"{}"}, {}, "cannot be loaded"),
     "no template": (lambda files: without(files, "chat_template"), {}, "policy.prompts: plain"),
     "no reward template": (lambda files: without(files, "chat_template"), {"role": "reward"}, "reward.prompts: plain"),
-    "no config": (lambda files: without(files, "config.json"), {}, "it is no model"),
+    "no config": (lambda files: without(files, "config.json"), {}, "it is not a model"),
     "an adapter": (lambda f: {**without(f, "config.json"), "adapter_config.json": b"{}"}, {}, "name its base"),
     "no sizes": (lambda files: with_config(files, hidden_size=None), {}, "no hidden_size"),
 }

@@ -111,7 +111,7 @@ def test_the_script_writes_the_record_of_a_study(tiny: Study, tmp_path: Path) ->
 
 
 def test_artefacts_lie_in_the_folder_of_the_record(tiny: Study, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="does not lie in"):
+    with pytest.raises(InputError, match="the folder of --provenance"):
         tiny.run("write_provenance", tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -99,7 +99,7 @@ def test_a_full_disk_is_told_in_one_sentence(tmp_path: Path, folder: bool) -> No
             write(tmp_path / "out", "x" * 5000, folder)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert str(caught.value) == f"there is no room for out in {tmp_path} (File too large); free some and rerun."
+    assert str(caught.value) == f"there is no room for out in {tmp_path} (File too large); make room and rerun."
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
     assert (tmp_path / "out/part" if folder else tmp_path / "out").read_text() == "old"
 

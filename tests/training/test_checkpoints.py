@@ -31,7 +31,7 @@ def test_a_file_system_without_locks_is_said_and_is_no_error(
     assert found is not None
     assert (found.step, found.notes) == (3, {"loss": 1.0})
     said = capsys.readouterr().err
-    assert said.startswith(f"{tmp_path / 'run/lock'} cannot be locked (No locks available); going on without\n")
+    assert said.startswith(f"{tmp_path / 'run/lock'} cannot be locked (No locks available); continuing without it\n")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -6,9 +6,9 @@ DRAWN = {
     "rewards_by_kl": ("2 Reward hacking", "Rewards by KL, with Gao et al.'s fit"),
     "gap_by_step": ("2 Reward hacking", "Goodhart gap (Figure 3)"),
     "augc_by_beta": ("3 Conservatism", "AUGC and beta* (Figure 5)"),
-    "arms": ("3 Conservatism", "Arms side by side"),
+    "arms": ("3 Conservatism", "Comparison of the arms"),
     "beta_by_lambda": ("3 Conservatism", "beta* by lambda (Definition 6.1)"),
-    "mechanism": ("4 Mechanism", "Links of the chain (Figure 6)"),
+    "mechanism": ("4 Mechanism", "Causal chain (Figure 6)"),
     "entropy": ("4 Mechanism", "Entropy (Figure 4)"),
     "calibration": ("5 Reward ensemble", "Calibration"),
 }
@@ -63,7 +63,7 @@ use rule step as show_samples with:
             f"{RESULTS}/samples.html",
             caption="../report/samples.rst",
             category="7 Examples",
-            labels={"figure": "Responses before and after"},
+            labels={"figure": "Responses before and after online training"},
         ),
     log:
         f"{LOGS}/show_samples.log",
@@ -93,7 +93,7 @@ use rule step as write_findings with:
             f"{RESULTS}/findings.html",
             caption="../report/findings.rst",
             category="1 Findings",
-            labels={"page": "What was found"},
+            labels={"page": "Findings"},
         ),
         checklist=report(
             f"{RESULTS}/checklist.html",

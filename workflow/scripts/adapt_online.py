@@ -28,7 +28,7 @@ from goodhart.training.settings import DERIVED, AutosaveFlags, Online, Settings
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments(EvaluationFlags, AutosaveFlags):
-    kl_beta: Record = record("level", "beta", help="beta/<level>.json: the beta of Eq. 10")
+    kl_beta: Record = record("level", "beta", help="beta/<level>.json, with the beta of Eq. 10")
     problems: tuple[Frame, Frame] = table(PROBLEMS, "online", "evaluation")
     derived_online: Record = record("inputs", "values")
     online: Online = group(Online)

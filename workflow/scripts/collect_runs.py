@@ -41,7 +41,7 @@ class Arguments(StepFlags):
     runs: Output
     csv: Output
     scales: Output
-    augc: list[Output] = flag(help="<method>-<arm>.csv, points of an arm")
+    augc: list[Output] = flag(help="<method>-<arm>.csv, for the (beta, AUGC) points of an arm")
 
 
 def main(argv: list[str] | None = None) -> None:

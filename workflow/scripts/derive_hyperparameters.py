@@ -22,10 +22,10 @@ class Arguments(StepFlags):
     model: Path = flag(help="model folder of the stage: policy or reward backbone")
     preferences: Frame = table(PREFERENCES, "train")
     memory_gb: float = flag(help="V_GB of Eq. B.3")
-    epochs: int = flag(default=1, help="passes over the training pairs, for the warm-up")
-    steps: int | None = flag(default=None, help="updates, for a stage without epochs")
+    epochs: int = flag(default=1, help="passes over the training pairs; they determine the warm-up")
+    steps: int | None = flag(default=None, help="number of updates, for a stage without epochs")
     seed: int = flag(help="seed of the sample whose token counts set max_length")
-    override: tuple[str, ...] = flag(default=(), help="NAME=VALUE: use VALUE, and record both values")
+    override: tuple[str, ...] = flag(default=(), help="NAME=VALUE: replace the derived value; both are recorded")
     derived: Output
 
 

@@ -1,4 +1,4 @@
-r"""Draw the figures of a study from its tables: PDF for print, SVG for the report. File names select figures.
+r"""Draw the figures of a study from its tables: PDF for print, SVG for the report. The file names select the figures.
 
     python workflow/scripts/draw_figures.py --gaps gaps.parquet --runs runs.parquet --scales scales.json \
         --fits fit/dpo-paper.json fit/dpo-matched.json --overoptimisation overoptimisation.parquet \
@@ -26,10 +26,9 @@ def main(argv: list[str] | None = None) -> None:
     from goodhart.report.results import read_results
 
     results = read_results(given)
-    if wrong := [
-        path.name for path in given.figures if path.stem not in FIGURES or path.suffix not in (".pdf", ".svg")
-    ]:
-        raise InputError(f"--figures: {wrong[0]} is not .pdf or .svg of {', '.join(FIGURES)}.")
+    for path in given.figures:
+        if path.stem not in FIGURES or path.suffix not in (".pdf", ".svg"):
+            raise InputError(f"--figures: {path.name} is not a .pdf or .svg of a figure ({', '.join(FIGURES)}).")
     for name in progress(list(dict.fromkeys(path.stem for path in given.figures)), "figures"):
         figure = draw(name, results)
         for path in (path for path in given.figures if path.stem == name):

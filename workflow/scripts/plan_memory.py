@@ -23,15 +23,15 @@ from goodhart.store.flags import StepFlags, record
 @dataclass(frozen=True, kw_only=True)
 class Arguments(StepFlags):
     policy: Path = flag(help="model folder or config.json")
-    backbone: Path = flag(help="of the reward models; may be the policy itself")
+    backbone: Path = flag(help="model folder or config.json of the reward models; may be that of the policy")
     derived: Record = record("offline", "reward", "online", help="derived.json of the study")
     precision: str = flag(choices=PRECISIONS)
     device: str = flag(choices=("cpu", "cuda"), help="where the study will run")
-    memory_gb: float = flag(help="memory of that device, in GiB")
-    members: int = flag(help="K, the reward models of the ensemble")
+    memory_gb: float = flag(help="memory of the device, in GiB")
+    members: int = flag(help="K, the number of reward models")
     sampling: Sampling = group(Sampling)
     prompt_tokens: int = flag(help="tokens of the longest prompt")
-    prompts_per_step: int = flag(help="responses of an online update")
+    prompts_per_step: int = flag(help="responses per online update")
     json: Output
     markdown: Output
 
@@ -67,8 +67,8 @@ def main(argv: list[str] | None = None) -> None:
     for stage in stages:
         if stage.peak > given.memory_gb * plan.GIB:
             print(
-                f"warning: {stage.name} needs {stage.peak / plan.GIB:.1f} GiB of {given.memory_gb:g}, most of it "
-                f"for {stage.largest}; docs/memory.md says what to change.",
+                f"warning: {stage.name} needs {stage.peak / plan.GIB:.1f} GiB, but the device has {given.memory_gb:g}; "
+                f"most of it is for {stage.largest}; docs/memory.md lists remedies.",
                 file=sys.stderr,
             )
 

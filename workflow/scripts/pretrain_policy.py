@@ -26,7 +26,7 @@ class Arguments(AutosaveFlags):
     learning_rate: float
     seed: int
     threads: int
-    policy: Output = flag(help="model folder")
+    policy: Output = flag(help="model folder to write")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -25,8 +25,8 @@ class Arguments(StepFlags):
     model: Source = flag(help="local folder, .gguf file, package:file.gguf, or hub id")
     revision: str | None = flag(default=None, help="branch, tag or commit of a hub id; default: main")
     role: str = flag(choices=CLASSES, help="the role of the model")
-    prompts: str = flag(choices=PROMPTS, help="chat: with the chat template of the model")
-    output: Output = flag(help="model folder of the study")
+    prompts: str = flag(choices=PROMPTS, help="chat: apply the model's chat template; plain: use prompts unchanged")
+    output: Output = flag(help="model folder to write")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-r"""Compute log-probs of all preference responses under the reference policy (the bare base), once for all runs.
+r"""Compute log-probs of all preference responses under the reference policy (the base model), once for all runs.
 
     python workflow/scripts/score_reference.py --preferences preferences.parquet --policy policy --precision float32 \
         --derived derived/offline.json --threads 1 --logprobs logprobs.parquet
@@ -18,7 +18,7 @@ from goodhart.store.schemas.inputs import LOGPROBS, PREFERENCES
 @dataclass(frozen=True, kw_only=True)
 class Arguments(PolicyFlags):
     preferences: Frame = table(PREFERENCES)
-    derived: Record = record("values", help="derived/offline.json: length and batch")
+    derived: Record = record("values", help="derived/offline.json, for max_length and batch size")
     logprobs: Output
 
 

@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     rows = given.logprobs.merge(given.preferences.drop(columns="split"), on="pair_id", validate="one_to_one")
     if len(rows) != len(given.logprobs):
         raise InputError(
-            f"{given.raw.logprobs} and {given.raw.preferences} are of different pairs; rerun score_reference."
+            f"{given.raw.logprobs} and {given.raw.preferences} contain different pairs; rerun score_reference."
         )
     use_threads(given.threads)
     from goodhart.hyperparameters.appendix_c import values

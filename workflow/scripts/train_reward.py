@@ -26,7 +26,7 @@ class Arguments(AdapterFlags):
     preferences: Frame = table(PREFERENCES)
     split: str = flag(choices=("train", "held_out"), help="held_out: for a reward model that no policy is trained against")
     backbone: Path
-    seed: int = flag(help="seed of the ensemble; the seed of a member follows from it")
+    seed: int = flag(help="seed of the ensemble; the seed of each member is derived from it")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -16,8 +16,8 @@ from goodhart.store.files import write_json, write_text
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments(FindingsFlags):
-    findings: Output = flag(help="page to write")
-    checklist: Output = flag(help="page to write")
+    findings: Output = flag(help="findings page to write")
+    checklist: Output = flag(help="checklist page to write")
     checklist_json: Output
 
 

@@ -1,6 +1,6 @@
 r"""Write the provenance of a study: every file with size, hash and origin; models, data, seeds, code and software.
 
-Each artefact is given as STEP=PATH; a file format that cannot store an origin has the origin of its step.
+Each artefact is given as STEP=PATH. A file whose format cannot store an origin gets the origin of its step.
 
     python workflow/scripts/write_provenance.py --artefacts \
         collect_runs=results/pocket/tables/runs.parquet collect_runs=results/pocket/tables/runs.csv \
@@ -21,7 +21,7 @@ from goodhart.store.flags import StepFlags, record
 class Arguments(StepFlags):
     artefacts: list[Labelled] = flag(help="STEP=PATH of every output")
     derived: Record = record("offline", "reward", "online", help="derived.json of the study")
-    provenance: Output = flag(help="in the folder of the study, where all paths start")
+    provenance: Output = flag(help="provenance.json in the folder of the study; paths are relative to this folder")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
         if not separator:
             raise InputError(f"--artefacts {item} is not STEP=PATH.")
         if not Path(path).is_relative_to(folder):
-            raise InputError(f"--artefacts {item}: {path} does not lie in {folder}, as --provenance does.")
+            raise InputError(f"--artefacts {item}: {path} is not in {folder}, the folder of --provenance.")
         artefacts.append((step, Path(path)))
     from goodhart.hyperparameters.appendix_c import values
     from goodhart.store.inventory import git, inventory, machine, software
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
             **found,
         },
     )
-    print(f"{len(found['artefacts'])} files of {len(found['origins'])} origins")
+    print(f"{len(found['artefacts'])} files with {len(found['origins'])} origins")
 
 
 if __name__ == "__main__":

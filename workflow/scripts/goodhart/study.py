@@ -194,17 +194,17 @@ def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
         "arms: every arm is null; keep at least one": not arms(config),
         "decision.arm: the study has no such arm": config["decision"]["arm"] not in (None, *arms(config)),
         **{
-            f"task.{name}: task.source arithmetic needs a number": embedded and config["task"][name] is None
+            f"task.{name}: task.source arithmetic requires a number": embedded and config["task"][name] is None
             for name in ("online_problems", "evaluation_problems")
         },
         "preferences.held_out_share: reward.held_out asks for reward models on a share of the prompts; set one above 0": (
             config["reward"]["held_out"] and not config["preferences"]["held_out_share"]
         ),
         "policy.pretraining.heads: must be a multiple of kv_heads": shape["heads"] % shape["kv_heads"],
-        "policy.model: name a model; only task.source arithmetic can train its own policy": (
+        "policy.model: name a model; null requires task.source arithmetic": (
             config["policy"]["model"] is None and not embedded
         ),
-        "preferences.source: sampled needs task.source arithmetic; use dataset": (
+        "preferences.source: sampled requires task.source arithmetic; use dataset": (
             config["preferences"]["source"] == "sampled" and not embedded
         ),
     }

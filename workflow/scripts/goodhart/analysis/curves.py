@@ -20,19 +20,19 @@ from goodhart.analysis.statistics import r_squared
 from goodhart.analysis.tradeoff import optimal_conservatism
 
 FORMULAS = {
-    "power law": "a beta^b + c, a, b, c >= 0 (Eq. 14)",
+    "power law": "a beta^b + c with a, b, c >= 0 (Eq. 14)",
     "power law without c": "a beta^b",
     "linear": "a beta + c",
-    "exponential": "a exp(b (beta - m)) + c, m the mean beta",
+    "exponential": "a exp(b (beta - m)) + c, where m is the mean beta",
     "constant": "c",
 }
 WARNINGS = {
-    "too_few_runs": "With so few runs AICc does not exist for every curve: those without one are not compared.",
-    "saturated": "With three betas an exponential, like any free curve of three parameters, passes through every"
-    " mean: its fit and its weight are no evidence for its form.",
-    "too_few_betas": "With one beta the constant is the only curve, with two the line is the only other one.",
-    "nothing_varies": "AUGC is the same in every run: there is nothing for a curve to describe.",
-    "left_out": "A curve has no finite parameters for these betas and is left out.",
+    "too_few_runs": "There are too few runs for the AICc of every curve. Curves without AICc are not compared.",
+    "saturated": "With three betas, the exponential passes through every mean, because it has three parameters."
+    " Its fit and its weight are no evidence for its form.",
+    "too_few_betas": "One beta allows only a constant. Two betas allow only a constant and a line.",
+    "nothing_varies": "AUGC is the same in every run, so only the constant is fitted.",
+    "left_out": "At least one curve has no finite parameters for these betas and is left out.",
 }
 _STEEPEST = 30.0  # limit of |b| times the range of x; beyond this limit the curve is a step
 _ROUNDING = 1e-6  # relative to the largest AUGC; smaller residuals come from rounding and the search tolerance

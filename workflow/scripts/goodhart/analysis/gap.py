@@ -63,10 +63,12 @@ def flags_at_start(proxy: npt.ArrayLike, true: npt.ArrayLike) -> dict[str, bool]
 def augc(steps: npt.ArrayLike, gap: npt.ArrayLike) -> float:
     """Eq. 3: the integral of max(gap, 0) over steps (gap units times steps), with linear interpolation of the gap.
 
-    `steps` rise strictly. Where the gap crosses zero between two evaluations, only the part above zero counts; clipping
-    before interpolation would add a spurious wedge.
+    Where the gap crosses zero between two evaluations, only the part above zero counts; clipping before interpolation
+    would add a spurious wedge.
     """
     t, g = paired(least=2, steps=steps, gap=gap)
+    if (np.diff(t) <= 0).any():
+        raise InputError("steps must be strictly increasing.")
     above, size = np.maximum(g, 0), np.abs(g)
     height = above[:-1] + above[1:]
     span = size[:-1] + size[1:]

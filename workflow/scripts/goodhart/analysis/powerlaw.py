@@ -24,21 +24,21 @@ from goodhart.errors import InputError
 Fit = dict[str, float | None]  # a, b, c and r_squared
 
 WARNINGS = {
-    "too_few_betas": "Fewer than three betas determine no power law: there is no curve and no beta*.",
-    "constant": "AUGC is the same in every run: there is no exponent and no beta*.",
-    "no_increase": "No rising curve fits better than a constant: there is no exponent and no beta*.",
-    "step": "AUGC rises at the largest beta only: any steep exponent fits as well, so there is no curve and no beta*.",
-    "no_convergence": "The fit did not converge to finite parameters: there is no curve and no beta*.",
-    "exact_by_construction": "Three betas for three parameters: R² is no evidence for the power law.",
-    "not_monotone": "The mean AUGC falls from some beta to the next, as the fitted curve cannot.",
-    "zeros": "AUGC is 0 in at least one run: a multiple of a minimum near 0 is not informative.",
-    "one_point_dominates": "One AUGC is over 1,000 times the next largest: the fit depends on that run alone.",
-    "zero_baseline": "the fitted curve starts at 0, so that 1.5 times its start is no threshold: undefined.",
-    "beyond_range": "the fitted curve stays below the threshold up to twice the largest beta: undefined.",
-    "extrapolated": "it lies outside the betas that were run.",
-    "interval_refused": "more than 5 % of the resamples have none: no interval.",
+    "too_few_betas": "A power law needs at least three betas: there is no curve and no beta*.",
+    "constant": "AUGC is the same in every run, so there is no exponent and no beta*.",
+    "no_increase": "No rising curve fits better than a constant, so there is no exponent and no beta*.",
+    "step": "AUGC rises only at the largest beta, so the exponent is not determined: there is no curve and no beta*.",
+    "no_convergence": "The fit did not converge to finite parameters, so there is no curve and no beta*.",
+    "exact_by_construction": "Three parameters are fitted to three betas, so R² is no evidence for the power law.",
+    "not_monotone": "The mean AUGC falls between two adjacent betas, but the fitted curve cannot fall.",
+    "zeros": "AUGC is 0 in at least one run; 1.5 times a minimum near 0 is no informative threshold.",
+    "one_point_dominates": "One AUGC is over 1,000 times the next largest, so the fit depends on this run alone.",
+    "zero_baseline": "undefined, because the fitted curve starts at 0 and 1.5 times 0 is no threshold.",
+    "beyond_range": "undefined, because the fitted curve stays below the threshold up to twice the largest beta.",
+    "extrapolated": "it lies outside the range of the betas that were run.",
+    "interval_refused": "it has no interval, because it is undefined in more than 5 % of the bootstrap resamples.",
 }
-READINGS = {"eq15": "beta* of Eq. 15", "grid_minimum": "beta* by the grid's minimum"}
+READINGS = {"eq15": "beta* (Eq. 15)", "grid_minimum": "beta* (grid minimum)"}
 _PARAMETERS = 3
 _FACTOR = 1.5
 _ROUNDING = 1e-12
@@ -59,7 +59,7 @@ def fit_power_law(beta: npt.ArrayLike, augc: npt.ArrayLike, seeds: npt.ArrayLike
     """
     x, y, labels = paired(least=1, beta=beta, augc=augc, seeds=seeds)
     if x.min() <= 0 or y.min() < 0:
-        raise InputError("every beta must be positive, and no AUGC negative.")
+        raise InputError("every beta must be positive, and no AUGC may be negative.")
 
     fit, refusal = _least_squares(x, y)
     betas = np.unique(x)

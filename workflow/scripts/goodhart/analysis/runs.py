@@ -173,7 +173,7 @@ def select_arms(runs: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
     absent = cells[~pd.MultiIndex.from_frame(cells[RUN]).isin(runs.set_index(RUN).index)]
     if len(absent):
         arm, *run = absent.iloc[0][["arm", *RUN]]
-        raise InputError(f"arm {arm} needs run {'/'.join(map(str, run))}, which is not among the runs.")
+        raise InputError(f"arm {arm} needs run {'/'.join(map(str, run))}, but no trajectory of this run was given.")
     return cells.merge(runs, on=RUN)
 
 

@@ -86,6 +86,6 @@ def columns_of(name: str, given: Mapping[str, Any]) -> dict[str, str]:
     form = FORMS[name]
     for column in form.required:
         if given[f"{column}_column"] is None:
-            raise InputError(f"form {name!r} needs {column}_column; name the column of the source.")
+            raise InputError(f"form {name!r} needs {column}_column; set it to a column of the source.")
     columns = {column: given[f"{column}_column"] for column in form.required + form.optional}
     return {column: theirs for column, theirs in columns.items() if theirs is not None}

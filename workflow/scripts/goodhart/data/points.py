@@ -18,8 +18,8 @@ def read_points(path: Path) -> pd.DataFrame:
         InputError: a column is missing or duplicated, or a cell is invalid for its column.
     """
     if path.suffix not in READERS or not path.is_file():
-        kinds = ", ".join(sorted(READERS))
-        raise InputError(f"--augc: there is no file {path} of a kind that can be read ({kinds}); correct the path.")
+        kinds = " or ".join(sorted(READERS))
+        raise InputError(f"--augc: {path} does not exist or is not a {kinds} file; correct the path.")
     points = read_source(str(path))[0].rename(columns=lambda name: str(name).strip())
     for name in COLUMNS:
         count = list(points.columns).count(name)
@@ -33,11 +33,11 @@ def read_points(path: Path) -> pd.DataFrame:
         if len(wrong):
             cell = repr(str(points[name].iloc[wrong[0]]))
             raise InputError(
-                f"{path}: {name} of point {wrong[0] + 1} is {cell}, not a finite number; correct or drop it."
+                f"{path}: {name} of point {wrong[0] + 1} is {cell}, not a finite number; correct it or remove the row."
             )
         points[name] = numbers
     if "win_rate" in points and not points["win_rate"].between(0, 1).all():
-        raise InputError(f"{path}: a win_rate lies outside 0 to 1; it is a share.")
+        raise InputError(f"{path}: a win_rate is outside 0 to 1; give it as a share.")
     if "seed" in points:
         points["seed"] = points["seed"].astype(str).where(points["seed"].notna(), "")
         if (points["seed"].str.strip() == "").any():

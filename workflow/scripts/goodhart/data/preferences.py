@@ -75,7 +75,7 @@ def finish_preferences(
     pairs = pairs.assign(split=[split_of(prompt, seed, held_out) for prompt in pairs["prompt"]], pair_id=range(len(pairs)))
     absent = sorted({name for name, _ in SPLITS if name != "validation"} - set(pairs["split"]))
     if absent:
-        raise InputError(f"the preferences have no pair in split {absent[0]} ({len(pairs)} pairs in all); use more.")
+        raise InputError(f"the preferences have no pair in split {absent[0]} ({len(pairs)} pairs in total); add pairs.")
     pairs = pairs.assign(**{column: None for column in OPTIONAL if column not in pairs})
     counts = {
         "rows_in_source": len(frame),

@@ -25,7 +25,7 @@ def reference_logprobs(
     for split in ("train", "test"):
         if split not in set(fitting["split"]):
             raise InputError(
-                f"no pair of split {split} fits into {max_length} tokens; override max_length, or use more."
+                f"no prompt of split {split} fits into max_length = {max_length} tokens; raise it, or use more pairs."
             )
     pairs = [pair for pair in cut if pair]
     rows = [(pair.prompt, response) for pair in pairs for response in (pair.chosen, pair.rejected)]

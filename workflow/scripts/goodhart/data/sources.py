@@ -82,7 +82,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
 def _messages(cell: str) -> Any:
     """The list of chat messages if a CSV cell is such a list in JSON, else the cell itself."""
     if cell.startswith(("[{'role'", "[{'content'")):
-        raise ValueError("its chat messages are in Python's notation; save them as JSON lines or Parquet")
+        raise ValueError("its chat messages are Python literals and not JSON; save them as JSON lines or Parquet")
     if not cell.startswith('[{"'):
         return cell
     try:
@@ -106,11 +106,11 @@ def pick_columns(frame: pd.DataFrame, columns: Mapping[str, str], source: str) -
     for ours, theirs in columns.items():
         name, *inner = theirs.split(".")  # such as metadata.score
         if name not in frame.columns:
-            raise InputError(f"{source} has no column {name!r}; it has {', '.join(map(str, frame.columns))}.")
+            raise InputError(f"{source} has no column {name!r}; its columns are {', '.join(map(str, frame.columns))}.")
         column = frame[name]
         for key in inner:
             if not all(isinstance(cell, dict) and key in cell for cell in column):
-                raise InputError(f"{source} has no {key!r} in every row of column {name!r}.")
+                raise InputError(f"{source} has no {key!r} in some rows of column {name!r}; choose another column.")
             column = column.map(lambda cell, key=key: cell[key])
         picked[ours] = column
     return pd.DataFrame(picked)

@@ -119,7 +119,7 @@ def derive(
     the trainable parameters; an overridden length changes the batch sizes.
     """
     for name in overrides.keys() - FORMULAS.keys():
-        raise InputError(f"cannot override {name!r}: no such derived value; there are {', '.join(FORMULAS)}.")
+        raise InputError(f"cannot override {name!r}: no such derived value; choose from {', '.join(FORMULAS)}.")
     values: dict[str, dict[str, Any]] = {}
 
     def use(name: str, derived: float) -> Any:

@@ -20,7 +20,7 @@ def beta_at(deltas: np.ndarray, percentile: float) -> float:
     beta = float(np.percentile(deltas, percentile) / (np.median(deltas) + EPSILON))
     if not beta > 0:
         raise InputError(
-            f"the {percentile:g}th percentile of the log-ratios gives beta = {beta:g}, but DPO needs one above 0; "
+            f"the {percentile:g}th percentile of the log-ratios gives beta = {beta:g}, but DPO needs a positive beta; "
             "use a higher percentile or an explicit beta such as b0.10."
         )
     return beta

@@ -70,7 +70,7 @@ def _follow(server: socket.socket, argv: Sequence[str]) -> None:
     try:
         status = _receive(server)
     except OSError:
-        sys.exit("warm.py: what watches over this script was killed; once the script has ended, rerun.")
+        sys.exit("warm.py: the server that monitors this script was killed; rerun once the script has ended.")
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         print(f"{os.path.basename(argv[0])}: ended by {signal.Signals(number).name}", file=sys.stderr, flush=True)

@@ -30,13 +30,13 @@ def architecture(where: Path) -> Architecture:
             model = AutoModelForCausalLM.from_config(config)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
-            f"{where} describes no causal model ({str(error).splitlines()[0]}); correct its config."
+            f"{where} does not describe a causal language model ({str(error).splitlines()[0]}); correct its config."
         ) from error
     head = model.get_output_embeddings()
     linear = {n: m for n, m in model.named_modules() if isinstance(m, Linear) and m is not head}
     projections = [m for n, m in linear.items() if n.rpartition(".")[2] in ATTENTION]
     if not projections:
-        raise InputError(f"{where} has no {', '.join(ATTENTION)}; LoRA of section 4.1 needs them.")
+        raise InputError(f"{where} has no {', '.join(ATTENTION)}, which LoRA adapts (section 4.1); use another model.")
     tied = head.weight is model.get_input_embeddings().weight
     weights = {n: m.weight.numel() for n, m in linear.items()}
     query, key = (next(m.out_features for n, m in linear.items() if n.endswith(side)) for side in ("q_proj", "k_proj"))

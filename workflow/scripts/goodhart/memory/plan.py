@@ -134,7 +134,7 @@ def drawing(study: Study) -> dict[str, dict[str, float]]:
     s = study
     shape = (s.policy, s.numbers, s.batch_size, s.prompt_tokens, s.max_new_tokens)
     if s.engine == "vllm":
-        return {"a server of its own": {}}
+        return {"vLLM server": {}}
     return generation(*shape) if s.engine == "loop" else paged_generation(*shape, PREFILL)
 
 
@@ -197,14 +197,14 @@ def record(stages: Sequence[Stage], memory_gb: float) -> dict[str, Any]:
 
 def table(stages: Sequence[Stage], memory_gb: float) -> str:
     """The plan as Markdown: a table with one row per stage, then a list of the items at each peak."""
-    lines = ["| stage | peak, GiB | fits | at its peak in | largest item |", "|---|---:|---|---|---|"]
+    lines = ["| stage | peak, GiB | fits | phase of the peak | largest item |", "|---|---:|---|---|---|"]
     for stage in stages:
         fits = "yes" if stage.peak <= memory_gb * GIB else "**no**"
         size = stage.items[stage.largest] / GIB
         lines.append(
             f"| {stage.name} | {stage.peak / GIB:.2f} | {fits} | {stage.peak_moment} | {stage.largest} ({size:.2f}) |"
         )
-    lines += ["", f"Of {memory_gb:g} GiB. What lies in memory at the peak, in GiB:", ""]
+    lines += ["", f"The device has {memory_gb:g} GiB. Memory at the peak of each stage, in GiB:", ""]
     for stage in stages:
         items = ", ".join(f"{item} {size:.2f}" for item, size in _gib(stage.items).items())
         lines.append(f"- {stage.name}: {items}")

@@ -19,7 +19,7 @@ def admit(folder: Path, where: str, role: str, prompts: str) -> None:
     model in errors.
     """
     if not (folder / "config.json").is_file():
-        part = "an adapter, not a model; name its base" if (folder / "adapter_config.json").is_file() else "no model"
+        part = "an adapter; name its base model" if (folder / "adapter_config.json").is_file() else "not a model"
         raise InputError(f"{where} has no config.json: it is {part}.")
     config = read_json(folder / "config.json")
     _check_type(config, where, role)
@@ -41,11 +41,11 @@ def _check_type(config: dict[str, Any], where: str, role: str) -> None:
     kind = config.get("model_type")
     if kind not in CONFIG_MAPPING_NAMES:
         raise InputError(
-            f"{where} is of type {kind!r}, which transformers does not know: it needs its own code "
-            "(trust_remote_code), which is never run; use another model."
+            f"{where} is of type {kind!r}, which transformers does not support without remote code; "
+            "this project never runs remote code (trust_remote_code), so use another model."
         )
     classes, need = {
-        "policy": (modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, "generates no text"),
+        "policy": (modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, "has no class for text generation"),
         "reward": (modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES, "has no class with a score head"),
     }[role]
     if kind not in classes:

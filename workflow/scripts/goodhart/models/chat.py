@@ -38,7 +38,7 @@ def split_pair(prompt: Any, chosen: Any, rejected: Any) -> tuple[str, str, str]:
         return _prompt(prompt), good, bad
     if not before or before != other:
         raise InputError(
-            "chosen and rejected differ in more than their last turn, or share none; name a prompt_column."
+            "chosen and rejected share no prompt, as their earlier turns differ or are missing; name a prompt_column."
         )
     return _prompt(before), good, bad
 
@@ -55,7 +55,7 @@ def _prompt(value: Any) -> str:
     """A prompt as the tables store it."""
     turns = _turns(value)
     if turns[-1]["role"] != "user":
-        raise InputError(f"a prompt ends with a turn of {turns[-1]['role']!r}; it must end with one of 'user'.")
+        raise InputError(f"a prompt ends with a turn of {turns[-1]['role']!r}; its last turn must be of 'user'.")
     # A text that looks like a JSON conversation is stored as a conversation of one turn, so that it is read as a text.
     plain = len(turns) == 1 and read_prompt(turns[0]["content"]) == turns
     return turns[0]["content"] if plain else json.dumps(turns, ensure_ascii=False)
@@ -67,7 +67,7 @@ def _response(value: Any) -> tuple[Turns, str]:
         return [], value
     turns = _turns(value)
     if turns[-1]["role"] == "user":
-        raise InputError("a response ends with a turn of 'user'; it must end with one of 'assistant'.")
+        raise InputError("a response ends with a turn of 'user'; its last turn must be of 'assistant'.")
     return turns[:-1], turns[-1]["content"]
 
 

@@ -210,7 +210,7 @@ def _attach_member(backbone: PreTrainedModel | PeftModel, folder: Path, name: st
     try:
         loaded = set_peft_model_state_dict(backbone, state, adapter_name=name)
     except RuntimeError as error:
-        raise InputError(f"{folder} was trained on another backbone; its weights have other shapes.") from error
+        raise InputError(f"{folder} was trained on another backbone: the shapes of its weights differ.") from error
     absent = [key for key in loaded.missing_keys if f".{name}." in key]
     if loaded.unexpected_keys or absent:
         raise InputError(f"{folder} was trained on another backbone: {[*loaded.unexpected_keys, *absent][0]} differs.")

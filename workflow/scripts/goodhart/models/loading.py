@@ -47,8 +47,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         if not spare:
             named = folder if manifest["model"] == "." else manifest["model"]
             raise InputError(
-                f"the tokenizer of {named} has no special token but its end token to pad with; add another as "
-                "pad_token to the tokenizer of a local copy."
+                f"the tokenizer of {named} can pad only with its end-of-sequence token; add a separate pad_token "
+                "to the tokenizer of a local copy."
             )
         tokenizer.pad_token = spare[0]
     tokenizer.padding_side = "left"

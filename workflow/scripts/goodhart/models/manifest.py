@@ -82,7 +82,7 @@ def describe_model(folder: Path, where: str | None = None) -> dict[str, Any]:
         if name.endswith(".weight") and name.split(".")[-2] in ATTENTION
     ]
     if not projections:
-        raise InputError(f"{where or folder} has no {', '.join(ATTENTION)} weights; LoRA of section 4.1 needs them.")
+        raise InputError(f"{where or folder} has no {', '.join(ATTENTION)}, which LoRA adapts; use another model.")
     return {
         "hidden_size": config["hidden_size"],
         "parameters": sum(prod(shape) for shape in shapes.values()),
@@ -141,7 +141,7 @@ def check_adapter(folder: Path, base: Mapping[str, Any]) -> None:
         adapted = Counter(_adapted(_shapes(folder / ADAPTER_WEIGHTS)))
         fits = adapted <= Counter((inputs, outputs) for inputs, outputs in base["projections"])
     if not fits:
-        raise InputError(f"{folder} is an adapter of another base than this model; name its own, or train it anew.")
+        raise InputError(f"{folder} is an adapter of another base model; use its own base model, or retrain it.")
 
 
 def _adapted(shapes: Mapping[str, list[int]]) -> list[tuple[int, int]]:

@@ -53,7 +53,7 @@ def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -
         if longer := next((messages for messages in turns if len(messages) > 1), None):
             raise InputError(
                 f"a prompt is a conversation of {len(longer)} turns, which needs a chat template; set prompts: chat, "
-                "or take prompts of one turn."
+                "or use prompts of one turn."
             )
         return tokenizer([messages[0]["content"] for messages in turns])["input_ids"]
     try:

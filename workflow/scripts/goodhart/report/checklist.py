@@ -91,7 +91,7 @@ def _gap(results: Results) -> Iterator[Item]:
         "1",
         "Goodhart gap over time, at least ceil(T / 50) evaluation points",
         points >= needed,
-        f"{points} evaluations a run, T = {steps}: at least {needed} are required; {len(results.gaps)} rows",
+        f"{points} evaluations per run; T = {steps} requires at least {needed}; {len(results.gaps)} rows in total",
         "tables/gaps.parquet: gap, gap_paper; figure gap_by_step",
         "Eq. 2, analysis.gap.gap and analysis.gap.gap_paper",
     )
@@ -114,7 +114,7 @@ def _correlation(results: Results) -> Item:
         means, within = trend["level_means"], trend["within_seeds"]
         name = f"{results.name(trend['method'], trend['arm'])}, {forms[trend['column']]}"
         values.append(
-            f"{name}: {coefficient(means['statistic'])} of {means['n']} level means, {probability(means['p_value'])}; "
+            f"{name}: {coefficient(means['statistic'])} for {means['n']} level means, {probability(means['p_value'])}; "
             f"{coefficient(within['statistic'])} within {plural(within['n'], 'seed')}, {probability(within['p_value'])}"
         )
     return Item(
@@ -136,14 +136,14 @@ def _power_law(results: Results) -> Iterator[Item]:
         tail = f"n = {plural(fit['n'], 'run')}{f' ({remarks})' if remarks else ''}"
         laws.append(f"{name}: {law}, R² = {number(fit['r_squared'], 4)}, {tail}")
         found = [
-            f"{title} {measured(fit['beta_star'][reading], None, fit['beta_star_interval'][reading])}, AUGC there "
+            f"{title} {measured(fit['beta_star'][reading], None, fit['beta_star_interval'][reading])}, AUGC at beta* "
             f"{number(fit['augc_at_beta_star'][reading])}"
             for reading, title in (("eq15", "Eq. 15"), ("grid_minimum", "grid minimum"))
         ]
         stars.append(f"{name}: {'; '.join(found)}; {tail}")
     yield Item(
         "9",
-        "Power law: a, b, c and R², of AUGC from the gap in SD",
+        "Power law of AUGC (from the gap in SD): a, b, c and R²",
         all(fit["b"] is not None for fit in results.fits.values()),
         ". ".join(laws),
         "fit/<method>-<arm>.json; figure augc_by_beta",
@@ -151,7 +151,7 @@ def _power_law(results: Results) -> Iterator[Item]:
     )
     yield Item(
         "10",
-        "Optimal beta* and the AUGC there",
+        "Optimal beta* and AUGC at beta*",
         all(any(star is not None for star in fit["beta_star"].values()) for fit in results.fits.values()),
         ". ".join(stars),
         "fit/<method>-<arm>.json; figure augc_by_beta",
@@ -176,19 +176,19 @@ def _reproducibility(results: Results) -> Iterator[Item]:
         "b",
         "How the hacking threshold was derived",
         scales["threshold"] is not None,
-        f"75th percentile of the positive gaps of all runs, all arms: {number(scales['threshold'])} SD ({positive} of "
-        f"{len(results.gaps)} gaps are positive); of Eq. 2 as printed {number(scales['threshold_paper'])}",
+        f"75th percentile of positive gaps of all runs in all arms: {number(scales['threshold'])} SD ({positive} of "
+        f"{len(results.gaps)} gaps are positive); for the gap of Eq. 2 as printed: {number(scales['threshold_paper'])}",
         "tables/scales.json",
         "section 7.1, analysis.gap.hacking_threshold",
     )
     seeds = set(results.runs["seed"])
     yield Item(
         "c",
-        "Seed protocol, every level with every seed",
+        "Seed protocol: every level is run with every seed",
         all(set(part) == seeds for _, part in results.runs.groupby(["arm", "method", "level"])["seed"]),
-        f"seeds {', '.join(map(str, sorted(seeds)))}: each replicates the offline and the online stage; data, policy "
-        f"and the {len(results.quality['member_accuracy'])} reward models are shared by all. Evaluation responses are "
-        f"drawn with seed {results.setup['evaluation_seed']}, the same for every policy",
+        f"seeds {', '.join(map(str, sorted(seeds)))}. Each seed replicates the offline and online stages. All "
+        f"seeds share data, policy and the {len(results.quality['member_accuracy'])} reward models. Evaluation "
+        f"responses of every policy are sampled with seed {results.setup['evaluation_seed']}",
         "tables/runs.csv: seed",
         "config: seeds, evaluation.seed",
     )
@@ -200,11 +200,11 @@ def _reproducibility(results: Results) -> Iterator[Item]:
         "d",
         "Logging policy and coverage of the preference data",
         policy is not None,
-        f"responses by model: {policy or 'the source does not say'}; {coverage['pairs']} pairs over "
-        f"{coverage['prompts']} prompts of {coverage['rows_in_source']} rows in the source "
-        f"({coverage['identical_pairs_dropped']} identical pairs dropped, "
-        f"{'no scores given' if ties is None else f'{ties} tied scores'}); "
-        f"median length {number(lengths[0]['median'])} tokens chosen, {number(lengths[1]['median'])} rejected",
+        f"responses by model: {policy or 'not stated in the source'}; {coverage['pairs']} pairs over "
+        f"{coverage['prompts']} prompts, from {coverage['rows_in_source']} rows of the source "
+        f"({coverage['identical_pairs_dropped']} pairs of identical responses dropped, "
+        f"{'no scores given' if ties is None else f'{ties} pairs with tied scores'}); "
+        f"median tokens: {number(lengths[0]['median'])} chosen, {number(lengths[1]['median'])} rejected",
         "data/coverage.json",
         "data.preferences.coverage",
     )

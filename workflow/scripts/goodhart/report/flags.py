@@ -22,7 +22,7 @@ class ResultFlags(StepFlags):
 
     runs: Frame = table(RUNS)
     gaps: Frame = table(GAPS)
-    fits: list[Path] = flag(help="<method>-<arm>.json")
+    fits: list[Path] = flag(help="power-law fits, named <method>-<arm>.json")
     overoptimisation: Frame = table(OVEROPTIMISATION)
     scales: Record = record("proxy", "true", "successes", "problems", "threshold", "threshold_paper")
     quality: Record = record("pairs", "member_accuracy", "ensemble_accuracy", "calibration", "proxy_mean")
@@ -37,4 +37,4 @@ class FindingsFlags(ResultFlags):
     derived: Record = record("offline", "reward", "online")
     coverage: Record = record(*COVERAGE)
     problems: tuple[Frame, Frame] = table(PROBLEMS, "online", "evaluation")
-    evaluation_seed: int = flag(help="of the evaluation responses, to be stated")
+    evaluation_seed: int = flag(help="sampling seed of the evaluation responses, for the checklist")

@@ -107,7 +107,7 @@ def read_results(given: ResultFlags) -> Results:
     laws = {path.stem: path for path in given.fits}
     panels = list(dict.fromkeys(zip(given.runs["method"], given.runs["arm"], strict=True)))
     if absent := [f"{method}-{arm}" for method, arm in panels if f"{method}-{arm}" not in laws]:
-        raise InputError(f"--fits: there is no {absent[0]}.json, yet there are such runs.")
+        raise InputError(f"--fits: there is no {absent[0]}.json, but --runs contains runs of this arm.")
     results = Results(
         runs=given.runs,
         gaps=given.gaps,

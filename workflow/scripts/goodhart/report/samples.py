@@ -43,8 +43,8 @@ def choose(pairs: pd.DataFrame, examples: int, seed: int) -> dict[str, pd.DataFr
     others = pairs.drop(index=worst.index)
     drawn = others.sample(min(examples, len(others)), random_state=seed)
     return {
-        f"From right to wrong with the largest rise of the proxy: {len(worst)} of {len(hacked)}": worst,
-        f"At random: {len(drawn)} of the other {len(others)}": drawn,
+        f"From right to wrong, with the largest rise of the proxy: {len(worst)} of {len(hacked)}": worst,
+        f"Drawn at random: {len(drawn)} of the other {len(others)}": drawn,
     }
 
 
@@ -53,10 +53,10 @@ def totals(pairs: pd.DataFrame) -> dict[str, Any]:
     first, last = pairs["correct_first"], pairs["correct_last"]
     return {
         "problems": len(pairs),
-        "right, first and last": (first & last).sum(),
+        "right at both evaluations": (first & last).sum(),
         "right, then wrong": (first & ~last).sum(),
         "wrong, then right": (~first & last).sum(),
-        "wrong, first and last": (~first & ~last).sum(),
+        "wrong at both evaluations": (~first & ~last).sum(),
         "mean change of the proxy": f"{pairs['rise'].mean():+.3f}",
         "problems whose proxy rose": (pairs["rise"] > 0).sum(),
         "mean change of the uncertainty": f"{(pairs['uncertainty_last'] - pairs['uncertainty_first']).mean():+.3f}",

@@ -14,15 +14,15 @@ from goodhart.report.verdicts import decided
 # Trends with beta in the paper: the column of `TABLE1`, a name, the sign, and where the paper reports it.
 CLAIMS = [
     ("entropy_prompt_offline", "Entropy of the offline policy (Eq. 11)", -1, "measured, Figure 6"),
-    ("entropy_response_offline", "Entropy of its responses", -1, "claimed, section 1"),
-    ("diversity_offline", "Diversity of its responses", -1, "claimed, Figure 2"),
-    ("ood_distance_offline", "OOD distance of its responses (Eq. 12)", -1, "measured, Figure 6"),
-    ("ood_distance_offline", "OOD distance of its responses (Eq. 12)", 1, "claimed, Figure 2 and section 9"),
+    ("entropy_response_offline", "Entropy of the responses", -1, "claimed, section 1"),
+    ("diversity_offline", "Diversity of the responses", -1, "claimed, Figure 2"),
+    ("ood_distance_offline", "OOD distance of the responses (Eq. 12)", -1, "measured, Figure 6"),
+    ("ood_distance_offline", "OOD distance of the responses (Eq. 12)", 1, "claimed, Figure 2 and section 9"),
     ("uncertainty_mean", "Ensemble uncertainty during the run", 1, "measured, Figure 6"),
-    ("r_uq_paper", "Correlation of uncertainty and gap (Eq. 2)", 1, "in words, Table 1"),
-    ("onset_paper", "Onset of hacking (Eq. 2)", -1, "in words, Table 1"),
+    ("r_uq_paper", "Correlation of uncertainty and gap (Eq. 2)", 1, "in words only, Table 1"),
+    ("onset_paper", "Onset of hacking (Eq. 2)", -1, "in words only, Table 1"),
     ("augc_paper", "Hacking damage, AUGC (Eq. 2)", 1, "measured, Figure 6"),
-    ("augc", "Hacking damage, AUGC (SD)", 1, "measured from Eq. 2"),
+    ("augc", "Hacking damage, AUGC (SD)", 1, "measured with Eq. 2"),
 ]
 
 

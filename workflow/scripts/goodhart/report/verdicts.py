@@ -27,16 +27,16 @@ def direction(trend: Record) -> str:
     if levels == 0:
         return "has no value in any run"
     if levels == 1:
-        return "has values at one beta only"
+        return "has values at only one beta"
     if found["n"] == 0:
-        return "has no seed with values at two betas"
+        return "has values at no more than one beta in each seed"
     if found["p_value"] is None:
-        return "is the same at every beta within each seed"
+        return "is the same at every beta in each seed"
     if decided(found):
         return "rises with beta" if found["statistic"] > 0 else "falls with beta"
     if found["smallest_p"] >= SIGNIFICANCE:
-        smallest = f"the smallest possible p is {found['smallest_p']:.3f} with {plural(found['n'], 'seed')}"
-        return f"has an inconclusive trend, as {smallest}"
+        smallest = f"p cannot be smaller than {found['smallest_p']:.3f} with {plural(found['n'], 'seed')}"
+        return f"has an inconclusive trend, because {smallest}"
     return f"shows no significant trend with beta across {plural(found['n'], 'seed')}"
 
 
@@ -52,11 +52,11 @@ def evidence(trend: Record) -> str:
 
 
 def slope(found: Record | None, column: str) -> str:
-    """'change per factor e in beta ... (n = 3)', or the reason why there is no slope."""
+    """'slope ... per unit of ln β (n = 3)', or the reason why there is no slope."""
     if found is None:
-        return "no slope, as runs without a value are ranked after all others"
+        return "no slope, because some runs have no onset"
     unit = f" {_UNITS[column]}" if column in _UNITS else ""
-    return f"change per factor e in beta {estimate(found)}{unit} (n = {found['n']})"
+    return f"slope {estimate(found)}{unit} per unit of ln β (n = {found['n']})"
 
 
 def estimate(found: Record) -> str:

@@ -56,8 +56,8 @@ def within_memory(work: Callable[[int], T], size: int, what: str, smallest: int 
         smaller = next((d for d in range(size // 2, 0, -1) if size % d == 0), 0)
         if smaller < smallest:
             raise InputError(
-                f"{what}: {size} rows do not fit into memory; override a smaller batch size or max_length, or choose "
-                "precision nf4."
+                f"{what}: {size} rows do not fit into memory; set a smaller batch size or max_length in override, or "
+                "use precision nf4."
             )
         import torch
 

@@ -13,7 +13,7 @@ class Sampling:
     """The settings of all sampling engines."""
 
     max_new_tokens: int
-    batch_size: int = flag(help="rows sampled at a time")
+    batch_size: int = flag(help="responses sampled together")
     engine: str = flag(choices=ENGINES, help="auto: continuous on a GPU, loop on a CPU")
     stop: tuple[str, ...] = flag(default=(), help="strings that end a response")
 

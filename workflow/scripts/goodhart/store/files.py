@@ -90,7 +90,7 @@ def read_table(path: Path, table: Table, split: str | None = None) -> Frame:
     data = _existing(path).read_bytes()
     try:
         if not data.startswith(b"PAR1") or not data.endswith(b"PAR1"):
-            raise pa.ArrowInvalid("it does not begin and end as one")
+            raise pa.ArrowInvalid("its first and last bytes are not PAR1")
         check_seal(data, path)
         content = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read()
     except (pa.ArrowException, OSError) as error:
@@ -103,7 +103,7 @@ def read_table(path: Path, table: Table, split: str | None = None) -> Frame:
     for field in content.schema:
         if _kind(field.type) not in (_kind(wanted := table.schema.field(field.name).type), "nothing"):
             raise InputError(
-                f"{path} is not a {table.name} table: column {field.name} holds {field.type} and not {wanted}."
+                f"{path} is not a {table.name} table: column {field.name} has type {field.type} and not {wanted}."
             )
     try:
         content = content.cast(table.schema)

@@ -49,9 +49,7 @@ def snapshot(
     except errors.HFValidationError as error:
         raise InputError(f"{repository!r} is neither a local path nor a name on the hub; correct it.") from error
     except errors.GatedRepoError as error:  # before its base class RepositoryNotFoundError
-        raise InputError(
-            f"{where} is gated; accept its terms on its page of the hub and log in with `hf auth login`."
-        ) from error
+        raise InputError(f"{where} is gated; accept its terms on the hub and log in with `hf auth login`.") from error
     except errors.RepositoryNotFoundError as error:
         raise InputError(
             f"{where} does not exist on the hub, or is private; correct its name, or log in with `hf auth login`."
@@ -61,8 +59,8 @@ def snapshot(
     except Exception as error:  # no network, no response, a full disk: the client can fail in many more ways
         if cached or constants.HF_HUB_OFFLINE:
             raise InputError(
-                f"{where} is not in the cache of this machine, or not whole; fetch it where there is a network, with "
-                "HF_HUB_OFFLINE unset and the same HF_HOME."
+                f"{where} is not in the cache of this machine, or is incomplete; fetch it on a machine with a "
+                "network, with HF_HUB_OFFLINE unset and the same HF_HOME."
             ) from error
         cause = error.__cause__ or error
         reason = " ".join(str(cause).split()) or type(cause).__name__

@@ -25,7 +25,7 @@ DIFFERENCES = {
     "model": "another model",
     "revision": "another revision",
     "sha256": "other weights",
-    "prompts": "another way to ask",
+    "prompts": "another setting of prompts",
     "template": "another chat template",
     "tokenizer": "another tokenizer",
 }

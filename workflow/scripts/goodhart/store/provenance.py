@@ -84,14 +84,14 @@ class Origin(dict[str, Any]):
         for name in settings:
             before, after = written._setting(name), self._setting(name)
             if before != after:
-                raise InputError(f"{path} was made with {name} {before}, and {after} is in use; rerun {step}.")
+                raise InputError(f"{path} was made with {name} {before}, but this step uses {after}; rerun {step}.")
 
     def verify_policy(self, args: argparse.Namespace) -> None:
         """`verify` the inputs of a policy evaluation: adapter, reward models, and files computed with those."""
         self.verify(args.adapter, "train_offline", ["policy"])
         trained = Origin.read(args.adapter)
         if trained not in (None, Origin.read(args.metrics)):
-            raise InputError(f"{args.metrics} is not of {args.adapter}; name its own, or rerun train_offline.")
+            raise InputError(f"{args.metrics} belongs to another adapter than {args.adapter}; rerun train_offline.")
         for member in args.members:
             self.verify(member, "train_reward", ["backbone"])
         for path in (args.centroid, getattr(args, "baseline", None)):

@@ -29,8 +29,8 @@ def weight_files(folder: Path, where: str | None = None) -> list[Path]:
         files = sorted({folder / name for name in read_json(index, ["weight_map"])["weight_map"].values()})
     else:
         raise InputError(
-            f"{where or folder} holds no model.safetensors and no index of one; only that format is loaded, since "
-            "pickled weights (.bin, .pt) can run code: save the model with save_pretrained first."
+            f"{where or folder} contains neither model.safetensors nor its index; pickled weights (.bin, .pt) can "
+            "run code and are never loaded, so save the model with save_pretrained first."
         )
     for path in files:
         check_safetensors(path)

@@ -62,7 +62,7 @@ class Checkpoints:
         if distributed.rank() == 0:
             self._lock, waited = _lock(self.root)
         if distributed.agree(waited) and self.outputs and all(Origin.read(p) == self.origin for p in self.outputs):
-            self._say("done meanwhile by the other process")
+            self._say("the other process has finished this run")
             sys.exit(0)
         return self
 
@@ -88,13 +88,13 @@ class Checkpoints:
                 record = read_json(folder / RECORD, ["step", "notes", "files"])
                 check_files(folder, record["files"])
             except (InputError, OSError) as error:
-                self._say(f"{str(error).partition(';')[0]}. It is passed over.")
+                self._say(f"{str(error).partition(';')[0]}. It is skipped.")
                 continue
-            self._say(f"going on after step {record['step']}, from {folder}")
+            self._say(f"resuming after step {record['step']}, from {folder}")
             return Checkpoint(folder, record["step"], record["notes"])
         others = [folder for folder in self.root.glob("*/step-*") if folder.parent != self.folder]
         if others:
-            self._say(f"{others[0].parent} is of other inputs, code or libraries; starting from the beginning")
+            self._say(f"{others[0].parent} belongs to other inputs, code or libraries; starting from the beginning")
         return None
 
     def due(self) -> bool:
@@ -176,13 +176,13 @@ def _lock(root: Path) -> tuple[FileLock, bool]:
             waited = True
             with suppress(FileNotFoundError):
                 owner = path.read_text().strip() or "another process"
-                print(f"waiting: {owner} is at work on this run", file=sys.stderr, flush=True)
+                print(f"waiting: {owner} is working on this run", file=sys.stderr, flush=True)
         except FileNotFoundError:  # the other process has just removed the folder
             continue
         except OSError as error:
             if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
                 raise
-            print(f"{path} cannot be locked ({error.strerror}); going on without", file=sys.stderr, flush=True)
+            print(f"{path} cannot be locked ({error.strerror}); continuing without it", file=sys.stderr, flush=True)
             return lock, waited
 
 

@@ -13,8 +13,8 @@ from goodhart.store.flags import StepFlags, record
 class AutosaveFlags(StepFlags):
     """Where and how often a training script saves checkpoints; neither changes a result."""
 
-    checkpoints: Output = flag(help="folder of the checkpoints, removed after success")
-    checkpoint_minutes: float = flag(help="minutes between two; 0: after every step")
+    checkpoints: Output = flag(help="folder for checkpoints, which is removed after success")
+    checkpoint_minutes: float = flag(help="minutes between two checkpoints; 0: a checkpoint after every step")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +45,8 @@ class Shape:
 class Online:
     """The length of an online run, its batches, and the percentile of its penalty."""
 
-    steps: int = flag(help="updates")
-    prompts_per_step: int = flag(help="one response each")
+    steps: int = flag(help="number of updates")
+    prompts_per_step: int = flag(help="prompts per update, with one response each")
     kl_percentile: float = flag(help="p_KL of Eq. 10")
     evaluate_every: int = flag(help="updates between two evaluations")
 

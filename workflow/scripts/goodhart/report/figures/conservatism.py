@@ -88,7 +88,7 @@ def beta_by_lambda(results: Results) -> Figure:
         ax.step(grid, [place[beta] for beta in best], where="mid", color="black", lw=1.6)
         ax.set(xscale="log", xlim=(grid[0], grid[-1]), ylim=(-0.5, len(place) - 0.5))
         ax.set_yticks(range(len(place)), [f"{level} ({beta:.3g})" for level, beta in results.betas.items()])
-    return p.legend(figure, results, {"best for the means": Line2D([], [], color="black", lw=1.6)})
+    return p.legend(figure, results, {"best β of the level means": Line2D([], [], color="black", lw=1.6)})
 
 
 def arms(results: Results) -> Figure:
