@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from goodhart.data.preferences import split_of
-from goodhart.data.tasks.arithmetic import count_fillers
+from goodhart.data.tasks.fillers import count_fillers
 from goodhart.errors import InputError
 from goodhart.report.figures import FIGURES
 from goodhart.store.files import Table, read_json, read_table, write_json

@@ -4,11 +4,7 @@ _RUNS = {name: config[f"{name}s"] for name in ("method", "level", "seed")}
 
 # The rules whose outputs belong to a study, with the wildcards of rules that run more than once.
 MADE_BY = {
-    (
-        "generate_problems"
-        if config["task"]["source"] == "arithmetic"
-        else "load_problems"
-    ): {},
+    "generate_problems" if study.embedded(config) else "load_problems": {},
     "resolve_policy" if config["policy"]["model"] else "pretrain_policy": {},
     **({"resolve_backbone": {}} if config["reward"]["model"] else {}),
     (

@@ -1,9 +1,9 @@
 """Problems, policy and preferences: embedded (generated, trained and sampled here) or loaded."""
 
-if config["task"]["source"] == "arithmetic":
+if study.embedded(config):
 
     use rule step as generate_problems with:
-        """Chains of sums, split by chain, and the teacher's corpus."""
+        """Problems of the embedded task, in separate splits, and the teacher's corpus."""
         output:
             problems=PROBLEMS,
             corpus=f"{RESULTS}/data/corpus.parquet",
@@ -13,7 +13,11 @@ if config["task"]["source"] == "arithmetic":
             f"{BENCHMARKS}/generate_problems.tsv"
         localrule: True
         params:
-            **flags_of("generate_problems", study.source(config, "task")),
+            **flags_of(
+                "generate_problems",
+                study.source(config, "task"),
+                task=config["task"]["source"],
+            ),
 
 else:
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from goodhart.data.pairing import columns_of
+from goodhart.data.tasks.registry import TASKS, task_of
 from goodhart.errors import InputError
 from goodhart.hyperparameters.betas import parse_level
 from goodhart.training.methods import METHODS
@@ -68,6 +69,17 @@ def source(config: Mapping[str, Any], section: str) -> dict[str, Any]:
     return {**config[section][config[section]["source"]], **shared}
 
 
+def embedded(config: Mapping[str, Any]) -> bool:
+    """Whether the problems are those of an embedded task, which are generated."""
+    return config["task"]["source"] in TASKS
+
+
+def verifier_of(config: Mapping[str, Any]) -> str:
+    """The name of the verifier: `task.verifier`; if that is null, the embedded task's own, or gsm8k for a dataset."""
+    own = TASKS[config["task"]["source"]].verifier if embedded(config) else "gsm8k"
+    return config["task"]["verifier"] or own
+
+
 def sampling(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of `sampling.settings.Sampling`; the embedded policy has a batch size of its own."""
     chosen = pick(config["sampling"], "max_new_tokens", "batch_size", "engine", "stop")
@@ -104,6 +116,15 @@ def _method(name: str) -> str:
     return name
 
 
+def _source(section: Mapping[str, Any]) -> str:
+    name = section["source"]
+    if name in TASKS:
+        task_of(name, section[name])
+    elif name != "dataset":
+        raise InputError(f"unknown task {name!r}: choose from {', '.join([*TASKS, 'dataset'])}.")
+    return name
+
+
 def complete(schema: Mapping[str, Any]) -> dict[str, Any]:
     """A schema that requires every key it defines, because config.yaml has a default for each key."""
     inner = {name: complete(one) for name, one in schema.get("properties", {}).items()}
@@ -124,7 +145,8 @@ def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     parsed_by: dict[str, Callable[[], object]] = {
         "methods": lambda: [_method(name) for name in config["methods"]],
         "levels and arms": lambda: [parse_level(level) for level in levels],
-        "task.verifier": lambda: verifier(config["task"]["verifier"]),
+        "task.source": lambda: _source(config["task"]),
+        "task.verifier": lambda: verifier(verifier_of(config)),
         "preferences.dataset.form": lambda: columns_of(pairs["form"], pairs),
     }
     for key, parse in parsed_by.items():
@@ -136,19 +158,19 @@ def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     for level in config["levels"]:
         if (other := first.setdefault(parse_level(level), level)) != level:
             raise InputError(f"config: levels: {other} and {level} are the same level; keep one.")
-    embedded = config["task"]["source"] == "arithmetic"
+    generated = embedded(config)
     mistakes = {
         "arms: every arm is null; keep at least one": not arms(config),
         **{
-            f"task.{name}: task.source arithmetic needs a number": embedded and config["task"][name] is None
+            f"task.{name}: an embedded task needs a number": generated and config["task"][name] is None
             for name in ("online_problems", "evaluation_problems")
         },
         "policy.pretraining.heads: must be a multiple of kv_heads": shape["heads"] % shape["kv_heads"],
-        "policy.model: name a model; only task.source arithmetic can train its own policy": (
-            config["policy"]["model"] is None and not embedded
+        "policy.model: name a model; only an embedded task can train its own policy": (
+            config["policy"]["model"] is None and not generated
         ),
-        "preferences.source: sampled needs task.source arithmetic; use dataset": (
-            config["preferences"]["source"] == "sampled" and not embedded
+        "preferences.source: sampled needs an embedded task; use dataset": (
+            config["preferences"]["source"] == "sampled" and not generated
         ),
     }
     for sentence, found in mistakes.items():
