@@ -51,12 +51,13 @@ from trl.trainer.utils import use_adapter
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 
-from generate_problems import SHARES
 from goodhart.analysis.gap import augc, gap, gap_paper, true_scale
 from goodhart.analysis.statistics import mean_and_se
 from goodhart.cli import parser, run
 from goodhart.data.preferences import finish_preferences
-from goodhart.data.tasks import arithmetic
+from goodhart.data.tasks import pools
+from goodhart.data.tasks.fillers import count_fillers
+from goodhart.data.tasks.registry import TASKS, task_of
 from goodhart.errors import InputError
 from goodhart.evaluation.probes import diversity, ood_distances
 from goodhart.hyperparameters import appendix_c
@@ -66,7 +67,7 @@ from goodhart.models.ensemble import quality, uncertainty, win_rate
 from goodhart.models.logprobs import masked_mean
 from goodhart.models.manifest import describe_model
 from goodhart.models.tokens import Batch, collate, encode_pairs, encode_prompts, encode_responses
-from goodhart.study import Cell, all_levels, arms, cells, overrides, sampling
+from goodhart.study import Cell, all_levels, arms, cells, overrides, sampling, verifier_of
 from goodhart.training.pretraining import Shape, build_model, build_tokenizer
 from goodhart.verifiers.registry import verifier
 
@@ -110,16 +111,16 @@ class Study:
 
 def make_problems(study: Study) -> None:
     """Problems by split and the teacher's corpus, as generate_problems makes them."""
-    task, sizes = study.config["task"], study.config["task"]["arithmetic"]
-    rng = np.random.default_rng(task["seed"])
-    pools = arithmetic.split_chains(sizes["terms"], SHARES, rng)
-    counts = {split: task[f"{split}_problems"] for split in ("online", "evaluation")}
-    for split, count in {**counts, "preference": sizes["preference_problems"]}.items():
-        chains = arithmetic.distinct(pools[split], count)
-        answers = [str(arithmetic.working(chain)[1]) for chain in chains]
-        study.problems[split] = [arithmetic.prompt(chain) for chain in chains], answers
-    drawn = arithmetic.draw(pools["pretraining"], sizes["pretraining_examples"], rng)
-    study.corpus = [(arithmetic.prompt(chain), arithmetic.teach(chain, rng)) for chain in drawn]
+    section = study.config["task"]
+    sizes = section[section["source"]]
+    task, rng = task_of(section["source"], sizes), np.random.default_rng(section["seed"])
+    of_split = pools.split(task.items(), pools.SHARES, rng)
+    counts = {split: section[f"{split}_problems"] for split in ("online", "evaluation")}
+    for split, count in {"preference": sizes["preference_problems"], **counts}.items():
+        items = pools.distinct(of_split[split], count)
+        study.problems[split] = [task.prompt(item, rng) for item in items], [task.answer(item) for item in items]
+    drawn = pools.draw(of_split["pretraining"], sizes["pretraining_examples"], rng)
+    study.corpus = [(task.prompt(item, rng), task.teach(item, rng)) for item in drawn]
 
 
 def pretrain(study: Study) -> None:
@@ -157,7 +158,7 @@ def make_preferences(study: Study) -> None:
     texts, scores = [], []
     for draw in range(2):
         _, written = respond(study, model, prompts, 2 * given["seed"] + draw)
-        fillers = np.array([arithmetic.count_fillers(text) for text in written])
+        fillers = np.array([count_fillers(text) for text in written])
         right = np.array(verify(study, written, answers))
         texts.append(np.array(written, dtype=object))
         scores.append(weights["correct_weight"] * right + weights["filler_weight"] * fillers)
@@ -430,7 +431,7 @@ def encoded(study: Study, prompts: Sequence[str], responses: Sequence[str]) -> R
 
 def verify(study: Study, responses: list[str], answers: list[str], style: str = "strict") -> list[bool]:
     """Whether each answer is right."""
-    check = verifier(study.config["task"]["verifier"])
+    check = verifier(verifier_of(study.config))
     return [check(response, answer, style) for response, answer in zip(responses, answers, strict=True)]
 
 
@@ -476,8 +477,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     config: dict[str, Any] = {}
     for path in args.config:
         update_config(config, yaml.safe_load(path.read_text()))
-    if config["task"]["source"] != "arithmetic" or config["policy"]["model"] or config["methods"] != ["dpo"]:
-        raise InputError("this script knows the embedded task, the embedded policy and DPO only; change the config.")
+    if config["task"]["source"] not in TASKS or config["policy"]["model"] or config["methods"] != ["dpo"]:
+        raise InputError("this script knows embedded tasks, the embedded policy and DPO only; change the config.")
     if args.output.exists():
         raise InputError(f"{args.output} exists; name another folder.")
     if args.threads:

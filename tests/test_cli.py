@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,44 @@ def test_a_script_that_used_torch_says_what_memory_it_took() -> None:
         done = python(f"import torch\ndef main(): torch.ones({size}).sum()\nrun(main)")
         used.append(float(done.stderr.split("peak memory: ")[1].split(" GiB of the process")[0]))
     assert used[1] - used[0] == pytest.approx(1.0, abs=0.3)  # 2^28 float32 numbers are a GiB
+
+
+@dataclass(frozen=True)
+class Round:
+    radius: int
+
+
+@dataclass(frozen=True)
+class Square:
+    sides: tuple[float, ...]
+    tilted: str = "no"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing(cli.Flags):
+    shape: Round | Square = cli.choice({"round": Round, "square": Square})
+    seed: int
+
+
+def test_a_choice_brings_the_flags_of_what_is_chosen() -> None:
+    given = Drawing.parse(["--seed", "3", "--shape", "square", "--sides", "1", "2"])
+    assert (given.seed, given.shape) == (3, Square((1.0, 2.0)))
+    assert vars(given.raw) == {"seed": 3, "shape": "square", "sides": [1.0, 2.0]}
+    assert Drawing.parse(["--shape=round", "--radius", "1", "--seed", "3"]).shape == Round(1)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--seed 1", "required: --shape"),
+        ("--seed 1 --shape oval", "invalid choice: 'oval'"),
+        ("--seed 1 --shape", "expected one argument"),
+        ("--seed 1 --shape round", "required: --radius"),
+        ("--seed 1 --shape round --radius 1 --sides 2", "unrecognized arguments: --sides 2"),
+    ],
+)
+def test_flags_of_what_is_not_chosen_are_usage_errors(line: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        Drawing.parse(line.split())
+    assert caught.value.code == 2
+    assert said in capsys.readouterr().err

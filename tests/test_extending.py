@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from goodhart.store.files import read_table
-from goodhart.store.schemas.inputs import PROBLEMS
+from goodhart.store.schemas.inputs import CORPUS, PROBLEMS
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -24,6 +24,7 @@ COMMANDS = [
 ]
 STUDIES = [command for command in COMMANDS if command[0] == "snakemake"]
 AT_END = ", at its end"
+BEFORE = re.compile(r', before its first "(.*)"$')
 SOLUTIONS = {  # as MATH writes them
     "What is $\\frac{1}{4} + \\frac{1}{4}$?": "We have $\\frac{2}{4} = \\boxed{\\frac{1}{2}}$.",
     "Solve $x^2 = 4$ over {$x$ real}.": "So $x = \\boxed{-2, 2}$.",
@@ -40,9 +41,15 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for kind, block in BLOCKS:
         if kind in ("python", "yaml"):
             place, _, content = block.removeprefix("# ").partition("\n")
-            path = folder / place.removesuffix(AT_END)
-            assert path.exists() == place.endswith(AT_END), place
-            path.write_text((path.read_text() if path.exists() else "") + "\n\n" + content)
+            path, before = folder / BEFORE.sub("", place.removesuffix(AT_END)), BEFORE.search(place)
+            assert path.exists() == (place.endswith(AT_END) or before is not None), place
+            text = path.read_text() if path.exists() else ""
+            if before:
+                above, line, below = text.partition(f"\n{before[1]}")
+                assert line, place
+                path.write_text(f"{above}\n{content.rstrip()}{line}{below}")
+            else:
+                path.write_text(f"{text}\n\n{content}")
     problems = pd.DataFrame(SOLUTIONS.items(), columns=["problem", "solution"])
     questions = pd.DataFrame({"question": ["Which? (A) this (B) that"], "answer": ["B"]})
     for split in ("train", "test"):
@@ -67,10 +74,10 @@ def run(folder: Path, *command: str) -> str:
     return done.stdout
 
 
-def test_every_block_is_about_twenty_lines_and_of_a_known_kind() -> None:
+def test_every_block_is_short_and_of_a_known_kind() -> None:
     assert {kind for kind, _ in BLOCKS} == {"python", "yaml", "sh"}
-    assert max(block.count("\n") for _, block in BLOCKS) <= 20
-    assert {Path(command[-1]).stem for command in STUDIES} == {"math", "choice", "brief"}
+    assert max(block.count("\n") for _, block in BLOCKS) <= 30
+    assert {Path(command[-1]).stem for command in STUDIES} == {"math", "choice", "brief", "reversal"}
 
 
 def test_the_one_command_that_is_no_study_installs_an_extra_of_this_project() -> None:
@@ -82,7 +89,7 @@ def test_the_one_command_that_is_no_study_installs_an_extra_of_this_project() ->
 @pytest.mark.parametrize("command", STUDIES, ids=" ".join)
 def test_each_command_is_one_that_the_workflow_plans(house: Path, command: list[str]) -> None:
     plan = run(house, "-m", *command, "--dry-run", "--quiet", "rules")
-    assert "load_problems" in plan or "load_preferences" in plan
+    assert any(step in plan for step in ("load_problems", "load_preferences", "generate_problems"))
     assert ("adapt_online" in plan) is not any("results/" in word for word in command)
 
 
@@ -104,6 +111,17 @@ def test_math_is_loaded_and_judged(house: Path) -> None:
         json.dumps(list(zip(responses, problems["answer"], strict=True))),
     )
     assert json.loads(judged) == [[True, False], [True, False]]
+
+
+def test_reversals_are_generated_and_judged(house: Path) -> None:
+    command = next(command for command in STUDIES if "results/reversal/data/problems.parquet" in command)
+    run(house, "-m", *command)
+    problems = read_table(house / "results/reversal/data/problems.parquet", PROBLEMS, split="preference")
+    assert len(problems) == 2000
+    for prompt, answer in zip(problems["prompt"], problems["answer"], strict=True):
+        assert prompt.removeprefix("Q: reverse ").removesuffix("\nA:\n").split() == answer.split()[::-1]
+    corpus = read_table(house / "results/reversal/data/corpus.parquet", CORPUS)
+    assert not set(problems["prompt"]) & set(corpus["prompt"])
 
 
 def test_multiple_choice_is_judged(house: Path) -> None:

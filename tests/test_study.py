@@ -156,6 +156,9 @@ def test_a_key_that_is_missing_is_an_error_that_names_it(key: str) -> None:
         ("task.evaluation_problems", 1),
         ("task.arithmetic.terms", [1]),
         ("task.arithmetic.terms", []),
+        ("task.sorting.letters", 1),
+        ("task.sorting.alphabet", 27),
+        ("task.sorting.error_share", 1.1),
         ("task.dataset.template", "no place for it"),
         ("policy.model", ""),
         ("policy.prompts", "template"),
@@ -193,6 +196,11 @@ def test_a_wrong_value_is_an_error_that_names_its_key(key: str, value: Any) -> N
         ("levels", ["b0.0"], "'b0.0'"),
         ("arms", {"matched": "p0"}, "'p0'"),
         ("task.source", "dataset", "policy.model"),
+        (
+            "task",
+            {**CONFIG["task"], "source": "sorting", "sorting": {**CONFIG["task"]["sorting"], "alphabet": 5}},
+            "5 of 5",
+        ),
     ],
 )
 def test_what_a_schema_cannot_say_is_checked_too(key: str, value: Any, named: str) -> None:
@@ -281,6 +289,14 @@ def test_a_stages_override_goes_over_that_of_the_embedded_policy(model: str | No
     config["policy"]["model"], config["offline"]["override"] = model, {"batch_size": 4}
     embedded = {"learning_rate": 0.1} if model is None else {}
     assert study.overrides(config, "offline") == {"batch_size": 4, **embedded}
+
+
+def test_a_task_has_a_verifier_of_its_own() -> None:
+    found = {
+        source: study.verifier_of(changed("task.source", source)) for source in ("sorting", "arithmetic", "dataset")
+    }
+    assert found == {"sorting": "exact", "arithmetic": "gsm8k", "dataset": "gsm8k"}
+    assert study.verifier_of(changed("task.verifier", "math")) == "math"
 
 
 def test_an_arm_set_to_null_is_none() -> None:

@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from goodhart.data.preferences import split_of
-from goodhart.data.tasks.arithmetic import count_fillers
+from goodhart.data.tasks.fillers import count_fillers
 from goodhart.errors import InputError
 from goodhart.report.figures import FIGURES
 from goodhart.store.files import Table, read_json, read_table, write_json
@@ -484,9 +484,7 @@ def test_samples_are_shown_in_one_page(tiny: Study, tmp_path: Path) -> None:
     assert "http" not in page.replace("http://www.w3.org", "")
 
 
-@pytest.mark.parametrize(
-    "step", ["train_reward/0", "evaluate_rewards", "train_offline/p20", "adapt_online/p20/kl-p20"]
-)
+@pytest.mark.parametrize("step", ["train_reward/0", "evaluate_rewards", "train_offline/p20", "adapt_online/p20/kl-p20"])
 def test_a_base_may_be_quantised(tiny: Study, tmp_path: Path, step: str) -> None:
     tiny.run("score_reference", tmp_path, precision="nf4")
     tiny.run(step, tmp_path, {"reference/logprobs.parquet": tmp_path / "reference/logprobs.parquet"}, precision="nf4")

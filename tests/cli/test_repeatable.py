@@ -79,7 +79,11 @@ def test_a_process_of_its_own_gives_the_same_bytes_as_this_one(tiny: Study, tmp_
         ("train_reward/1", "--seed", "reward/member-1/adapter/adapter_model.safetensors"),
         ("train_offline/p80/replicate-1", "--seed", "replicate-1/offline/dpo/p80/adapter/adapter_model.safetensors"),
         ("adapt_online/p80/kl-p20/replicate-1", "--seed", "replicate-1/online/dpo/p80/kl-p20/steps.parquet"),
-        ("adapt_online/p80/kl-p20/replicate-1", "--evaluation-seed", "replicate-1/online/dpo/p80/kl-p20/trajectory.parquet"),
+        (
+            "adapt_online/p80/kl-p20/replicate-1",
+            "--evaluation-seed",
+            "replicate-1/online/dpo/p80/kl-p20/trajectory.parquet",
+        ),
     ],
 )
 def test_another_seed_gives_something_else(tiny: Study, tmp_path: Path, step: str, flag: str, file: str) -> None:

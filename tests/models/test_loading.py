@@ -208,9 +208,7 @@ def test_an_adapter_of_another_base_is_refused(tiny: Study, tmp_path: Path) -> N
     record.unlink()
     weights = tmp_path / "adapter/adapter_model.safetensors"
     unrecorded = logits(adapters.attach_adapter(policy, tmp_path / "adapter", "policy"))
-    assert torch.equal(
-        unrecorded, logits(adapters.attach_adapter(policy, tiny / "offline/dpo/p20/adapter", "same"))
-    )
+    assert torch.equal(unrecorded, logits(adapters.attach_adapter(policy, tiny / "offline/dpo/p20/adapter", "same")))
     state = load_file(weights)
     save_file({k: v[:, :32].contiguous() if ".lora_A." in k else v for k, v in state.items()}, weights)
     with pytest.raises(InputError, match="adapter of another base"):

@@ -199,18 +199,23 @@ REDRAWN = {  # what redraw adds to the plan of two replicates, beside their offl
 
 @pytest.mark.parametrize("redraw", REDRAWN)
 def test_a_stage_is_redrawn_in_every_replicate_or_shared(house: Path, snakemake: Snakemake, redraw: str) -> None:
-    text = (house / TINY).read_text().replace("study: tiny", "study: drawn").replace("redraw: []", f"redraw: [{redraw}]")
+    text = (
+        (house / TINY).read_text().replace("study: tiny", "study: drawn").replace("redraw: []", f"redraw: [{redraw}]")
+    )
     (house / "drawn.yaml").write_text(text)
     planned = snakemake("-n", config="drawn.yaml")
     counts = jobs(planned)
     assert {name: counts[name] for name in REDRAWN[redraw]} == REDRAWN[redraw]
     assert (counts["train_offline"], counts["adapt_online"]) == (4, 6)
     # A replicate takes what it redraws from its own folder, and the rest from that of replicate 0.
-    block = re.search(r"^rule adapt_online:\n    input: (.*)\n    output: \S*replicate-1/", planned.stdout, re.MULTILINE)
+    block = re.search(
+        r"^rule adapt_online:\n    input: (.*)\n    output: \S*replicate-1/", planned.stdout, re.MULTILINE
+    )
     used = {path.split("/")[3]: path.split("/")[2] for path in block[1].split(", ")}
     places = {"data": "task", "policy": "policy", "beta": "preferences", "reward": "rewards"}
     assert {used[folder] == "replicate-1" for folder, stage in places.items() if stage in redraw} <= {True}
     assert {used[folder] == "replicate-0" for folder, stage in places.items() if stage not in redraw} <= {True}
+
 
 def test_new_level_schedules_only_itself(study: Path, house: Path, snakemake: Snakemake) -> None:
     more = house / "more.yaml"

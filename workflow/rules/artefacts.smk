@@ -13,11 +13,9 @@ _PREFERENCES = {"replicate": _of("preferences")}
 
 # The rules whose outputs belong to a study, with the wildcards of rules that run more than once.
 MADE_BY = {
-    (
-        "generate_problems"
-        if config["task"]["source"] == "arithmetic"
-        else "load_problems"
-    ): {"replicate": _of("task")},
+    "generate_problems" if study.embedded(config) else "load_problems": {
+        "replicate": _of("task")
+    },
     "resolve_policy" if config["policy"]["model"] else "pretrain_policy": {
         "replicate": _of("policy")
     },

@@ -1,9 +1,9 @@
 """Problems, policy and preferences: embedded (generated, trained and sampled here) or loaded."""
 
-if config["task"]["source"] == "arithmetic":
+if study.embedded(config):
 
     use rule step as generate_problems with:
-        """Chains of sums, split by chain, and the teacher's corpus."""
+        """Problems of the embedded task, in separate splits, and the teacher's corpus."""
         output:
             problems=PROBLEMS,
             corpus=CORPUS,
@@ -14,7 +14,10 @@ if config["task"]["source"] == "arithmetic":
         localrule: True
         params:
             **flags_of(
-                "generate_problems", study.source(config, "task"), seeded(config["task"])
+                "generate_problems",
+                study.source(config, "task"),
+                seeded(config["task"]),
+                task=config["task"]["source"],
             ),
 
 else:

@@ -10,7 +10,7 @@ from goodhart.store.fingerprint import fingerprint
 
 # Settings that several steps share, and the inputs of steps that evaluate a policy.
 MODELS = {name: config[name] for name in ("precision", "threads")}
-SAMPLED = MODELS | study.sampling(config) | {"verifier": config["task"]["verifier"]}
+SAMPLED = MODELS | study.sampling(config) | {"verifier": study.verifier_of(config)}
 EVALUATED = {
     "adapter": f"{OFFLINE_RUN}/adapter",
     "metrics": f"{OFFLINE_RUN}/metrics.json",

@@ -76,7 +76,10 @@ def train(given: Arguments) -> None:
     outputs = [given.trajectory, given.updates, given.responses, given.output]
     with Checkpoints(given.checkpoints, given.origin, given.checkpoint_minutes, outputs) as checkpoints:
         trajectory, responses = adapt(
-            loop, lambda: evaluator.evaluate("reference"), checkpoints, f"online {cell['level']} kl-{cell['kl_level']} replicate {given.replicate}"
+            loop,
+            lambda: evaluator.evaluate("reference"),
+            checkpoints,
+            f"online {cell['level']} kl-{cell['kl_level']} replicate {given.replicate}",
         )
         write_table(given.updates, [{**cell, **row} for row in loop.updates], STEPS, given.origin)
         answers = pd.concat([pd.DataFrame(columns).assign(**cell) for columns in responses], ignore_index=True)

@@ -1,25 +1,26 @@
-r"""Generate the embedded task: chains of one-digit sums, split by chain, and the teacher's corpus for pretraining.
+r"""Generate the problems of an embedded task, and the teacher's corpus for pretraining.
 
-Every chain belongs to only one split, so that the pretraining corpus contains no question from the preference, online
-or evaluation problems.
+Every item of the task, such as a set of letters, belongs to only one split, so that the pretraining corpus contains no
+question from the preference, online or evaluation problems. `--task NAME --help` lists the settings of a task.
 
-    python workflow/scripts/generate_problems.py --terms 3 4 --pretraining-examples 15000 --preference-problems 4000 \
-        --online-problems 1000 --evaluation-problems 192 --seed 0 --problems problems.parquet --corpus corpus.parquet
+    python workflow/scripts/generate_problems.py --task sorting --letters 5 --alphabet 20 --error-share 0.3 \
+        --pretraining-examples 15000 --preference-problems 4000 --online-problems 1000 --evaluation-problems 512 \
+        --seed 0 --problems problems.parquet --corpus corpus.parquet
 """
 
 from dataclasses import dataclass
 
-from goodhart.cli import Output, flag, run
+from goodhart.cli import Output, choice, run
+from goodhart.data.tasks.registry import TASKS
+from goodhart.data.tasks.task import Task
 from goodhart.store.files import write_table
 from goodhart.store.flags import StepFlags
 from goodhart.store.schemas.inputs import CORPUS, PROBLEMS
 
-SHARES = {"pretraining": 0.5, "preference": 0.3, "online": 0.15, "evaluation": 0.05}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments(StepFlags):
-    terms: list[int] = flag(help="numbers of terms of a chain")
+    task: Task = choice(TASKS)
     pretraining_examples: int
     preference_problems: int
     online_problems: int
@@ -34,23 +35,23 @@ def main(argv: list[str] | None = None) -> None:
     origin = given.origin
     import numpy as np
 
-    from goodhart.data.tasks import arithmetic
+    from goodhart.data.tasks import pools
 
-    rng = np.random.default_rng(given.seed)
-    pools = arithmetic.split_chains(given.terms, SHARES, rng)
+    task, rng = given.task, np.random.default_rng(given.seed)
+    of_split = pools.split(task.items(), pools.SHARES, rng)
     problems = [
         {
             "problem_id": f"{split}-{number}",
             "split": split,
-            "prompt": arithmetic.prompt(chain),
-            "answer": str(arithmetic.working(chain)[1]),
+            "prompt": task.prompt(item, rng),
+            "answer": task.answer(item),
         }
         for split in ("preference", "online", "evaluation")
-        for number, chain in enumerate(arithmetic.distinct(pools[split], getattr(given, f"{split}_problems")))
+        for number, item in enumerate(pools.distinct(of_split[split], getattr(given, f"{split}_problems")))
     ]
     corpus = [
-        {"row": row, "prompt": arithmetic.prompt(chain), "response": arithmetic.teach(chain, rng)}
-        for row, chain in enumerate(arithmetic.draw(pools["pretraining"], given.pretraining_examples, rng))
+        {"row": row, "prompt": task.prompt(item, rng), "response": task.teach(item, rng)}
+        for row, item in enumerate(pools.draw(of_split["pretraining"], given.pretraining_examples, rng))
     ]
     write_table(given.problems, problems, PROBLEMS, origin)
     write_table(given.corpus, corpus, CORPUS, origin)

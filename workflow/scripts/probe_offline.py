@@ -73,7 +73,12 @@ def main(argv: list[str] | None = None) -> None:
     write_table(given.probe, [{**run, **measures, "preference_accuracy": accuracy, **won}], PROBE, origin)
     write_table(given.responses, pd.DataFrame(responses).assign(**run), OFFLINE_RESPONSES, origin)
     floor = [{**run, "number": k, "proxy": proxy, "true": true} for k, (proxy, true) in enumerate(resampled, 1)]
-    write_table(given.floor, floor or [{**run, "number": 0, "proxy": measures["proxy"], "true": measures["true"]}], FLOOR, origin)
+    write_table(
+        given.floor,
+        floor or [{**run, "number": 0, "proxy": measures["proxy"], "true": measures["true"]}],
+        FLOOR,
+        origin,
+    )
 
 
 if __name__ == "__main__":

@@ -24,7 +24,9 @@ from goodhart.training.settings import AdapterFlags
 class Arguments(AdapterFlags):
     member: int
     preferences: Frame = table(PREFERENCES)
-    split: str = flag(choices=("train", "held_out"), help="held_out: for a reward model that no policy is trained against")
+    split: str = flag(
+        choices=("train", "held_out"), help="held_out: for a reward model that no policy is trained against"
+    )
     backbone: Path
     seed: int = flag(help="seed of the ensemble; the seed of each member is derived from it")
 
@@ -50,7 +52,9 @@ def main(argv: list[str] | None = None) -> None:
     encoded = encode_pairs(tokenizer, preferences, used["max_length"])
     fitting = [(int(number), pair) for number, pair in zip(preferences["pair_id"], encoded, strict=True) if pair]
     if not fitting:
-        raise InputError(f"no preference pair of split {given.split} fits into max_length = {used['max_length']} tokens; override max_length.")
+        raise InputError(
+            f"no preference pair of split {given.split} fits into max_length = {used['max_length']} tokens; override max_length."
+        )
     # The resample and the initial weights of member k do not depend on the number of members.
     seed = mix(given.seed, given.member)
     picks = np.random.default_rng(seed).integers(len(fitting), size=len(fitting))

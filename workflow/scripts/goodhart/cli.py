@@ -4,6 +4,7 @@
     class Arguments(Flags):
         problems: pd.DataFrame = table(PROBLEMS)  # read and checked before the work starts (`store.flags`)
         sampling: Sampling = group(Sampling)  # a dataclass of settings: each of its fields is a flag
+        task: Task = choice(TASKS)  # --task NAME, and the flags of the dataclass of that name
         seed: int
         output: Output
 
@@ -60,9 +61,60 @@ def group(cls: type[T]) -> T:
     return field(metadata={"group": cls})
 
 
-def parser(description: str | None) -> argparse.ArgumentParser:
+def choice(classes: Mapping[str, type]) -> Any:
+    """A field that holds one of several dataclasses of settings; its flag takes a name and adds the flags of that one.
+
+    With `--help` after the name, the help includes these flags.
+    """
+    return field(metadata={"classes": classes})
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that knows the flags of the class that a command line chooses."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.to_choose: dict[str, Mapping[str, type]] = {}
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        given = sys.argv[1:] if args is None else list(args)
+        for name, classes in self.to_choose.items():
+            names = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+            names.add_argument(_spelt(name), dest="name")
+            if (chosen := names.parse_known_args(given)[0].name) in classes:
+                self.add_flags(classes[chosen])
+        self.to_choose = {}
+        return super().parse_known_args(given, namespace)
+
+    def add_flags(self, cls: type) -> None:
+        """Add the flags of a dataclass."""
+        for item, annotation in _flags(cls):
+            # Optional types, list[T] and tuple[T, ...] have one type of values; the last two take several values.
+            kinds = [kind for kind in get_args(annotation) if kind not in (NoneType, ...)]
+            kind = kinds[0] if len(kinds) == 1 else annotation
+            several = len(kinds) == 1 and get_origin(annotation) in (list, tuple)
+            choices = item.metadata.get("choices")
+            if "classes" in item.metadata:
+                self.to_choose[item.name] = item.metadata["classes"]
+                kind, choices = str, list(item.metadata["classes"])
+            self.add_argument(
+                _spelt(item.name),
+                type=kind if kind in KINDS else Path,
+                required=item.default is MISSING,
+                default=argparse.SUPPRESS,
+                help=item.metadata.get("help"),
+                choices=choices,
+                **({"action": "extend", "nargs": "+"} if several else {}),
+            )
+
+
+def _spelt(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def parser(description: str | None) -> _Parser:
     """An argument parser that shows the docstring of a script unchanged."""
-    return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    return _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,20 +127,7 @@ class Flags:
     def parser(cls) -> argparse.ArgumentParser:
         """The parser, whose help begins with the docstring of the script."""
         arguments = parser(sys.modules[cls.__module__].__doc__)
-        for item, annotation in _flags(cls):
-            # Optional types, list[T] and tuple[T, ...] have one type of values; the last two take several values.
-            kinds = [kind for kind in get_args(annotation) if kind not in (NoneType, ...)]
-            kind = kinds[0] if len(kinds) == 1 else annotation
-            several = len(kinds) == 1 and get_origin(annotation) in (list, tuple)
-            arguments.add_argument(
-                f"--{item.name.replace('_', '-')}",
-                type=kind if kind in KINDS else Path,
-                required=item.default is MISSING,
-                default=argparse.SUPPRESS,
-                help=item.metadata.get("help"),
-                choices=item.metadata.get("choices"),
-                **({"action": "extend", "nargs": "+"} if several else {}),
-            )
+        arguments.add_flags(cls)
         return arguments
 
     @classmethod
@@ -116,6 +155,8 @@ def _fill(cls: type[T], raw: Mapping[str, Any]) -> T:
     for item in fields(cls):  # type: ignore[arg-type]
         if "group" in item.metadata:
             values[item.name] = _fill(item.metadata["group"], raw)
+        elif "classes" in item.metadata:
+            values[item.name] = _fill(item.metadata["classes"][raw[item.name]], raw)
         elif item.name in raw:
             given, read = raw[item.name], item.metadata.get("read") or (lambda value: value)
             values[item.name] = tuple(map(read, given)) if isinstance(given, list) else read(given)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from goodhart.data.pairing import columns_of
+from goodhart.data.tasks.registry import TASKS, task_of
 from goodhart.errors import InputError
 from goodhart.hyperparameters.betas import parse_level
 from goodhart.training.methods import METHODS
@@ -63,7 +64,7 @@ def evaluation_seed(config: Mapping[str, Any], replicate: int) -> int:
 
 
 def bootstrapped(config: Mapping[str, Any]) -> str | None:
-    """"prompts" if replicates draw their preference pairs from a data set, by a bootstrap of its prompts."""
+    """ "prompts" if replicates draw their preference pairs from a data set, by a bootstrap of its prompts."""
     redrawn = "preferences" in config["redraw"] and config["preferences"]["source"] == "dataset"
     return "prompts" if redrawn else None
 
@@ -94,6 +95,17 @@ def source(config: Mapping[str, Any], section: str) -> dict[str, Any]:
     """The settings of the source that is selected in `task` or `preferences`, and those shared by all its sources."""
     shared = {name: value for name, value in config[section].items() if name not in ("source", "verifier")}
     return {**config[section][config[section]["source"]], **shared}
+
+
+def embedded(config: Mapping[str, Any]) -> bool:
+    """Whether the problems are those of an embedded task, which are generated."""
+    return config["task"]["source"] in TASKS
+
+
+def verifier_of(config: Mapping[str, Any]) -> str:
+    """The name of the verifier: `task.verifier`; if that is null, the embedded task's own, or gsm8k for a dataset."""
+    own = TASKS[config["task"]["source"]].verifier if embedded(config) else "gsm8k"
+    return config["task"]["verifier"] or own
 
 
 def sampling(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,6 +154,15 @@ def _method(name: str) -> str:
     return name
 
 
+def _source(section: Mapping[str, Any]) -> str:
+    name = section["source"]
+    if name in TASKS:
+        task_of(name, section[name])
+    elif name != "dataset":
+        raise InputError(f"unknown task {name!r}: choose from {', '.join([*TASKS, 'dataset'])}.")
+    return name
+
+
 def complete(schema: Mapping[str, Any]) -> dict[str, Any]:
     """A schema that requires every key it defines, because config.yaml has a default for each key."""
     inner = {name: complete(one) for name, one in schema.get("properties", {}).items()}
@@ -166,7 +187,8 @@ def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     parsed_by: dict[str, Callable[[], object]] = {
         "methods": lambda: [_method(name) for name in config["methods"]],
         "levels and arms": lambda: [parse_level(level) for level in levels],
-        "task.verifier": lambda: verifier(config["task"]["verifier"]),
+        "task.source": lambda: _source(config["task"]),
+        "task.verifier": lambda: verifier(verifier_of(config)),
         "preferences.dataset.form": lambda: columns_of(pairs["form"], pairs),
     }
     for key, parse in parsed_by.items():
@@ -178,13 +200,14 @@ def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     for level in config["levels"]:
         if (other := first.setdefault(parse_level(level), level)) != level:
             raise InputError(f"config: levels: {other} and {level} are the same level; keep one.")
-    embedded = config["task"]["source"] == "arithmetic"
+    generated = embedded(config)
     redraw, trained = set(config["redraw"]), config["policy"]["model"] is None
     # A stage that was trained on redrawn data would know problems or pairs on which it is evaluated.
     follows = {"task": "policy", "policy": "preferences", "preferences": "rewards"} if trained else {}
     follows |= {"preferences": "rewards"}
     mistakes = {
-        "redraw: a named policy cannot be redrawn; use [preferences, rewards], or [] to repeat training only": not trained and "policy" in redraw,
+        "redraw: a named policy cannot be redrawn; use [preferences, rewards], or [] to repeat training only": not trained
+        and "policy" in redraw,
         **{
             f"redraw: {earlier} without {later}, which is trained on it; add {later}": (
                 earlier in redraw and later not in redraw
@@ -194,18 +217,18 @@ def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
         "arms: every arm is null; keep at least one": not arms(config),
         "decision.arm: the study has no such arm": config["decision"]["arm"] not in (None, *arms(config)),
         **{
-            f"task.{name}: task.source arithmetic requires a number": embedded and config["task"][name] is None
+            f"task.{name}: an embedded task needs a number": generated and config["task"][name] is None
             for name in ("online_problems", "evaluation_problems")
         },
         "preferences.held_out_share: reward.held_out asks for reward models on a share of the prompts; set one above 0": (
             config["reward"]["held_out"] and not config["preferences"]["held_out_share"]
         ),
         "policy.pretraining.heads: must be a multiple of kv_heads": shape["heads"] % shape["kv_heads"],
-        "policy.model: name a model; null requires task.source arithmetic": (
-            config["policy"]["model"] is None and not embedded
+        "policy.model: name a model; null requires an embedded task": (
+            config["policy"]["model"] is None and not generated
         ),
-        "preferences.source: sampled requires task.source arithmetic; use dataset": (
-            config["preferences"]["source"] == "sampled" and not embedded
+        "preferences.source: sampled requires an embedded task; use dataset": (
+            config["preferences"]["source"] == "sampled" and not generated
         ),
     }
     for sentence, found in mistakes.items():

@@ -65,7 +65,9 @@ def _gaps(run: pd.DataFrame, answers: pd.DataFrame, reference: Reference) -> dic
     for name, (first, second) in OPTIONAL_GAPS.items():
         origins = getattr(reference, first), getattr(reference, second)
         known = None not in origins
-        rises = [estimands.rise(run[column], origin) for column, origin in zip((first, second), origins)] if known else []
+        rises = (
+            [estimands.rise(run[column], origin) for column, origin in zip((first, second), origins)] if known else []
+        )
         found[name] = rises[0] - rises[1] if known else None
     found |= dict.fromkeys(("calibrated_gap", "calibrated_gap_se", "beyond_calibration"))
     if reference.calibration:

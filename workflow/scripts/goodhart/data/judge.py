@@ -1,11 +1,11 @@
-"""The flawed judge of the embedded task, which prefers correct answers and, wrongly, filler sentences."""
+"""The flawed judge of the embedded tasks, which prefers correct answers and, wrongly, filler sentences."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from goodhart.data.tasks.arithmetic import count_fillers
+from goodhart.data.tasks.fillers import count_fillers
 
 
 def scores(texts: Sequence[str], correct: Sequence[bool], correct_weight: float, filler_weight: float) -> np.ndarray:

@@ -72,7 +72,9 @@ def finish_preferences(
         pairs = pairs.sample(n=limit, random_state=seed).sort_index()
     elif bootstrap:
         pairs = bootstrap_prompts(pairs, seed)
-    pairs = pairs.assign(split=[split_of(prompt, seed, held_out) for prompt in pairs["prompt"]], pair_id=range(len(pairs)))
+    pairs = pairs.assign(
+        split=[split_of(prompt, seed, held_out) for prompt in pairs["prompt"]], pair_id=range(len(pairs))
+    )
     absent = sorted({name for name, _ in SPLITS if name != "validation"} - set(pairs["split"]))
     if absent:
         raise InputError(f"the preferences have no pair in split {absent[0]} ({len(pairs)} pairs in total); add pairs.")

@@ -49,7 +49,11 @@ def derive_beta(level: str, chosen: np.ndarray, rejected: np.ndarray) -> dict[st
     return {
         "level": level,
         "beta": beta_at(deltas, number) if percentile else number,
-        "rule": f"pct_{number:g}(delta) / (median(delta) + eps), Eq. 7" if percentile else "given" if number else "no penalty",
+        "rule": f"pct_{number:g}(delta) / (median(delta) + eps), Eq. 7"
+        if percentile
+        else "given"
+        if number
+        else "no penalty",
         "one_by_construction": percentile and number == 50,
         "median_delta": float(np.median(deltas)),
         "n": len(deltas),

@@ -66,6 +66,7 @@ def work(rule: str, config: Mapping[str, Any], batch: Batch | None) -> Work:
     response = config["sampling"]["max_new_tokens"]
     whole = config["sampling"]["prompt_tokens"] + response
     problems = config["task"]["evaluation_problems"] or ALL
+    preference_problems = config["task"][config["task"]["source"]].get("preference_problems", 0)
     pairs = 2 * batch.pairs * batch.max_length if batch else 0  # tokens of both responses of all training pairs
     everything, held_out = pairs / 0.8, pairs / 8  # tokens of all three splits, and of the test split
     pretraining = config["policy"]["pretraining"]
@@ -73,7 +74,7 @@ def work(rule: str, config: Mapping[str, Any], batch: Batch | None) -> Work:
     drawn = updated + problems * (2 + online["steps"] // online["evaluate_every"])
     passed = {
         "pretrain_policy": Work(trained=pretraining["steps"] * pretraining["batch_size"] * 2 * response),
-        "sample_preferences": Work(sampled=2 * config["task"]["arithmetic"]["preference_problems"] * response),
+        "sample_preferences": Work(sampled=2 * preference_problems * response),
         "sample_reference": Work(sampled=problems * response),
         "score_reference": Work(read=everything),
         "train_reward": Work(taught=config["reward"]["epochs"] * pairs),

@@ -65,7 +65,8 @@ def train(
 ) -> list[float]:
     """Minimise the next-token loss on the responses (AdamW, cosine to zero); returns the loss of every step, in nats.
 
-    Batches have rows of similar length, so that there is little padding. Training resumes from the newest checkpoint.
+    Every pass takes the rows in a new random order. Batches of rows of similar length would have less padding, but on
+    chains of sums, they halved the accuracy of the policy. Training resumes from the newest checkpoint.
 
     Raises:
         NotFinite: a loss, a gradient norm or a final weight is not finite.
@@ -75,8 +76,6 @@ def train(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda t: min((t + 1) / warmup, 0.5 * (1 + math.cos(math.pi * t / steps)))
     )
-    by_length = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]) + len(responses[i]), i))
-    batches = [by_length[i : i + batch_size] for i in range(0, len(by_length), batch_size)]
     order: list[int] = []
     losses: list[float] = []
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
@@ -94,8 +93,9 @@ def train(
     with checkpoints.autosave(state) as save_if_due:
         for step in progress(range(len(losses) + 1, steps + 1), "pretraining"):
             if not order:
-                order = torch.randperm(len(batches), generator=generator).tolist()
-            batch = [prompts[i] for i in batches[order[-1]]], [responses[i] for i in batches[order[-1]]]
+                order = torch.randperm(len(prompts), generator=generator).tolist()
+            rows = order[-batch_size:]
+            batch = [prompts[i] for i in rows], [responses[i] for i in rows]
             loss = model(**_collate(*batch)).loss
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0).item()
@@ -107,7 +107,7 @@ def train(
                 schedule.step()
                 optimizer.zero_grad(set_to_none=True)
                 losses.append(loss.item())
-                order.pop()
+                del order[-batch_size:]
             save_if_due()
     Watched("update", steps).check("sum of all weights after it", sum(p.sum().item() for p in model.parameters()))
     return losses

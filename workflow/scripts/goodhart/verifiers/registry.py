@@ -4,11 +4,14 @@ from collections.abc import Callable
 from importlib.util import find_spec
 
 from goodhart.errors import InputError
-from goodhart.verifiers import mathematics
-from goodhart.verifiers.gsm8k import is_correct
+from goodhart.verifiers import exact, gsm8k, mathematics
 
 # (response, gold answer, style) -> correct
-VERIFIERS: dict[str, Callable[[str, str, str], bool]] = {"gsm8k": is_correct, "math": mathematics.is_correct}
+VERIFIERS: dict[str, Callable[[str, str, str], bool]] = {
+    "exact": exact.is_correct,
+    "gsm8k": gsm8k.is_correct,
+    "math": mathematics.is_correct,
+}
 NEEDS = {"math": "math_verify"}  # the package that a verifier imports, installed by the extra with its name
 
 

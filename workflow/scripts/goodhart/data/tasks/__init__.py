@@ -1,1 +1,1 @@
-"""Tasks with generated problems: one file a task."""
+"""Embedded tasks, whose problems are generated: one file for each task, `registry.py`."""
