@@ -30,28 +30,28 @@ OTHERS |= {"truncated": 0.0, "empty": 0.0, "reward_truncated": 0.0}
 
 def study(
     levels: list[str],
-    seeds: int,
+    replicates: int,
     arms: list[str],
     methods: tuple[str, ...] = ("dpo",),
-    entropy: Callable[[float, int], float] = lambda beta, seed: 0.3,
+    entropy: Callable[[float, int], float] = lambda beta, replicate: 0.3,
 ) -> Results:
     """A study whose proxy rises with beta, so that the second arm, with a weaker penalty, hacks more.
 
-    `entropy` is that of a checkpoint's responses by beta and seed; that of the prompts is twice as large.
+    `entropy` is that of a checkpoint's responses by beta and replicate; that of the prompts is twice as large.
     """
     rng = np.random.default_rng(0)
     runs, probes, cells = [], [], {}
     steps = np.arange(0, 40, 10)
-    for method, level, seed in ((m, lv, s) for m in methods for lv in levels for s in range(seeds)):
+    for method, level, replicate in ((m, lv, s) for m in methods for lv in levels for s in range(replicates)):
         beta = BETAS.get(level, 1.0)
-        key = {"method": method, "level": level, "beta": beta, "seed": seed}
-        nats = entropy(beta, seed)
+        key = {"method": method, "level": level, "beta": beta, "replicate": replicate}
+        nats = entropy(beta, replicate)
         entropies = {"entropy_prompt": 2 * nats, "entropy_response": nats}
         extra = {"uncertainty": 1 + beta, "win_rate": 0.5 + 0.1 * beta, "preference_accuracy": 0.7}
         probes.append({**key, **OTHERS, **entropies, **extra, "ood_distance": 0.1 + rng.normal(0, 0.01)})
         for k, arm in enumerate(arms):
             kl_level = min(levels, key=lambda name: BETAS.get(name, 1.0)) if k else level
-            cells.setdefault(arm, []).append((method, level, kl_level, seed))
+            cells.setdefault(arm, []).append((method, level, kl_level, replicate))
             if cells[arm][-1] in [cell for other in arms[:k] for cell in cells[other]]:
                 continue
             size = beta * (1 + 0.5 * k) + rng.normal(0, 0.05)
@@ -60,12 +60,12 @@ def study(
             run = {**key, "kl_level": kl_level, "kl_beta": BETAS.get(kl_level, 1.0), "step": steps}
             run |= {"n": 50, "proxy_se": 0.05, **OTHERS, **entropies, **moving, "uncertainty": 1 + beta}
             runs.append(pd.DataFrame(run))
-    updates = pd.concat(runs)[["method", "level", "kl_level", "seed"]].assign(zero_variance=False)
+    updates = pd.concat(runs)[["method", "level", "kl_level", "replicate"]].assign(zero_variance=False)
     gaps, scale = add_gaps(runs, SCALES)
     rows = [(arm, *cell) for arm, of in cells.items() for cell in of]
     table = select_arms(run_rows(gaps, pd.DataFrame(probes), updates, scale), pd.DataFrame(rows, columns=["arm", *RUN]))
     fits = {
-        (str(method), str(arm)): fit(part["beta"], part["augc"], part["seed"], part["win_rate"])
+        (str(method), str(arm)): fit(part["beta"], part["augc"], part["replicate"], part["win_rate"])
         for (method, arm), part in table.groupby(["method", "arm"])
     }
     distances = overoptimisation_rows(gaps, table, scale["proxy"], scale["true"])
@@ -73,9 +73,9 @@ def study(
     return replace(found, setup=setup(found.betas))
 
 
-def fit(beta: Any, augc: Any, seeds: Any = None, win_rate: Any = None) -> dict[str, Any]:
+def fit(beta: Any, augc: Any, replicates: Any = None, win_rate: Any = None) -> dict[str, Any]:
     """What fit_power_law.py writes about these points."""
-    columns = {"beta": beta, "augc": augc, "seed": seeds, "win_rate": win_rate}
+    columns = {"beta": beta, "augc": augc, "replicate": replicates, "win_rate": win_rate}
     return fit_points(pd.DataFrame({name: values for name, values in columns.items() if values is not None}))
 
 

@@ -14,7 +14,7 @@ from goodhart.analysis.powerlaw import fit_power_law
 
 PAIRED = [1.0, 1.0, 2.0, 2.0, 3.0, 3.0]  # their line is 1 + beta, one away from every point
 AUGC = [1.0, 3.0, 2.0, 4.0, 3.0, 5.0]
-BETAS = np.tile([0.3, 0.6, 1.0, 1.6, 2.4, 3.2], 3)  # three seeds
+BETAS = np.tile([0.3, 0.6, 1.0, 1.6, 2.4, 3.2], 3)  # three replicates
 K = {"constant": 2, "linear": 3, "power law without c": 3, "exponential": 4, "power law": 4}  # the variance counts
 NOISE = np.random.default_rng(0).normal(size=len(BETAS))
 

@@ -17,10 +17,10 @@ TEST = {"statistic", "p_value", "smallest_p", "n", "method"}
 
 
 def levels(**columns: list[Any]) -> pd.DataFrame:
-    """Runs of two betas and three seeds in one arm; all columns of Table 1 are 0 but those given."""
+    """Runs of two betas and three replicates in one arm; all columns of Table 1 are 0 but those given."""
     base = {"arm": "paper", "method": "dpo", "level": ["p20"] * 3 + ["p80"] * 3, "beta": [0.3] * 3 + [2.0] * 3}
     zeros = dict.fromkeys(TABLE1.values(), 0.0) | dict.fromkeys(FLAGS, False) | {"steps": 80}
-    return pd.DataFrame({**base, "seed": [0, 1, 2] * 2, **zeros, **columns})
+    return pd.DataFrame({**base, "replicate": [0, 1, 2] * 2, **zeros, **columns})
 
 
 def test_table_1_is_mean_and_standard_error_over_the_runs_that_have_a_value() -> None:
@@ -37,8 +37,8 @@ def test_table_1_is_mean_and_standard_error_over_the_runs_that_have_a_value() ->
     assert pd.isna(table["onset_se"].iloc[1])
 
 
-def test_intervals_of_table_1_are_over_the_seeds() -> None:
-    """Of 27 resamples of three seeds one is all 1, more than 2.5 %; two seeds reach from one to the other."""
+def test_intervals_of_table_1_are_over_the_replicates() -> None:
+    """Of 27 resamples of three replicates one is all 1, more than 2.5 %; two replicates reach from one to the other."""
     table = table1(levels(augc=[1.0, 2.0, 6.0, 4.0, 4.0, 4.0], onset=[10.0, 20.0, None, None, None, 7.0]))
     assert table[["augc_low", "augc_high"]].to_numpy().tolist() == [[1, 6], [4, 4]]
     assert table.loc[0, ["onset_low", "onset_high"]].tolist() == [10, 20]
@@ -67,33 +67,33 @@ def test_table_1_is_in_order_of_beta() -> None:
 
 
 def test_trends_of_every_quantity() -> None:
-    """Two betas: rho of level means is 1 with p = 1; three seeds that all rise: 2 of 8 arrangements."""
+    """Two betas: rho of level means is 1 with p = 1; three replicates that all rise: 2 of 8 arrangements."""
     found = trends(levels(augc=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], onset=[10.0, 20.0, None, None, None, None]))
     assert [(t["arm"], t["method"], t["quantity"], t["column"]) for t in found] == [
         ("paper", "dpo", title, column) for title, column in TABLE1.items()
     ]
     augc, onset = found[0], found[list(TABLE1.values()).index("onset")]
-    assert set(augc["level_means"]) == set(augc["within_seeds"]) == TEST
+    assert set(augc["level_means"]) == set(augc["within_replicates"]) == TEST
     assert (augc["level_means"]["statistic"], augc["level_means"]["p_value"]) == (1, 1)
-    assert (augc["within_seeds"]["statistic"], augc["within_seeds"]["p_value"]) == (1, 0.25)
+    assert (augc["within_replicates"]["statistic"], augc["within_replicates"]["p_value"]) == (1, 0.25)
     assert onset["slope"] is None
 
 
 def test_each_reading_of_a_trend_by_hand() -> None:
-    """Levels 1 2 3 in seed 0 and 1 3 2 in seed 1, whose first value is missing in seed 2: rho 1, 1 / 2 and -1."""
+    """Levels 1 2 3 in replicate 0 and 1 3 2 in replicate 1, whose first value is missing in replicate 2: rho 1, 1 / 2 and -1."""
     runs = pd.concat([levels().assign(level=["p20", "p50", "p80"] * 2, beta=[1.0, 2.0, 4.0] * 2)] * 2).iloc[:9]
-    runs = runs.assign(seed=np.repeat([0, 1, 2], 3), augc=[1.0, 2, 3, 11, 13, 12, None, 25, 24])
+    runs = runs.assign(replicate=np.repeat([0, 1, 2], 3), augc=[1.0, 2, 3, 11, 13, 12, None, 25, 24])
     (augc,) = (t for t in trends(runs) if t["column"] == "augc")
-    assert [(s["seed"], s["n"]) for s in augc["per_seed"]] == [(0, 3), (1, 3), (2, 2)]
-    assert [s["statistic"] for s in augc["per_seed"]] == pytest.approx([1, 0.5, -1])
-    assert [s["p_value"] for s in augc["per_seed"]] == pytest.approx([1 / 3, 1, 1])
-    assert [s["statistic"] for s in augc["kendall"]["per_seed"]] == pytest.approx([1, 1 / 3, -1])
+    assert [(s["replicate"], s["n"]) for s in augc["per_replicate"]] == [(0, 3), (1, 3), (2, 2)]
+    assert [s["statistic"] for s in augc["per_replicate"]] == pytest.approx([1, 0.5, -1])
+    assert [s["p_value"] for s in augc["per_replicate"]] == pytest.approx([1 / 3, 1, 1])
+    assert [s["statistic"] for s in augc["kendall"]["per_replicate"]] == pytest.approx([1, 1 / 3, -1])
     assert augc["level_means"]["statistic"] == pytest.approx(0.5)  # of 6, 40 / 3 and 13
     assert augc["kendall"]["level_means"]["statistic"] == pytest.approx(1 / 3)
     assert (augc["level_means"]["n"], augc["pooled"]["n"], augc["kendall"]["pooled"]["n"]) == (3, 8, 8)
-    assert augc["within_seeds"]["statistic"] == pytest.approx((1 + 0.5 - 1) / 3)
+    assert augc["within_replicates"]["statistic"] == pytest.approx((1 + 0.5 - 1) / 3)
     assert augc["slope"]["slopes"] == pytest.approx(np.array([1, 0.5, -1]) / math.log(2))
-    assert (augc["slope"]["n"], augc["within_seeds"]["n"]) == (3, 3)
+    assert (augc["slope"]["n"], augc["within_replicates"]["n"]) == (3, 3)
 
 
 def test_all_runs_pooled_by_hand() -> None:
@@ -114,19 +114,19 @@ def test_all_runs_pooled_by_hand() -> None:
 
 
 def test_a_run_without_an_onset_is_later_than_all_others() -> None:
-    """Seed 0 starts at 10 and then never, seed 1 never and then at 20, seed 2 never at all: rho 1, -1 and 0."""
+    """Seed 0 starts at 10 and then never, replicate 1 never and then at 20, replicate 2 never at all: rho 1, -1 and 0."""
     found = trends(levels(onset=[10.0, None, None, None, 20.0, None], r_uq=[0.1, None, 0.2, 0.3, 0.4, None]))
     onset, r_uq = (next(t for t in found if t["column"] == column) for column in ("onset", "r_uq"))
-    assert [s["statistic"] for s in onset["per_seed"]] == [1, -1, None]
-    assert (onset["within_seeds"]["statistic"], onset["within_seeds"]["n"]) == (0, 3)
+    assert [s["statistic"] for s in onset["per_replicate"]] == [1, -1, None]
+    assert (onset["within_replicates"]["statistic"], onset["within_replicates"]["n"]) == (0, 3)
     assert (onset["level_means"]["statistic"], onset["pooled"]["n"], onset["slope"]) == (1, 6, None)
     assert (r_uq["pooled"]["n"], r_uq["slope"]["n"]) == (4, 1)  # a correlation that does not exist is not known
 
 
 def test_arms_are_compared_run_by_run() -> None:
-    """At p20 three seeds have the same runs in both; at p80 two have 2 and 4 less than in the first arm."""
+    """At p20 three replicates have the same runs in both; at p80 two have 2 and 4 less than in the first arm."""
     levels, betas = ["p20", "p80", "p20", "p80", "p20"], [0.3, 2.0, 0.3, 2.0, 0.3]
-    base = {"method": "dpo", "level": levels, "beta": betas, "seed": [0, 0, 1, 1, 2]}
+    base = {"method": "dpo", "level": levels, "beta": betas, "replicate": [0, 0, 1, 1, 2]}
     paper = pd.DataFrame({"arm": "paper", **base, "kl_level": levels, "augc": [1.0, 5.0, 2.0, 9.0, 4.0]})
     matched = paper.assign(arm="matched", kl_level="p20", augc=[1.0, 3.0, 2.0, 5.0, 4.0])
     (found,) = arm_differences(pd.concat([paper, matched.iloc[::-1]]))
@@ -135,18 +135,18 @@ def test_arms_are_compared_run_by_run() -> None:
     assert same == {"level": "p20", "mean": 0, "se": 0, "n": 3, "interval": [0, 0]}
     assert less == {"level": "p80", "mean": -3, "se": pytest.approx(1), "n": 2, "interval": [-4, -2]}
     assert found["slope"]["slopes"] == pytest.approx(np.array([-2, -4]) / math.log(2.0 / 0.3))
-    assert (found["within_seeds"]["statistic"], found["within_seeds"]["p_value"]) == (-1, 0.5)
+    assert (found["within_replicates"]["statistic"], found["within_replicates"]["p_value"]) == (-1, 0.5)
     assert arm_differences(paper) == []
 
 
 def test_a_quantity_nobody_has_shows_no_trend() -> None:
     (onset,) = (t for t in trends(levels(onset=[None] * 6)) if t["column"] == "onset")
-    for found in (onset["level_means"], onset["pooled"], onset["kendall"]["pooled"], onset["within_seeds"]):
+    for found in (onset["level_means"], onset["pooled"], onset["kendall"]["pooled"], onset["within_replicates"]):
         assert (found["statistic"], found["p_value"], found["n"]) == (None, None, 0)
-    assert (onset["per_seed"], onset["slope"]["slopes"], onset["slope"]["mean"]) == ([], [], None)
+    assert (onset["per_replicate"], onset["slope"]["slopes"], onset["slope"]["mean"]) == ([], [], None)
 
 
 def test_the_columns_of_table_1_are_columns_of_the_runs() -> None:
     assert set(FLAGS) <= set(RUNS.schema.names)
     assert set(TABLE1.values()) <= set(RUNS.schema.names)
-    assert RUN == ["method", "level", "kl_level", "seed"]
+    assert RUN == ["method", "level", "kl_level", "replicate"]

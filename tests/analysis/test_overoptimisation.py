@@ -30,7 +30,7 @@ def test_the_curve_at_distances_done_on_paper() -> None:
 def test_a_curve_is_recovered_exactly(alpha: float, bend: float) -> None:
     fit = fit_distance(KL, reward_at(np.sqrt(KL), alpha, bend))
     assert (fit["alpha"], fit["bend"]) == pytest.approx((alpha, bend), abs=1e-9)
-    assert (fit["n"], fit["seeds"]) == (6, 1)  # the start says nothing
+    assert (fit["n"], fit["replicates"]) == (6, 1)  # the start says nothing
     assert fit["r_squared"] is None or fit["r_squared"] == pytest.approx(1)
     assert all(fit[end] is None for end in ENDS)
 
@@ -73,8 +73,8 @@ def test_least_squares_on_paper() -> None:
 
 def test_estimates_of_kl_below_0_say_nothing() -> None:
     kl, reward = np.append(KL, [-0.5, -1e-9, 0]), np.append(reward_at(np.sqrt(KL), 2, 0.7), [99, -99, 5])
-    seeds = np.append(np.repeat([0, 1], [4, 3]), [2, 2, 2])  # all of seed 2 is below 0
-    assert fit_distance(kl, reward, seeds) == fit_distance(KL, reward_at(np.sqrt(KL), 2, 0.7), seeds[:7])
+    replicates = np.append(np.repeat([0, 1], [4, 3]), [2, 2, 2])  # all of replicate 2 is below 0
+    assert fit_distance(kl, reward, replicates) == fit_distance(KL, reward_at(np.sqrt(KL), 2, 0.7), replicates[:7])
 
 
 def test_a_peak_needs_a_tenth_of_the_evaluations_on_either_side() -> None:
@@ -97,20 +97,20 @@ def test_a_reward_that_does_not_move_is_a_line_at_0() -> None:
     assert (fit["alpha"], fit["bend"], fit["r_squared"], fit["peak_kl"]) == (0, 0, None, None)
 
 
-def noisy(seeds: int, noise: float = 0.1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """KL, reward and seed of runs around the curve 2, 0.7."""
-    kl = np.tile(KL, seeds)
+def noisy(replicates: int, noise: float = 0.1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """KL, reward and replicate of runs around the curve 2, 0.7."""
+    kl = np.tile(KL, replicates)
     reward = reward_at(np.sqrt(kl), 2, 0.7) + noise * np.random.default_rng(0).normal(size=len(kl))
-    return kl, reward, np.repeat(np.arange(seeds), len(KL))
+    return kl, reward, np.repeat(np.arange(replicates), len(KL))
 
 
-def test_intervals_cover_the_estimate_from_two_seeds_on() -> None:
+def test_intervals_cover_the_estimate_from_two_replicates_on() -> None:
     assert all(fit_distance(*noisy(1))[end] is None for end in ENDS)
-    for seeds in (2, 5):
-        fit = fit_distance(*noisy(seeds))
+    for replicates in (2, 5):
+        fit = fit_distance(*noisy(replicates))
         assert fit["alpha_low"] < fit["alpha"] < fit["alpha_high"]
         assert fit["bend_low"] < fit["bend"] < fit["bend_high"]
-        assert fit["seeds"] == seeds
+        assert fit["replicates"] == replicates
         json.dumps(fit, allow_nan=False)
     assert fit["alpha_low"] < 2 < fit["alpha_high"]
     assert fit["bend_low"] < 0.7 < fit["bend_high"]
@@ -118,24 +118,24 @@ def test_intervals_cover_the_estimate_from_two_seeds_on() -> None:
 
 def test_a_peak_has_an_interval_or_is_none() -> None:
     """Seeds that peak at 2.7 within noise; and two of which one bends up, as do the resamples of it alone."""
-    kl, _, seeds = noisy(4)
+    kl, _, replicates = noisy(4)
     reward = reward_at(np.sqrt(kl), 1.5, 1) + 0.05 * np.random.default_rng(0).normal(size=len(kl))
-    fit = fit_distance(kl, reward, seeds)
+    fit = fit_distance(kl, reward, replicates)
     assert fit["peak_kl_low"] < np.e < fit["peak_kl_high"]
     assert fit["peak_kl_low"] < fit["peak_kl"] < fit["peak_kl_high"]
-    kl, _, seeds = noisy(2)
-    bends = np.where(seeds == 0, 2.5, -0.5)
+    kl, _, replicates = noisy(2)
+    bends = np.where(replicates == 0, 2.5, -0.5)
     fit = fit_distance(
-        kl, reward_at(np.sqrt(kl), 1.5, 0) - bends * np.sqrt(kl) * np.log(np.sqrt(kl) + (kl == 0)), seeds
+        kl, reward_at(np.sqrt(kl), 1.5, 0) - bends * np.sqrt(kl) * np.log(np.sqrt(kl) + (kl == 0)), replicates
     )
     assert fit["bend"] == pytest.approx(1)
     assert fit["bend_low"] == pytest.approx(-0.5)
     assert fit["peak_kl"] is fit["peak_kl_low"] is fit["peak_kl_high"] is None
-    alone = fit_distance(kl[:7], reward_at(np.sqrt(KL), 1.5, 1), seeds[:7])
+    alone = fit_distance(kl[:7], reward_at(np.sqrt(KL), 1.5, 1), replicates[:7])
     assert (alone["peak_kl"], alone["peak_kl_low"]) == (pytest.approx(np.e), None)
 
 
-def test_seeds_that_agree_have_intervals_without_width() -> None:
+def test_replicates_that_agree_have_intervals_without_width() -> None:
     fit = fit_distance(*noisy(3, noise=0))
     assert [fit[end] for end in ENDS[:4]] == pytest.approx([2, 2, 0.7, 0.7])
 
@@ -164,9 +164,9 @@ def test_units_of_reward_and_distance(points: list[tuple[int, int]], unit: float
     assert [stretched["alpha"], stretched["bend"]] == pytest.approx([alpha, fit["bend"] / stretch], abs=1e-6)
 
 
-def made(arm: str, level: str, seed: int, alpha: float, bend: float, kl: list[float]) -> tuple[dict, pd.DataFrame]:
+def made(arm: str, level: str, replicate: int, alpha: float, bend: float, kl: list[float]) -> tuple[dict, pd.DataFrame]:
     """A run and its evaluations: the proxy starts at 7 and follows the curve in SDs of 2, the true reward falls."""
-    cell = {"method": "dpo", "level": level, "kl_level": level, "seed": seed}
+    cell = {"method": "dpo", "level": level, "kl_level": level, "replicate": replicate}
     d = np.sqrt(kl)
     curves = {"step": np.arange(len(d)), "kl": kl, "proxy": 7 + 2 * reward_at(d, alpha, bend), "true": 0.5 - 0.1 * d}
     cell["beta"] = {"p20": 0.4, "p80": 2.5}[level]
@@ -189,13 +189,13 @@ def test_rows_of_hand_made_runs() -> None:
     assert rows["alpha"].tolist() == pytest.approx([3, -0.2, 1, -0.2, 3, -0.2])  # -0.1 d in SDs of 0.5
     assert rows["bend"].tolist() == pytest.approx([1, 0, 0.5, 0, 1, 0], abs=1e-12)
     assert rows["n"].tolist() == [6] * 6
-    assert rows["seeds"].tolist() == [2] * 6
+    assert rows["replicates"].tolist() == [2] * 6
     assert set(rows.columns) == set(OVEROPTIMISATION.schema.names)
     assert rows["r_squared"].tolist() == pytest.approx([1] * 6)
 
 
 def test_rewards_count_from_the_start_of_their_own_run() -> None:
-    """Two seeds that start 100 apart have the same rise."""
+    """Two replicates that start 100 apart have the same rise."""
     runs, curves = zip(*(made("paper", "p20", s, 3.0, 1.0, [0.0, 1, 2, 4]) for s in (0, 1)), strict=True)
     apart = pd.concat([curves[0], curves[1].assign(proxy=curves[1]["proxy"] + 100)])
     pd.testing.assert_frame_equal(

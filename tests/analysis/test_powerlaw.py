@@ -120,11 +120,11 @@ def test_zeros_and_extrapolation_are_said() -> None:
     assert (fit["beta_star"]["grid_minimum"] or 1) < BETAS[0]
 
 
-def test_bootstrap_over_seeds() -> None:
+def test_bootstrap_over_replicates() -> None:
     rng = np.random.default_rng(0)
-    seeds = np.repeat(np.arange(5), 3)
+    replicates = np.repeat(np.arange(5), 3)
     beta, augc = np.tile(BETAS, 5), np.tile(PUBLISHED, 5) * rng.gamma(50, 1 / 50, 15)
-    fit = fit_power_law(beta, augc, seeds)
+    fit = fit_power_law(beta, augc, replicates)
     interval = fit["beta_star_interval"]
     for estimates, ends in ((fit["beta_star"], interval), (fit, fit["parameter_intervals"])):
         for name, (low, high) in ends.items():
@@ -132,8 +132,8 @@ def test_bootstrap_over_seeds() -> None:
     assert (interval.keys(), fit["parameter_intervals"].keys()) == (NO_STAR.keys(), set("abc"))
     assert fit["resamples"] == 1000
     assert fit["r_squared"] < 1  # over the runs, not their means
-    assert fit == fit_power_law(beta, augc, seeds)
-    assert fit == fit_power_law(beta, augc, [f"seed {s}" for s in seeds])
+    assert fit == fit_power_law(beta, augc, replicates)
+    assert fit == fit_power_law(beta, augc, [f"replicate {s}" for s in replicates])
     for alone in (fit_power_law(beta, augc), fit_power_law(BETAS, PUBLISHED, [0, 0, 0])):
         assert alone["beta_star_interval"] == NO_STAR
         assert (alone["parameter_intervals"], alone["resamples"]) == (dict.fromkeys("abc"), 0)
@@ -148,7 +148,7 @@ def test_an_interval_is_refused_when_many_resamples_have_no_beta_star() -> None:
     assert "interval_refused" not in names(fit_power_law(BETAS * 2, [100, 101, 102] * 2, [0] * 3 + [1] * 3))
 
 
-def test_seeds_that_agree_have_intervals_without_width() -> None:
+def test_replicates_that_agree_have_intervals_without_width() -> None:
     fit = fit_power_law(BETAS * 2, PUBLISHED * 2, [0] * 3 + [1] * 3)
     assert fit["parameter_intervals"] == {name: pytest.approx([fit[name]] * 2, rel=1e-6) for name in "abc"}
     assert fit["beta_star_interval"] == {
@@ -163,7 +163,7 @@ def test_a_baseline_on_its_bound_is_0() -> None:
 
 
 @pytest.mark.parametrize(
-    ("beta", "augc", "seeds", "named"),
+    ("beta", "augc", "replicates", "named"),
     [
         ([], [], None, "0 values; at least 1"),
         ([1, 2], [1], None, "differ in length"),
@@ -175,9 +175,9 @@ def test_a_baseline_on_its_bound_is_0() -> None:
         ([1, 2], [1, -2], None, "negative"),
     ],
 )
-def test_bad_input_is_one_sentence(beta: list, augc: list, seeds: list | None, named: str) -> None:
+def test_bad_input_is_one_sentence(beta: list, augc: list, replicates: list | None, named: str) -> None:
     with pytest.raises(InputError, match=named):
-        fit_power_law(beta, augc, seeds)
+        fit_power_law(beta, augc, replicates)
 
 
 POSITIVE = st.floats(1e-12, 1e12)

@@ -22,14 +22,14 @@ MEASURES = ("n", "kl", "entropy_prompt", "entropy_response", "ood_distance", "di
 MEASURES += ("reward_truncated", "empty")
 
 
-def trajectory(level: str, kl_level: str, seed: int, proxy: list[float], true: list[float]) -> pd.DataFrame:
+def trajectory(level: str, kl_level: str, replicate: int, proxy: list[float], true: list[float]) -> pd.DataFrame:
     """Evaluations every 10 steps; uncertainty and the like are 0, 1, 2."""
     count = len(proxy)
     columns = {
         "method": "dpo",
         "level": level,
         "beta": BETA[level],
-        "seed": seed,
+        "replicate": replicate,
         "kl_level": kl_level,
         "kl_beta": BETA[kl_level],
         "step": [10 * i for i in range(count)],
@@ -51,11 +51,11 @@ RUNS_BY_HAND = [
 ]
 
 
-def probe(level: str, seed: int = 0) -> dict[str, Any]:
+def probe(level: str, replicate: int = 0) -> dict[str, Any]:
     return {
         "method": "dpo",
         "level": level,
-        "seed": seed,
+        "replicate": replicate,
         "entropy_prompt": 5.0,
         "entropy_response": 4.0,
         "ood_distance": 0.1,
@@ -69,7 +69,7 @@ def probe(level: str, seed: int = 0) -> dict[str, Any]:
 PROBES = pd.DataFrame([probe("p20"), probe("p80")])
 UPDATES = pd.DataFrame(
     [
-        {"method": "dpo", "level": level, "kl_level": kl, "seed": 0, "zero_variance": degenerate}
+        {"method": "dpo", "level": level, "kl_level": kl, "replicate": 0, "zero_variance": degenerate}
         for level, kl, flags in (("p20", "p20", (0, 1)), ("p80", "p80", (0, 0)), ("p80", "p20", (1, 1)))
         for degenerate in map(bool, flags)
     ]

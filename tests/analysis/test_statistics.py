@@ -64,86 +64,86 @@ def test_the_largest_enumeration() -> None:
     assert statistics.rank_correlation(range(9), range(9))["method"].startswith("Monte-Carlo")
 
 
-def test_seeds_add_evidence() -> None:
-    """Perfect order in each of k seeds of three levels: 2 of 6^k arrangements."""
+def test_replicates_add_evidence() -> None:
+    """Perfect order in each of k replicates of three levels: 2 of 6^k arrangements."""
     for k in range(1, 7):
-        levels, seeds = np.tile([1, 2, 3], k), np.repeat(np.arange(k), 3)
-        found = statistics.seed_stratified_trend(levels, levels + 10 * seeds, seeds)
+        levels, replicates = np.tile([1, 2, 3], k), np.repeat(np.arange(k), 3)
+        found = statistics.stratified_trend(levels, levels + 10 * replicates, replicates)
         assert found["statistic"] == pytest.approx(1)
         assert found["p_value"] == found["smallest_p"] == pytest.approx(2 / 6**k)
         assert (found["n"], found["method"]) == (k, f"exact permutation test, {6**k} arrangements")
     k = 8
-    levels, seeds = np.tile([1, 2, 3], k), np.repeat(np.arange(k), 3)
-    found = statistics.seed_stratified_trend(levels, levels, seeds)
+    levels, replicates = np.tile([1, 2, 3], k), np.repeat(np.arange(k), 3)
+    found = statistics.stratified_trend(levels, levels, replicates)
     assert found["p_value"] == found["smallest_p"] == 1 / 10_001
     assert found["method"].startswith("Monte-Carlo")
 
 
 def test_stratified_p_by_hand() -> None:
-    """Two levels, two seeds, opposite orders: mean rho 0, and all 4 arrangements are as extreme; at best it is 2."""
-    found = statistics.seed_stratified_trend([1, 2, 1, 2], [0, 1, 1, 0], ["a", "a", "b", "b"])
+    """Two levels, two replicates, opposite orders: mean rho 0, and all 4 arrangements are as extreme; at best it is 2."""
+    found = statistics.stratified_trend([1, 2, 1, 2], [0, 1, 1, 0], ["a", "a", "b", "b"])
     assert (found["statistic"], found["p_value"], found["smallest_p"], found["n"]) == (0, 1, 0.5, 2)
-    # One seed is rank correlation.
-    one = statistics.seed_stratified_trend([1, 2, 3, 4], [1, 3, 2, 4], [0] * 4)
+    # One replicate is rank correlation.
+    one = statistics.stratified_trend([1, 2, 3, 4], [1, 3, 2, 4], [0] * 4)
     two = statistics.rank_correlation([1, 2, 3, 4], [1, 3, 2, 4])
     assert (one["statistic"], one["p_value"]) == (two["statistic"], two["p_value"])
 
 
-def test_seeds_without_order() -> None:
-    # Seed 1 has equal values, so it shows no trend and halves the mean; seed 2 has one level and says nothing.
-    found = statistics.seed_stratified_trend([1, 2, 3, 1, 2, 3, 1], [1, 2, 3, 5, 5, 5, 9], [0, 0, 0, 1, 1, 1, 2])
+def test_replicates_without_order() -> None:
+    # Seed 1 has equal values, so it shows no trend and halves the mean; replicate 2 has one level and says nothing.
+    found = statistics.stratified_trend([1, 2, 3, 1, 2, 3, 1], [1, 2, 3, 5, 5, 5, 9], [0, 0, 0, 1, 1, 1, 2])
     assert (found["statistic"], found["n"]) == (pytest.approx(0.5), 2)
     assert found["p_value"] == pytest.approx(1 / 3)
-    assert statistics.seed_stratified_trend([1, 2], [5, 5], [0, 0]) == {**NOTHING, "n": 1}
-    assert statistics.seed_stratified_trend([], [], []) == {**NOTHING, "n": 0}
+    assert statistics.stratified_trend([1, 2], [5, 5], [0, 0]) == {**NOTHING, "n": 1}
+    assert statistics.stratified_trend([], [], []) == {**NOTHING, "n": 0}
 
 
-def test_slopes_of_seeds_by_hand() -> None:
-    """Seed 0 rises by 2 a level, seed 1 goes 1, 3, 2 (slope 1 / 2), seed 2 has one level twice and says nothing."""
-    found = statistics.seed_slopes([1, 2, 3, 1, 2, 3, 2, 2], [1, 3, 5, 1, 3, 2, 0, 9], [0, 0, 0, 1, 1, 1, 2, 2])
+def test_slopes_of_replicates_by_hand() -> None:
+    """Seed 0 rises by 2 a level, replicate 1 goes 1, 3, 2 (slope 1 / 2), replicate 2 has one level twice and says nothing."""
+    found = statistics.replicate_slopes([1, 2, 3, 1, 2, 3, 2, 2], [1, 3, 5, 1, 3, 2, 0, 9], [0, 0, 0, 1, 1, 1, 2, 2])
     assert found["slopes"] == pytest.approx([2, 0.5])
     assert (found["mean"], found["se"], found["n"]) == (pytest.approx(1.25), pytest.approx(0.75), 2)
     assert found["interval"] == pytest.approx([0.5, 2])
-    one = statistics.seed_slopes([1, 2], [5, 1], ["a", "a"])
+    one = statistics.replicate_slopes([1, 2], [5, 1], ["a", "a"])
     assert one == {"slopes": [pytest.approx(-4)], "mean": pytest.approx(-4), "se": None, "n": 1, "interval": None}
     nothing = {"slopes": [], "mean": None, "se": None, "n": 0, "interval": None}
-    assert statistics.seed_slopes([], [], []) == statistics.seed_slopes([1, 1, 2], [1, 2, 3], [0, 0, 1]) == nothing
+    assert statistics.replicate_slopes([], [], []) == statistics.replicate_slopes([1, 1, 2], [1, 2, 3], [0, 0, 1]) == nothing
 
 
 @settings(max_examples=50, deadline=None)
 @given(SMALL, st.floats(-3, 3), st.floats(-100, 100))
 def test_a_slope_is_that_of_a_line_and_knows_no_origin(pairs: np.ndarray, slope: float, origin: float) -> None:
-    levels, seeds = pairs.T.astype(float)
-    found = statistics.seed_slopes(levels + origin, slope * levels + 10 * seeds, seeds)
+    levels, replicates = pairs.T.astype(float)
+    found = statistics.replicate_slopes(levels + origin, slope * levels + 10 * replicates, replicates)
     assert found["slopes"] == pytest.approx([slope] * found["n"], abs=1e-6)
-    assert found["n"] == sum(len(set(levels[seeds == s])) > 1 for s in set(seeds))
+    assert found["n"] == sum(len(set(levels[replicates == s])) > 1 for s in set(replicates))
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=9), st.integers(1, 200))
-def test_resamples_are_of_whole_seeds(seeds: list[str], resamples: int) -> None:
-    labels = np.array(seeds)
-    k = len(set(seeds))
-    drawn = list(statistics.seed_resamples(labels, resamples))
+def test_resamples_are_of_whole_replicates(replicates: list[str], resamples: int) -> None:
+    labels = np.array(replicates)
+    k = len(set(replicates))
+    drawn = list(statistics.replicate_resamples(labels, resamples))
     assert sum(copies for _, copies in drawn) == resamples
     for rows, _ in drawn:
         times = np.bincount(rows, minlength=len(labels))
-        of_seed = [set(times[labels == s]) for s in set(seeds)]
-        assert {len(t) for t in of_seed} == {1}  # all rows of a seed as often
-        assert sum(t.pop() for t in of_seed) == k
+        of_replicate = [set(times[labels == s]) for s in set(replicates)]
+        assert {len(t) for t in of_replicate} == {1}  # all rows of a replicate as often
+        assert sum(t.pop() for t in of_replicate) == k
     assert len({tuple(np.sort(rows)) for rows, _ in drawn}) == len(drawn)  # each is computed once
 
 
 def test_resamples_are_the_same_stream_each_time() -> None:
-    """Two seeds: half of the resamples hold both, a quarter one of them twice; names do not matter."""
-    drawn = [(rows.tolist(), copies) for rows, copies in statistics.seed_resamples([7, 7, 3], 10_000)]
-    assert drawn == [(r.tolist(), c) for r, c in statistics.seed_resamples(["y", "y", "x"], 10_000)]
+    """Two replicates: half of the resamples hold both, a quarter one of them twice; names do not matter."""
+    drawn = [(rows.tolist(), copies) for rows, copies in statistics.replicate_resamples([7, 7, 3], 10_000)]
+    assert drawn == [(r.tolist(), c) for r, c in statistics.replicate_resamples(["y", "y", "x"], 10_000)]
     assert [rows for rows, _ in drawn] == [[0, 1, 0, 1], [2, 0, 1], [2, 2]]
     assert [copies / 10_000 for _, copies in drawn] == pytest.approx([0.25, 0.5, 0.25], abs=0.02)
 
 
 def test_a_statistic_of_every_resample_and_its_interval() -> None:
-    """Three seeds: 10 distinct resamples, each computed once and repeated as often as it was drawn."""
+    """Three replicates: 10 distinct resamples, each computed once and repeated as often as it was drawn."""
     seen: list[int] = []
 
     def total(rows: Any) -> float | None:
@@ -191,9 +191,9 @@ def test_the_interval_of_an_estimate() -> None:
     [
         (lambda: statistics.rank_correlation([1, 2], [1]), "differ in length"),
         (lambda: statistics.rank_correlation([1, np.nan], [1, 2]), "x .* not finite"),
-        (lambda: statistics.seed_stratified_trend([1, 2], [1, 2], [0]), "differ in length"),
-        (lambda: statistics.seed_slopes([1, 2], [1, 2, 3], [0, 0]), "2, 3, 2"),
-        (lambda: statistics.seed_slopes([1, np.nan], [1, 2], [0, 0]), "levels .* not finite"),
+        (lambda: statistics.stratified_trend([1, 2], [1, 2], [0]), "differ in length"),
+        (lambda: statistics.replicate_slopes([1, 2], [1, 2, 3], [0, 0]), "2, 3, 2"),
+        (lambda: statistics.replicate_slopes([1, np.nan], [1, 2], [0, 0]), "levels .* not finite"),
         (lambda: statistics.mean_and_se([np.inf]), "not finite"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Definition 6.1 on paper and against trying every lambda; resamples of seeds that agree, differ, or miss a beta."""
+"""Definition 6.1 on paper and against trying every lambda; resamples of replicates that agree, differ, or miss a beta."""
 
 import json
 from itertools import pairwise
@@ -77,9 +77,9 @@ def test_the_path_against_every_lambda(runs: list[tuple[float, float, float]]) -
 
 @settings(max_examples=40, deadline=None)
 @given(RUNS, st.lists(st.integers(0, 3), min_size=8, max_size=8))
-def test_shares_are_shares(runs: list[tuple[float, float, float]], seeds: list[int]) -> None:
+def test_shares_are_shares(runs: list[tuple[float, float, float]], replicates: list[int]) -> None:
     beta, augc, win_rate = np.array(runs).T
-    labels = seeds[: len(runs)]
+    labels = replicates[: len(runs)]
     found = optimal_conservatism(beta, augc, win_rate, labels)
     json.dumps(found, allow_nan=False)
     support = found["support"]
@@ -89,14 +89,14 @@ def test_shares_are_shares(runs: list[tuple[float, float, float]], seeds: list[i
         assert share.shape == (len(support["lambda"]), len(np.unique(beta)))
         assert share.min() >= 0
         assert share.sum(axis=1) == pytest.approx(1, abs=1e-5)
-        assert (support["seeds"], support["betas"]) == (len(set(labels)), sorted(set(beta)))
+        assert (support["replicates"], support["betas"]) == (len(set(labels)), sorted(set(beta)))
         assert min(support["lambda"]) > 0
         turns = [until for _, until, _ in steps(found) if until]
         assert all(support["lambda"][0] < turn < support["lambda"][-1] for turn in turns)
 
 
-def test_seeds_that_agree_leave_no_doubt() -> None:
-    """Each seed shows the numbers on paper, so every resample has the same path."""
+def test_replicates_that_agree_leave_no_doubt() -> None:
+    """Each replicate shows the numbers on paper, so every resample has the same path."""
     found = optimal_conservatism(BETAS * 3, AUGC * 3, WIN_RATE * 3, np.repeat([5, 6, 7], 3))
     support = found["support"]
     for at, share in zip(support["lambda"], support["share"], strict=True):
@@ -104,8 +104,8 @@ def test_seeds_that_agree_leave_no_doubt() -> None:
     assert found == optimal_conservatism(BETAS * 3, AUGC * 3, WIN_RATE * 3, np.repeat(["a", "b", "c"], 3))
 
 
-def test_seeds_that_differ_share_the_resamples() -> None:
-    """Two seeds with opposite orders: alone each decides, drawn together they tie, and the smaller beta is chosen."""
+def test_replicates_that_differ_share_the_resamples() -> None:
+    """Two replicates with opposite orders: alone each decides, drawn together they tie, and the smaller beta is chosen."""
     found = optimal_conservatism([1.0, 2.0] * 2, [0.0, 8.0, 8.0, 0.0], [0.5] * 4, [0, 0, 1, 1])
     share = np.array(found["support"]["share"])
     assert share[:, 0] == pytest.approx(np.full(len(share), 0.75), abs=0.05)
@@ -113,7 +113,7 @@ def test_seeds_that_differ_share_the_resamples() -> None:
 
 
 def test_resamples_that_miss_a_beta_do_not_count() -> None:
-    """Only seed 1 ran beta 2, so that a quarter of the resamples, of seed 0 alone, say nothing of it."""
+    """Only replicate 1 ran beta 2, so that a quarter of the resamples, of replicate 0 alone, say nothing of it."""
     found = optimal_conservatism([1.0, 1.0, 2.0], [5.0, 5.0, 1.0], [0.5] * 3, [0, 1, 1])
     assert found["support"]["resamples"] == pytest.approx(750, abs=40)
     assert {tuple(share) for share in found["support"]["share"]} == {(0, 1)}
@@ -127,14 +127,14 @@ def test_intervals_of_the_turning_lambdas() -> None:
     augc = [0.0, 0.5, 0.0, 1.0, 0.0, 3.0]
     found = optimal_conservatism([1.0, 2.0] * 3, augc, [0.5, 0.75] * 3, [0, 0, 1, 1, 2, 2])
     assert steps(found) == [(0, 6, 1), (6, None, 2)]
-    assert found["path"][0]["lambda_to_interval"] == [2, 12]  # one resample in 27 is of one seed alone
+    assert found["path"][0]["lambda_to_interval"] == [2, 12]  # one resample in 27 is of one replicate alone
     assert found["path"][1]["lambda_to_interval"] is None
     alone = optimal_conservatism([1.0, 2.0], augc[:2], [0.5, 0.75], [0, 0])
     assert alone["path"][0]["lambda_to_interval"] is None
 
 
 def test_no_interval_where_resamples_never_turn() -> None:
-    """In seed 1 the larger beta wins less often: alone it is never worth its AUGC."""
+    """In replicate 1 the larger beta wins less often: alone it is never worth its AUGC."""
     found = optimal_conservatism([1.0, 2.0] * 2, [0.0, 1.0] * 2, [0.5, 1.0, 0.5, 0.25], [0, 0, 1, 1])
     assert steps(found) == [(0, 8, 1), (8, None, 2)]
     assert found["path"][0]["lambda_to_interval"] is None

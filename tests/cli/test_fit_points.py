@@ -63,9 +63,9 @@ def test_the_published_points_give_the_published_fit(tmp_path: Path, suffix: str
     assert {warning["name"] for warning in rivals["warnings"]} == {"saturated", "too_few_runs"}
 
 
-def test_seeds_and_win_rates_are_read_where_there_are_some(tmp_path: Path) -> None:
-    """The path over lambda by hand: (43 - 31.1) / 0.1 and (145.8 - 43) / 0.2; the same points in each of two seeds."""
-    points = pd.concat([PUBLISHED.assign(seed=s, win_rate=[0.5, 0.6, 0.8]) for s in ("a", "b")])
+def test_replicates_and_win_rates_are_read_where_there_are_some(tmp_path: Path) -> None:
+    """The path over lambda by hand: (43 - 31.1) / 0.1 and (145.8 - 43) / 0.2; the same points in each of two replicates."""
+    points = pd.concat([PUBLISHED.assign(replicate=s, win_rate=[0.5, 0.6, 0.8]) for s in ("a", "b")])
     save(points, tmp_path / "points.csv")
     fit = fitted(tmp_path / "points.csv")
     assert fit["n"] == 6
@@ -74,7 +74,7 @@ def test_seeds_and_win_rates_are_read_where_there_are_some(tmp_path: Path) -> No
     assert [step["lambda_to"] for step in turns] == pytest.approx([119, 514])
     assert [step["lambda_to_interval"] for step in turns] == [pytest.approx([119, 119]), pytest.approx([514, 514])]
     assert (last["lambda_to"], last["lambda_to_interval"]) == (None, None)
-    assert fit["tradeoff"]["support"]["seeds"] == 2
+    assert fit["tradeoff"]["support"]["replicates"] == 2
 
 
 @pytest.mark.filterwarnings("error")
@@ -84,7 +84,7 @@ def test_seeds_and_win_rates_are_read_where_there_are_some(tmp_path: Path) -> No
         ("beta,augc/0.31,145.8/1,43/2.379,31.1", {"no_increase", "not_monotone"}, False),
         ("beta,augc/0.31,7/1,7/2.379,7", {"constant"}, False),
         ("beta,augc/0.31,0/1,0/2.379,0", {"constant", "zeros"}, False),
-        ("beta,augc,seed/0.31,0,0/1,0,0/2.379,0,0/0.31,0,1/1,0,1/2.379,0,1", {"constant", "zeros"}, False),
+        ("beta,augc,replicate/0.31,0,0/1,0,0/2.379,0,0/0.31,0,1/1,0,1/2.379,0,1", {"constant", "zeros"}, False),
         ("beta,augc/0.31,31.1/1,43", {"too_few_betas"}, False),
         ("beta,augc/1,31.1", {"too_few_betas"}, False),
         ("beta,augc/1,31.1/1,43/1,145.8", {"too_few_betas"}, False),
@@ -95,7 +95,7 @@ def test_seeds_and_win_rates_are_read_where_there_are_some(tmp_path: Path) -> No
         ("run,augc,beta/x,31.1,0.31/,43,1/y,145.8,2.379", {"exact_by_construction"}, True),
     ],
     ids=[
-        *("decreasing", "constant", "zeros", "zeros in two seeds", "two points", "one point", "one beta"),
+        *("decreasing", "constant", "zeros", "zeros in two replicates", "two points", "one point", "one beta"),
         *("duplicate betas", "outlier", "outlier inside", "space after comma", "other columns"),
     ],
 )
@@ -122,7 +122,7 @@ def test_degenerate_points_are_fitted_as_far_as_they_go(
         ("beta,augc/0.31,31.1/1,/2.379,145.8", "points.csv", "augc of point 2 is ''"),
         ("beta,augc/0.31,31.1/one,43/2.379,145.8", "points.csv", "beta of point 2 is 'one'"),
         ("beta,augc,win_rate/0.31,31.1,0.5/1,43,/2.379,145.8,0.7", "points.csv", "win_rate of point 2 is ''"),
-        ("beta,augc,seed/0.31,31.1,0/1,43,/2.379,145.8,0", "points.csv", "seed has an empty cell"),
+        ("beta,augc,replicate/0.31,31.1,0/1,43,/2.379,145.8,0", "points.csv", "replicate has an empty cell"),
         ("beta,gap/0.31,31.1/1,43/2.379,145.8", "points.csv", "no column 'augc'"),
         ("0.31,31.1/1,43/2.379,145.8", "points.csv", "no column 'beta'"),
         ("beta;augc/0.31;31.1/1;43", "points.csv", "no column 'beta'"),
@@ -139,7 +139,7 @@ def test_degenerate_points_are_fitted_as_far_as_they_go(
     ],
     ids=[
         *("NaN", "infinite", "minus infinite", "negative beta", "beta 0", "negative augc", "empty", "header only"),
-        *("blank cell", "text cell", "blank win rate", "blank seed", "missing column", "no header", "semicolons"),
+        *("blank cell", "text cell", "blank win rate", "blank replicate", "missing column", "no header", "semicolons"),
         *("longer rows", "two columns beta", "win rate in percent"),
         *("unknown ending", "no json", "no jsonl", "no parquet", "nested", "missing key", "missing file"),
     ],

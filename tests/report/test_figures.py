@@ -88,7 +88,7 @@ def test_a_level_has_one_colour_everywhere(many: Results, drawn: dict[tuple[str,
         assert set(colours(many).values()) <= used
 
 
-def test_lines_are_means_and_bands_need_two_seeds(many: Results, drawn: dict[tuple[str, str], Figure]) -> None:
+def test_lines_are_means_and_bands_need_two_replicates(many: Results, drawn: dict[tuple[str, str], Figure]) -> None:
     proxy, true = (drawn["rewards_by_step", "many"].axes[i] for i in (0, 2))
     paper = many.gaps[many.gaps["kl_level"] == many.gaps["level"]]
     for ax, y in ((proxy, (paper["proxy"] - 0.5) / 1.0), (true, paper["true"])):
@@ -102,11 +102,11 @@ def test_lines_are_means_and_bands_need_two_seeds(many: Results, drawn: dict[tup
         last = y[(paper["level"] == "p20") & (paper["step"] == 30)]
         at_end = band[band[:, 0] == 30, 1]
         assert np.ptp(at_end) == pytest.approx(2 * last.sem())
-    assert "n = 3 seeds" in proxy.get_title()
+    assert "n = 3 replicates" in proxy.get_title()
     alone = drawn["rewards_by_step", "one"].axes[0]
     assert len(means(alone)) == 1
     assert not any(len(c.get_paths()) and np.ptp(c.get_paths()[0].vertices[:, 1]) > 1 for c in alone.collections)
-    assert "n = 1 seed)" in alone.get_title()
+    assert "n = 1 replicate)" in alone.get_title()
 
 
 def test_kl_below_zero_is_drawn_at_zero(many: Results, drawn: dict[tuple[str, str], Figure]) -> None:
@@ -129,7 +129,7 @@ def test_same_tables_same_bytes(many: Results, tmp_path: Path) -> None:
 
 
 def test_exploding_gaps_get_a_symmetric_log_axis(many: Results) -> None:
-    runs = [part for _, part in many.gaps.groupby(["level", "kl_level", "seed"])]
+    runs = [part for _, part in many.gaps.groupby(["level", "kl_level", "replicate"])]
     huge = [run.assign(true=np.where(run["step"] == 0, 0, 0.4)).drop(columns=["gap", "gap_paper"]) for run in runs]
     gaps, scale = add_gaps(huge, SCALES)
     assert gaps["gap_paper"].abs().max() > 3e6
@@ -139,9 +139,9 @@ def test_exploding_gaps_get_a_symmetric_log_axis(many: Results) -> None:
     assert len(bottom.get_yticks()) < 12
 
 
-def test_onset_says_how_many_seeds_have_one(many: Results) -> None:
+def test_onset_says_how_many_replicates_have_one(many: Results) -> None:
     runs = many.runs.copy()
-    runs["onset"] = np.where((runs["level"] == "p20") & (runs["seed"] < 2), 20.0, np.nan)
+    runs["onset"] = np.where((runs["level"] == "p20") & (runs["replicate"] < 2), 20.0, np.nan)
     top = draw("gap_by_step", replace(many, runs=runs)).axes[0]
     assert [t.get_text() for t in top.texts] == ["2/3"]
     assert [list(line.get_xdata()) for line in top.lines if line.get_marker() == "v"] == [[20]]
@@ -203,7 +203,7 @@ def test_the_best_beta_steps_up_as_lambda_grows(many: Results) -> None:
     for at, best in zip(*line.get_data(), strict=True):
         assert best == (0 if at < 10 else 1 if at < 20 else 2)
     assert set(line.get_ydata()) == {0, 1, 2}
-    assert not left.collections  # one seed: no resamples
+    assert not left.collections  # one replicate: no resamples
     assert [text.get_text() for text in right.texts] == ["no win rate"]
 
 
@@ -219,8 +219,8 @@ def test_bands_over_lambda_add_up_to_all_resamples(many: Results, drawn: dict[tu
     assert [t.get_text() for t in ax.get_yticklabels()] == ["p20 (0.4)", "p50 (1)", "p80 (2.5)"]
 
 
-def test_arms_are_paired_by_seed(many: Results, drawn: dict[tuple[str, str], Figure]) -> None:
-    table = many.runs.pivot_table(index=["level", "seed"], columns="arm", values="augc")
+def test_arms_are_paired_by_replicate(many: Results, drawn: dict[tuple[str, str], Figure]) -> None:
+    table = many.runs.pivot_table(index=["level", "replicate"], columns="arm", values="augc")
     change = (table["matched"] - table["paper"]).groupby("level").mean()
     right = drawn["arms", "many"].axes[1]
     heights = [line.get_ydata()[0] for line in right.lines if line.get_marker() == "D"]
@@ -230,8 +230,8 @@ def test_arms_are_paired_by_seed(many: Results, drawn: dict[tuple[str, str], Fig
 
 
 def test_p_values_are_never_zero() -> None:
-    trend = {key: {"statistic": -1.0, "p_value": 5e-5} for key in ("level_means", "within_seeds")}
-    assert correlations(trend) == ["means ρ −1.00, p < 0.001", "seeds ρ −1.00, p < 0.001"]  # noqa: RUF001
+    trend = {key: {"statistic": -1.0, "p_value": 5e-5} for key in ("level_means", "within_replicates")}
+    assert correlations(trend) == ["means ρ −1.00, p < 0.001", "replicates ρ −1.00, p < 0.001"]  # noqa: RUF001
     trend["level_means"] = {"statistic": None, "p_value": None}
     assert correlations(trend)[0] == "means ρ undefined"  # noqa: RUF001
 
@@ -286,7 +286,7 @@ def test_draw_figures(flags: Callable[..., list[str]], tmp_path: Path) -> None:
 def samples(path: Path, before: str, after: str) -> Path:
     """Responses to a problem a letter: upper case is right; the proxy of problem i rises by i."""
     rows = [
-        {"method": "dpo", "level": "p20", "beta": 0.4, "seed": 3, "kl_level": "p50", "kl_beta": 1.0}
+        {"method": "dpo", "level": "p20", "beta": 0.4, "replicate": 3, "kl_level": "p50", "kl_beta": 1.0}
         | {"step": step, "problem_id": f"e-{i}", "prompt": "<script>alert(1)</script>\n", "answer": "a<b"}
         | {
             "response": f"&{step}-{i}\n  <b>",
@@ -334,7 +334,7 @@ def test_show_samples(tmp_path: Path) -> None:
     assert "&amp;40-7\n  &lt;b&gt;" in page  # escaped, line break and spaces kept
     assert "The correct answer is a&lt;b" in page
     assert page.count("truncated at the token limit") == 4
-    assert "level p20 (β = 0.4), online beta of p50 (β = 1), seed 3" in " ".join(page.split())
+    assert "level p20 (β = 0.4), online beta of p50 (β = 1), replicate 3" in " ".join(page.split())
 
 
 def test_show_samples_with_little_to_show(tmp_path: Path) -> None:

@@ -35,15 +35,15 @@ CONSERVATISM = "Does AUGC rise with beta?"
 SECOND_USE = "What is due to Eq. 10's second use of beta?"
 ENTROPY = "Entropy against beta: Proposition 5.1"
 SIGNS: dict[str, Callable[[float, int], float]] = {
-    "rises": lambda beta, seed: beta + seed,
-    "falls": lambda beta, seed: 3 - beta + seed,
-    "wobbles": lambda beta, seed: 3 + (-1) ** seed * beta,  # two seeds rise, one falls
-    "stays": lambda beta, seed: 0.3,
+    "rises": lambda beta, replicate: beta + replicate,
+    "falls": lambda beta, replicate: 3 - beta + replicate,
+    "wobbles": lambda beta, replicate: 3 + (-1) ** replicate * beta,  # two replicates rise, one falls
+    "stays": lambda beta, replicate: 0.3,
 }
 
 
-def made(sign: str = "stays", seeds: int = 3, arms: tuple[str, ...] = ("paper", "matched")) -> Results:
-    return study(list(BETAS), seeds, list(arms), entropy=SIGNS[sign])
+def made(sign: str = "stays", replicates: int = 3, arms: tuple[str, ...] = ("paper", "matched")) -> Results:
+    return study(list(BETAS), replicates, list(arms), entropy=SIGNS[sign])
 
 
 def stated(results: Results, heading: str) -> list[str]:
@@ -115,7 +115,7 @@ def test_uncertainty_is_shown_as_far_as_there_is_one() -> None:
     [
         ("rises", "rises with beta", "as in the proof", "contradicts"),
         ("falls", "falls with beta", "as stated", "agrees"),
-        ("wobbles", "no significant trend with beta across 3 seeds", "supports neither", "inconclusive"),
+        ("wobbles", "no significant trend with beta across 3 replicates", "supports neither", "inconclusive"),
         ("stays", "the same at every beta", "supports neither", "inconclusive"),
     ],
 )
@@ -133,12 +133,12 @@ def test_the_sign_of_proposition_5_1(sign: str, said: str, side: str, verdict: s
     assert [(row["arm"], row["verdict"]) for row in rows] == [("all", verdict)] * 2
 
 
-def test_two_seeds_of_three_levels_are_not_enough_for_a_verdict() -> None:
+def test_two_replicates_of_three_levels_are_not_enough_for_a_verdict() -> None:
     """2 of 36 arrangements: p = 0.056."""
-    trend = made("rises", seeds=2).trend("dpo", "paper", "entropy_response_offline")
-    assert trend["within_seeds"]["p_value"] == pytest.approx(2 / 36)
+    trend = made("rises", replicates=2).trend("dpo", "paper", "entropy_response_offline")
+    assert trend["within_replicates"]["p_value"] == pytest.approx(2 / 36)
     assert "inconclusive" in verdicts.direction(trend)
-    assert "2 seeds" in verdicts.direction(trend)
+    assert "2 replicates" in verdicts.direction(trend)
     assert "0.056" in verdicts.direction(trend)
 
 
@@ -162,10 +162,10 @@ def test_the_question_of_the_paper_in_every_arm(many: Results) -> None:
         assert "(n = 3)" in ours
 
 
-def test_few_seeds_and_a_single_arm_are_said_first() -> None:
-    alone = made(seeds=1, arms=("paper",))
+def test_few_replicates_and_a_single_arm_are_said_first() -> None:
+    alone = made(replicates=1, arms=("paper",))
     first, *_ = stated(alone, CONSERVATISM)
-    assert "1 seed" in first
+    assert "1 replicate" in first
     assert "illustration" in first
     assert "illustration" not in "".join(stated(made(arms=("paper",)), CONSERVATISM))
 
@@ -206,12 +206,12 @@ def rows_of(title: str, results: Results) -> list[dict[str, str]]:
     return [dict(zip(head, row, strict=True)) for head, *rows in found for row in rows]
 
 
-COUNT = re.compile(r"n = \d|\b\d+ (?:run|seed|level|evaluation|pair)s?\b")
+COUNT = re.compile(r"n = \d|\b\d+ (?:run|replicate|level|evaluation|pair)s?\b")
 
 
-@pytest.mark.parametrize("seeds", [1, 3])
-def test_every_row_of_every_table_has_an_n(seeds: int) -> None:
-    found = tables(findings_page(made("rises", seeds)))
+@pytest.mark.parametrize("replicates", [1, 3])
+def test_every_row_of_every_table_has_an_n(replicates: int) -> None:
+    found = tables(findings_page(made("rises", replicates)))
     assert len(found) >= 9
     for caption, (head, *rows) in found.items():
         assert rows
@@ -233,9 +233,9 @@ def test_levels_and_trends_hold_what_table_1_and_trends_hold(many: Results) -> N
     expected = [values.mean(), values.sem(), values.min(), values.max(), 3]  # an end is more than 2.5 % of 27 resamples
     assert found == pytest.approx(expected, rel=5e-2)
     trend = next(r for r in rows_of("Trends", many) if (r["arm"], r["quantity"]) == ("paper", "AUGC"))
-    assert trend["within seeds"] == "+1.00, p = 0.009 (3 seeds)"
+    assert trend["within replicates"] == "+1.00, p = 0.009 (3 replicates)"
     assert trend["Spearman, level means"] == "+1.00, p = 0.333 (3 levels)"
-    assert trend["Spearman, seed by seed"].count("+1.00, p = 0.333 (3 levels)") == 3
+    assert trend["Spearman, replicate by replicate"].count("+1.00, p = 0.333 (3 levels)") == 3
 
 
 def test_a_level_that_an_arm_has_not_is_a_dash(many: Results) -> None:
@@ -245,7 +245,7 @@ def test_a_level_that_an_arm_has_not_is_a_dash(many: Results) -> None:
 
 
 def test_lambda_is_tabled_step_by_step(many: Results) -> None:
-    """AUGC 1, 2, 4 at win rates 0.5, 0.6, 0.7 in each of two seeds: every resample agrees."""
+    """AUGC 1, 2, 4 at win rates 0.5, 0.6, 0.7 in each of two replicates: every resample agrees."""
     law = fit([0.4, 1.0, 2.5] * 2, [1.0, 2.0, 4.0] * 2, [0, 0, 0, 1, 1, 1], [0.5, 0.6, 0.7] * 2)
     rows = rows_of("β* by λ", changed(many, fits=dict.fromkeys(many.fits, law)))[:3]
     spans = ["from 0 to 10 [10, 10]", "from 10 to 20 [20, 20]", "from 20 to ∞"]
@@ -264,9 +264,9 @@ def test_what_an_arm_lacks_is_a_dash() -> None:
 # Pages.
 
 
-@pytest.mark.parametrize("seeds", [1, 3])
-def test_pages_are_well_formed_and_whole(seeds: int) -> None:
-    made_up = made("wobbles", seeds)
+@pytest.mark.parametrize("replicates", [1, 3])
+def test_pages_are_well_formed_and_whole(replicates: int) -> None:
+    made_up = made("wobbles", replicates)
     for page in (findings_page(made_up), checklist_page(checklist(made_up))):
         parsed = Balanced(page)
         assert parsed.open == []
@@ -351,8 +351,8 @@ def test_evaluations_enough_for_their_steps_are_met(whole: Results) -> None:
     assert items(changed(whole, runs=whole.runs.assign(steps=200)))["1"].met
 
 
-def test_two_seeds_are_short_of_metric_2() -> None:
-    found = items(made(seeds=2))
+def test_two_replicates_are_short_of_metric_2() -> None:
+    found = items(made(replicates=2))
     assert not found["2"].met
     assert "n = 2" in found["2"].value
 

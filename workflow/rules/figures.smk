@@ -84,6 +84,9 @@ use rule step as write_findings with:
         overoptimisation=f"{TABLES}/overoptimisation.parquet",
         scales=f"{TABLES}/scales.json",
         quality=of_each("scores", QUALITY),
+        gates=f"{TABLES}/gates.json",
+        decision=f"{TABLES}/decision.json",
+        pressure=f"{TABLES}/pressure.parquet",
         beta_grid=f"{RESULTS}/beta_grid.json",
         derived=of_each("preferences", ALL_DERIVED)[0],
         coverage=of_each("preferences", COVERAGE)[0],
@@ -109,5 +112,7 @@ use rule step as write_findings with:
     localrule: True
     params:
         **flags_of(
-            "write_findings", evaluation_seed=config["evaluation"]["seed"]
+            "write_findings",
+            study.pick(config, "redraw"),
+            evaluation_seed=config["evaluation"]["seed"],
         ),

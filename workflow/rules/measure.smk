@@ -87,7 +87,6 @@ use rule step as fit_overoptimisation with:
     input:
         gaps=f"{TABLES}/gaps.parquet",
         runs=f"{TABLES}/runs.parquet",
-        scales=f"{TABLES}/scales.json",
     output:
         overoptimisation=f"{TABLES}/overoptimisation.parquet",
         csv=f"{TABLES}/overoptimisation.csv",

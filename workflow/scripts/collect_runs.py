@@ -22,7 +22,7 @@ from goodhart.store.schemas.inputs import BASELINE, RESPONSES
 from goodhart.store.schemas.measurements import FLOOR, ONLINE_RESPONSES, PROBE, STEPS, TRAJECTORY
 from goodhart.store.schemas.summaries import GAPS, RUNS
 
-POINTS = ["level", "beta", "augc", "replicate", "win_rate", "judge_win_rate", "held_out_win_rate"]
+POINTS = ["level", "beta", "augc", "replicate", "win_rate"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     import pandas as pd
 
     from goodhart.analysis.reference import Reference
-    from goodhart.analysis.runs import add_gaps, add_onsets, run_rows, select_arms
+    from goodhart.analysis.runs import add_gaps, add_onsets, alignment, run_rows, select_arms
 
     cells = read_cells(given.cells)
     for path in given.augc:
@@ -67,8 +67,9 @@ def main(argv: list[str] | None = None) -> None:
     write_text(given.csv, runs.to_csv(index=False))
     scales = {"replicates": [reference.record() for reference in references.values()], "thresholds": thresholds}
     write_json(given.scales, scales, made)
+    quality = runs.assign(win_rate=alignment(runs)[1])
     for path in given.augc:
-        points = runs.loc[runs["method"] + "-" + runs["arm"] == path.stem, POINTS].dropna(axis=1, how="all")
+        points = quality.loc[runs["method"] + "-" + runs["arm"] == path.stem, POINTS]
         write_text(path, points.sort_values(["beta", "replicate"]).to_csv(index=False))
 
 

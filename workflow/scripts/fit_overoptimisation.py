@@ -1,15 +1,15 @@
 r"""Fit reward against distance, R(d) = d (alpha - beta log d) with d = sqrt(KL) (Gao et al. 2022), by arm and level.
 
-    python workflow/scripts/fit_overoptimisation.py --gaps gaps.parquet --runs runs.parquet --scales scales.json \
+    python workflow/scripts/fit_overoptimisation.py --gaps gaps.parquet --runs runs.parquet \
         --overoptimisation overoptimisation.parquet --csv overoptimisation.csv
 """
 
 from dataclasses import dataclass
 
 from goodhart.cli import Output, run
-from goodhart.runtime.types import Frame, Record
+from goodhart.runtime.types import Frame
 from goodhart.store.files import write_table, write_text
-from goodhart.store.flags import StepFlags, record, table
+from goodhart.store.flags import StepFlags, table
 from goodhart.store.schemas.summaries import GAPS, OVEROPTIMISATION, RUNS
 
 
@@ -17,7 +17,6 @@ from goodhart.store.schemas.summaries import GAPS, OVEROPTIMISATION, RUNS
 class Arguments(StepFlags):
     gaps: Frame = table(GAPS)
     runs: Frame = table(RUNS)
-    scales: Record = record("proxy", "true")
     overoptimisation: Output
     csv: Output
 
@@ -26,7 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
     from goodhart.analysis.overoptimisation import overoptimisation_rows
 
-    rows = overoptimisation_rows(given.gaps, given.runs, given.scales["proxy"], given.scales["true"])
+    rows = overoptimisation_rows(given.gaps, given.runs)
     write_table(given.overoptimisation, rows, OVEROPTIMISATION, given.origin)
     write_text(given.csv, rows[OVEROPTIMISATION.schema.names].to_csv(index=False))
 

@@ -2,7 +2,7 @@
 
     python workflow/scripts/fit_power_law.py --augc points.csv --fit fit.json
 
-`points.csv` has the columns beta and augc, and may have seed (for intervals over seeds) and win_rate (for Definition
+`points.csv` has the columns beta and augc, and may have replicate (for intervals over replicates) and win_rate (for Definition
 6.1); .parquet, .json and .jsonl files are also read. In the fit, `rivals` holds other curves, compared by AICc, and
 `tradeoff` holds the beta* of Definition 6.1 as a function of lambda (None without win rates).
 """

@@ -1,4 +1,4 @@
-r"""Table 1: mean, standard error and n over seeds by level and arm, and the trend of each quantity with beta.
+r"""Table 1: mean, standard error and n over replicates by level and arm, and the trend of each quantity with beta.
 
     python workflow/scripts/tabulate_levels.py --runs runs.parquet --csv table1.csv --markdown table1.md \
         --latex table1.tex --trends trends.json

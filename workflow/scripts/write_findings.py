@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> None:
 
     results = read_results(given)
     items = checklist(results)
-    for path, page in ((given.findings, findings_page(results)), (given.checklist, checklist_page(items))):
+    for path, page in ((given.findings, findings_page(results)), (given.checklist, checklist_page(items, given.redraw))):
         write_text(path, stamped(page, given.origin))
     write_json(given.checklist_json, {"items": [asdict(item) for item in items]}, given.origin)
 

@@ -116,12 +116,12 @@ def finite_series(name: str, values: Any) -> FloatArray:
 def paired(*, least: int = 0, **named: Any) -> list[npt.NDArray[Any]]:
     """Check that the named series are finite, equally long and of `least` values or more; return them in order.
 
-    `seeds` may be any labels, and None means a single seed.
+    `replicates` may be any labels, and None means a single replicate.
     """
-    series = {name: finite_series(name, values) for name, values in named.items() if name != "seeds"}
-    if "seeds" in named:
-        labels = named["seeds"]
-        series["seeds"] = np.zeros(len(series[next(iter(series))])) if labels is None else np.asarray(labels)
+    series = {name: finite_series(name, values) for name, values in named.items() if name != "replicates"}
+    if "replicates" in named:
+        labels = named["replicates"]
+        series["replicates"] = np.zeros(len(series[next(iter(series))])) if labels is None else np.asarray(labels)
     lengths = [len(values) for values in series.values()]
     if len(set(lengths)) > 1:
         raise InputError(f"{', '.join(series)} differ in length: {', '.join(map(str, lengths))}.")

@@ -25,22 +25,22 @@ def reward_at(distance: npt.ArrayLike, alpha: float, bend: float) -> FloatArray:
     return d * (alpha - bend * np.log(np.where(d > 0, d, 1.0)))
 
 
-def fit_distance(kl: npt.ArrayLike, reward: npt.ArrayLike, seeds: npt.ArrayLike | None = None) -> dict[str, Any]:
+def fit_distance(kl: npt.ArrayLike, reward: npt.ArrayLike, replicates: npt.ArrayLike | None = None) -> dict[str, Any]:
     """Least squares over all evaluations of some runs: `kl` in nats, `reward` as the change since the start of the run.
 
     KL estimates below 0 count as 0; evaluations at 0 are left out, because R(0) = 0 by definition. Returns alpha, bend,
-    r_squared (against the mean reward), n (evaluations with d > 0), seeds, and peak_kl, the KL where R is largest,
+    r_squared (against the mean reward), n (evaluations with d > 0), replicates, and peak_kl, the KL where R is largest,
     which is None unless the curve bends down with a tenth of the evaluations on either side of the peak. alpha_low ...
-    peak_kl_high are 95 % intervals from resampling whole seeds; they are None below two seeds and where more than 5 %
-    of the resamples have no value. With two or more seeds, peak_kl is None too where its interval is. All estimates
+    peak_kl_high are 95 % intervals from resampling whole replicates; they are None below two replicates and where more than 5 %
+    of the resamples have no value. With two or more replicates, peak_kl is None too where its interval is. All estimates
     are None where the distances do not determine both parameters.
     """
-    k, r, labels = paired(kl=kl, reward=reward, seeds=seeds)
+    k, r, labels = paired(kl=kl, reward=reward, replicates=replicates)
     d = np.sqrt(np.clip(k, 0, None))
     moved = d > 0
     d, r, labels = d[moved], r[moved], labels[moved]
     found: dict[str, Any] = {f"{name}{end}": None for name in _ESTIMATES for end in ("", "_low", "_high")}
-    found |= {"r_squared": None, "n": len(d), "seeds": len(np.unique(labels))}
+    found |= {"r_squared": None, "n": len(d), "replicates": len(np.unique(labels))}
     estimates = _estimates(d, r)
     if estimates is None:
         return found
@@ -48,23 +48,22 @@ def fit_distance(kl: npt.ArrayLike, reward: npt.ArrayLike, seeds: npt.ArrayLike 
     resampled = over_resamples(labels, lambda rows: _estimates(d[rows], r[rows]))
     for name, value in estimates.items():
         ends = resampled_interval([v for fit in resampled if fit and (v := fit[name]) is not None])
-        if name != "peak_kl" or found["seeds"] < 2 or ends is not None:
+        if name != "peak_kl" or found["replicates"] < 2 or ends is not None:
             found[name] = value
         if value is not None and ends is not None:
             found[f"{name}_low"], found[f"{name}_high"] = ends
     return found
 
 
-def overoptimisation_rows(
-    gaps: pd.DataFrame, runs: pd.DataFrame, proxy_scale: float, true_scale: float
-) -> pd.DataFrame:
-    """`fit_distance` per arm, method, level and reward (proxy or true, each in units of its scale, as in the gap)."""
+def overoptimisation_rows(gaps: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """`fit_distance` per arm, method, level and reward (proxy or true, each in SD, as in the gap)."""
     rows = []
     for arm, method, level, beta, cells in by_level(runs):
         part = cells[RUN].merge(gaps, on=RUN).sort_values([*RUN, "step"])
-        for reward, unit in (("proxy", proxy_scale), ("true", true_scale)):
-            since = (part[reward] - part.groupby(RUN)[reward].transform("first")) / unit
-            fit = fit_distance(part["kl"], since, part["seed"])
+        for reward in ("proxy", "true"):
+            rise = f"{reward}_rise"
+            since = part[rise] - part.groupby(RUN)[rise].transform("first")
+            fit = fit_distance(part["kl"], since, part["replicate"])
             rows.append({"arm": arm, "method": method, "level": level, "beta": beta, "reward": reward, **fit})
     return pd.DataFrame(rows)
 

@@ -45,19 +45,19 @@ _ROUNDING = 1e-12
 _NEGLIGIBLE = 1e-6  # relative to R² = 1 or the largest AUGC; smaller values are rounding and search tolerance
 
 
-def fit_power_law(beta: npt.ArrayLike, augc: npt.ArrayLike, seeds: npt.ArrayLike | None = None) -> dict[str, Any]:
-    """Least squares over all runs: `beta` > 0, `augc` >= 0 and, for an interval, the seed of each run.
+def fit_power_law(beta: npt.ArrayLike, augc: npt.ArrayLike, replicates: npt.ArrayLike | None = None) -> dict[str, Any]:
+    """Least squares over all runs: `beta` > 0, `augc` >= 0 and, for an interval, the replicate of each run.
 
     Returns a JSON-ready dict: a, b, c, r_squared (over the same points), n, exact_by_construction (no more betas than
     parameters, and the curve passes through the mean at every beta), beta_star and augc_at_beta_star (each {"eq15",
     "grid_minimum"}), beta_star_interval (same keys), parameter_intervals ({"a", "b", "c"}), resamples (their number)
-    and warnings [{"name", "message"}]. An interval is the 95 % [low, high] over bootstrap resamples of whole seeds, or
+    and warnings [{"name", "message"}]. An interval is the 95 % [low, high] over bootstrap resamples of whole replicates, or
     None. Data without an increase give a = 0, b = None and c = the mean.
 
     Raises:
         InputError: no point at all, a beta that is not positive, or a negative AUGC.
     """
-    x, y, labels = paired(least=1, beta=beta, augc=augc, seeds=seeds)
+    x, y, labels = paired(least=1, beta=beta, augc=augc, replicates=replicates)
     if x.min() <= 0 or y.min() < 0:
         raise InputError("every beta must be positive, and no AUGC may be negative.")
 

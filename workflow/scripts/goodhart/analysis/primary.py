@@ -1,4 +1,4 @@
-"""The primary contrast of a study: its runs, the tables that the gates and the decision rule read, and equal pressure."""
+"""The primary contrast of a study: its runs, the tables of the gates and the decision rule, and equal pressure."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from goodhart.analysis.decision import CELLS, decide
+from goodhart.analysis.gap import FloatArray
 from goodhart.analysis.pressure import true_at_pressure
 from goodhart.analysis.rank import auroc_within
 from goodhart.analysis.reference import by_step
@@ -87,7 +88,7 @@ def at_equal_pressure(
         levels: the levels that are compared.
         proxy: {"mean", "scale"} of the proxy at pi0, by replicate; the pressure of the proxy is in SD since pi0.
     """
-    series: dict[tuple[Any, ...], dict[str, np.ndarray]] = {}
+    series: dict[tuple[Any, ...], dict[str, FloatArray]] = {}
     for answers in responses:
         key = tuple(answers[RUN].iloc[0])
         origin = proxy[key[-1]]
@@ -106,7 +107,8 @@ def at_equal_pressure(
         run_of = {row["level"]: series[tuple(row[RUN])] for _, row in part.iterrows()}
         betas = dict(zip(part["level"], part["beta"], strict=True))
         for kind in PRESSURES:
-            found = true_at_pressure(*({level: s[name] for level, s in run_of.items()} for name in (kind, "true")))
+            pressure, true = ({level: s[name] for level, s in run_of.items()} for name in (kind, "true"))
+            found = true_at_pressure(pressure, true)
             for level, reading in found.readings.items():
                 values = reading._asdict() if reading else dict.fromkeys(("true", "pressure", "evaluation"))
                 cell = {"arm": arm, "method": method, "level": level, "beta": betas[level], "replicate": replicate}

@@ -9,7 +9,7 @@ import pandas as pd
 
 from goodhart.analysis.calibration import Calibration, fit_calibration
 from goodhart.analysis.estimands import Origin
-from goodhart.analysis.gap import true_scale
+from goodhart.analysis.gap import FloatArray, true_scale
 from goodhart.errors import InputError
 
 
@@ -75,6 +75,7 @@ class Reference:
         return found
 
 
-def by_step(responses: pd.DataFrame, column: str) -> np.ndarray:
+def by_step(responses: pd.DataFrame, column: str) -> FloatArray:
     """A column of the responses of one run as (evaluations, problems), in the order of steps and problem ids."""
-    return responses.pivot(index="step", columns="problem_id", values=column).to_numpy(dtype=np.float64)
+    ordered = responses.sort_values(["step", "problem_id"])
+    return ordered[column].to_numpy(dtype=np.float64).reshape(ordered["step"].nunique(), -1)

@@ -64,11 +64,9 @@ def _gaps(run: pd.DataFrame, answers: pd.DataFrame, reference: Reference) -> dic
     }
     for name, (first, second) in OPTIONAL_GAPS.items():
         origins = getattr(reference, first), getattr(reference, second)
-        known = None not in origins
-        rises = (
-            [estimands.rise(run[column], origin) for column, origin in zip((first, second), origins)] if known else []
-        )
-        found[name] = rises[0] - rises[1] if known else None
+        found[name] = None
+        if None not in origins:
+            found[name] = estimands.rise(run[first], origins[0]) - estimands.rise(run[second], origins[1])
     found |= dict.fromkeys(("calibrated_gap", "calibrated_gap_se", "beyond_calibration"))
     if reference.calibration:
         scores = answers.assign(proxy=np.stack(list(answers["rewards"])).mean(axis=1))
@@ -91,7 +89,7 @@ def run_rows(
     samples. It is conservative, because both samples use the same problems.
     """
     probe_of = {tuple(row[name] for name in CHECKPOINT): row for _, row in probes.iterrows()}
-    floor_of = {key: part for key, part in floors.groupby(CHECKPOINT)}
+    floor_of = dict(iter(floors.groupby(CHECKPOINT)))
     degenerate = updates.groupby(RUN)["zero_variance"].sum().to_dict()
     rows = []
     for key, run in gaps.groupby(RUN, sort=False):
@@ -179,6 +177,18 @@ def select_arms(runs: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
     return cells.merge(runs, on=RUN)
 
 
+def alignment(runs: pd.DataFrame) -> tuple[str, pd.Series]:
+    """A of Definition 6.1, the win rate over pi0, and who judges it.
+
+    The best known judge is taken: the labelling judge, else the held-out reward models. The ensemble that is optimised
+    is a judge of last resort, because its opinion of a hacked policy is no measure of quality.
+    """
+    judges = {"labelling judge": "judge_win_rate", "held-out reward models": "held_out_win_rate"}
+    known = {name: column for name, column in judges.items() if runs[column].notna().all()}
+    name, column = next(iter(known.items()), ("optimised ensemble", "win_rate"))
+    return name, runs[column]
+
+
 def add_onsets(runs: pd.DataFrame, gaps: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, dict[str, float | None]]]:
     """The onset of every run by both forms of the gap, and the hacking thresholds: one of each form per arm."""
     thresholds: dict[str, dict[str, float | None]] = {}
@@ -188,7 +198,7 @@ def add_onsets(runs: pd.DataFrame, gaps: pd.DataFrame) -> tuple[pd.DataFrame, di
         found: list[int | None] = []
         for arm, part in runs.groupby("arm", sort=False):
             mine = [series[key] for key in part[RUN].itertuples(index=False, name=None)]
-            threshold = hacking_threshold([run[form].to_numpy() for run in mine])
+            threshold = hacking_threshold(np.concatenate([run[form] for run in mine]))
             thresholds.setdefault(str(arm), {})[form] = threshold
             found += [onset(run["step"], run[form], threshold) for run in mine]
         order = [place for _, part in runs.groupby("arm", sort=False) for place in part.index]

@@ -1,4 +1,4 @@
-"""Trends and uncertainty for a few seeds: rank correlations with permutation p-values, standard errors, bootstrap.
+"""Trends over a few replicates: rank correlations with permutation p-values, slopes, and the bootstrap of fits.
 
 With three betas a perfect order has a two-sided p of 1/3, because two of the six orders are perfect. The asymptotic p
 is 0.0 there, so every p here comes from a permutation test: exact where the arrangements are few, otherwise
@@ -13,12 +13,14 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from goodhart.analysis.gap import FloatArray, finite_series, paired
+from goodhart.analysis.gap import FloatArray, paired
+from goodhart.analysis.replicates import t_interval
 
 IntArray = npt.NDArray[np.intp]
 T = TypeVar("T")
 
-RESAMPLES = 1_000  # of whole seeds
+RESAMPLES = 1_000  # of whole replicates
+FEWEST = 8  # replicates of a percentile bootstrap; with three it covers 75 % where it says 95 %
 _LEVEL = 0.95  # of intervals
 _MOST_ARRANGEMENTS = 50_000  # 8 values without ties have 40,320
 _DRAWS = 10_000
@@ -37,17 +39,17 @@ def rank_correlation(x: npt.ArrayLike, y: npt.ArrayLike, kind: str = "spearman")
     return {**_test(*_permuted(x, y, kind)), "n": len(x)}
 
 
-def seed_stratified_trend(
-    levels: npt.ArrayLike, values: npt.ArrayLike, seeds: Sequence[Any] | npt.NDArray[Any]
+def stratified_trend(
+    levels: npt.ArrayLike, values: npt.ArrayLike, replicates: Sequence[Any] | npt.NDArray[Any]
 ) -> dict[str, Any]:
-    """The trend of values with level: the mean over seeds of Spearman's rho within a seed.
+    """The trend of values with level: the mean over replicates of Spearman's rho within a replicate.
 
-    The arguments have one entry per (level, seed). The permutation test rearranges values within each seed, so that
-    differences between seeds cancel and every seed adds evidence: 3 levels reach p = 1/3 with one seed and 1/18 with
-    two. A seed whose values are all equal counts as rho = 0; a seed with a single level is left out. "n" is the number
-    of seeds that count.
+    The arguments have one entry per (level, replicate). The permutation test rearranges values within each replicate, so that
+    differences between replicates cancel and every replicate adds evidence: 3 levels reach p = 1/3 with one replicate and 1/18 with
+    two. A replicate whose values are all equal counts as rho = 0; a replicate with a single level is left out. "n" is the number
+    of replicates that count.
     """
-    groups = _by_seed(levels, values, seeds)
+    groups = _by_replicate(levels, values, replicates)
     if all(len(np.unique(b)) < 2 for _, b in groups):
         return {**_NOTHING, "n": len(groups)}
     observed, nulls, exact = zip(*(_permuted(a, b) for a, b in groups), strict=True)
@@ -55,50 +57,29 @@ def seed_stratified_trend(
         null = reduce(np.add.outer, nulls).ravel()
     else:
         rng = np.random.default_rng(0)
-        null = np.sum([rng.choice(of_seed, _DRAWS) for of_seed in nulls], axis=0)
+        null = np.sum([rng.choice(of_replicate, _DRAWS) for of_replicate in nulls], axis=0)
     k = len(groups)
     return {**_test(sum(observed) / k, null / k, whole), "n": k}
 
 
-def seed_slopes(
-    levels: npt.ArrayLike, values: npt.ArrayLike, seeds: Sequence[Any] | npt.NDArray[Any]
+def replicate_slopes(
+    levels: npt.ArrayLike, values: npt.ArrayLike, replicates: Sequence[Any] | npt.NDArray[Any]
 ) -> dict[str, Any]:
-    """The change of values per unit of level: the least-squares slope of each seed, and the mean over seeds.
+    """The change of values per unit of level: the least-squares slope of each replicate, and the mean over replicates.
 
-    Returns {"slopes", "mean", "se", "n", "interval"}, with the interval from `estimate`. With logarithms of
-    the levels, a slope is the change per factor e. A seed with a single level has no slope and is left out.
+    Returns {"slopes", "mean", "se", "n", "interval"}, from `t_interval`. With logarithms of
+    the levels, a slope is the change per factor e. A replicate with a single level has no slope and is left out.
     """
-    slopes = [float(np.polyfit(a - a.mean(), b, 1)[0]) for a, b in _by_seed(levels, values, seeds)]
-    return {"slopes": slopes, **estimate(slopes)}
+    slopes = [float(np.polyfit(a - a.mean(), b, 1)[0]) for a, b in _by_replicate(levels, values, replicates)]
+    return {"slopes": slopes, **t_interval(slopes)}
 
 
-def estimate(values: npt.ArrayLike) -> dict[str, Any]:
-    """`mean_and_se` of values over seeds, and "interval", the 95 % bootstrap [low, high] of the mean.
+def replicate_resamples(replicates: npt.ArrayLike, resamples: int = RESAMPLES) -> Iterator[tuple[IntArray, int]]:
+    """Bootstrap resamples of whole replicates (fixed random stream): rows and count of each distinct resample.
 
-    The interval takes percentiles of 10,000 resamples (fixed random stream); it is None below two values.
+    A few replicates have few distinct resamples, so slow statistics are computed once per distinct resample.
     """
-    v = finite_series("values", values)
-    rows = np.random.default_rng(0).integers(max(len(v), 1), size=(_DRAWS, len(v)))
-    return {**mean_and_se(v), "interval": resampled_interval(v[rows].mean(axis=1)) if len(v) > 1 else None}
-
-
-def mean_and_se(values: npt.ArrayLike) -> dict[str, Any]:
-    """{"mean", "se", "n"} over seeds; the standard error (ddof = 1) is None below two values, the mean below one."""
-    v = finite_series("values", values)
-    n = len(v)
-    return {
-        "mean": float(v.mean()) if n else None,
-        "se": float(v.std(ddof=1) / math.sqrt(n)) if n > 1 else None,
-        "n": n,
-    }
-
-
-def seed_resamples(seeds: npt.ArrayLike, resamples: int = RESAMPLES) -> Iterator[tuple[IntArray, int]]:
-    """Bootstrap resamples of whole seeds (fixed random stream): rows and count of each distinct resample.
-
-    A few seeds have few distinct resamples, so slow statistics are computed once per distinct resample.
-    """
-    labels = np.asarray(seeds)
+    labels = np.asarray(replicates)
     members = [np.flatnonzero(labels == s) for s in np.unique(labels)]
     k = len(members)
     drawn = np.random.default_rng(0).multinomial(k, np.full(k, 1 / k), size=resamples)
@@ -106,11 +87,11 @@ def seed_resamples(seeds: npt.ArrayLike, resamples: int = RESAMPLES) -> Iterator
         yield np.concatenate([np.tile(m, t) for m, t in zip(members, times, strict=True)]), int(copies)
 
 
-def over_resamples(seeds: npt.ArrayLike, statistic: Callable[[IntArray], T]) -> list[T]:
-    """A statistic of the rows of every resample of `seed_resamples`; empty below two seeds."""
-    if len(np.unique(np.asarray(seeds))) < 2:
+def over_resamples(replicates: npt.ArrayLike, statistic: Callable[[IntArray], T]) -> list[T]:
+    """A statistic of the rows of every resample of `replicate_resamples`; empty below `FEWEST` replicates."""
+    if len(np.unique(np.asarray(replicates))) < FEWEST:
         return []
-    found = [(statistic(rows), copies) for rows, copies in seed_resamples(seeds)]
+    found = [(statistic(rows), copies) for rows, copies in replicate_resamples(replicates)]
     return [value for value, copies in found for _ in range(copies)]
 
 
@@ -127,9 +108,9 @@ def r_squared(values: FloatArray, fitted: FloatArray) -> float | None:
     return 1 - float(np.sum((values - fitted) ** 2)) / total if total > 0 else None
 
 
-def _by_seed(levels: npt.ArrayLike, values: npt.ArrayLike, seeds: Any) -> list[tuple[FloatArray, FloatArray]]:
-    """The (levels, values) of every seed with at least two different levels."""
-    x, y, labels = paired(levels=levels, values=values, seeds=seeds)
+def _by_replicate(levels: npt.ArrayLike, values: npt.ArrayLike, replicates: Any) -> list[tuple[FloatArray, FloatArray]]:
+    """The (levels, values) of every replicate with at least two different levels."""
+    x, y, labels = paired(levels=levels, values=values, replicates=replicates)
     groups = [(x[labels == s], y[labels == s]) for s in np.unique(labels)]
     return [(a, b) for a, b in groups if len(np.unique(a)) > 1]
 

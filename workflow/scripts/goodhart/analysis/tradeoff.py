@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from goodhart.analysis.gap import FloatArray, paired
 from goodhart.analysis.statistics import IntArray, over_resamples
@@ -19,19 +20,26 @@ _EQUAL = 1e-12  # win rates and, relatively, lambdas closer than this differ by 
 
 
 def optimal_conservatism(
-    beta: npt.ArrayLike, augc: npt.ArrayLike, win_rate: npt.ArrayLike, seeds: npt.ArrayLike | None = None
+    beta: npt.ArrayLike,
+    augc: npt.ArrayLike,
+    win_rate: npt.ArrayLike,
+    replicates: npt.ArrayLike | None = None,
+    levels: npt.ArrayLike | None = None,
 ) -> dict[str, Any]:
-    """beta* over lambda >= 0 from the level means, with its uncertainty from resampled seeds.
+    """beta* over lambda >= 0 from the level means, with its uncertainty from resampled replicates.
 
-    The arguments have one value per run. Returns {"levels": [{"beta", "augc", "win_rate", "n"}], "path", "support"}.
+    The arguments have one value per run; runs of one of the `levels` count as runs of one beta, their mean. Returns
+    {"levels": [{"beta", "augc", "win_rate", "n"}], "path", "support"}.
 
     `path` is the exact step function [{"beta", "lambda_from", "lambda_to", "lambda_to_interval"}]; the last step has no
-    end (None). The 95 % interval covers the lambda at which resampled seeds first choose a beta that is not among the
+    end (None). The 95 % interval covers the lambda at which resampled replicates first choose a beta that is not among the
     steps so far; it is None where 2.5 % or more of the resamples never do. `support` is {"lambda": (81,), "betas":
-    (B,), "share": (81, B), "resamples", "seeds"}, with the share of resamples that choose each beta at each lambda.
-    Resamples in which a beta has no run do not count. The intervals and `support` are None below two seeds.
+    (B,), "share": (81, B), "resamples", "replicates"}, with the share of resamples that choose each beta at each lambda.
+    Resamples in which a beta has no run do not count. The intervals and `support` are None below eight replicates.
     """
-    x, u, a, labels = paired(least=1, beta=beta, augc=augc, win_rate=win_rate, seeds=seeds)
+    x, u, a, labels = paired(least=1, beta=beta, augc=augc, win_rate=win_rate, replicates=replicates)
+    if levels is not None:  # a level has one beta here, its mean over replicates
+        x = pd.Series(x).groupby(np.asarray(levels)).transform("mean").to_numpy()
     betas = np.unique(x)
     damage, quality = _means(x, u, a, betas)
     path = lower_envelope(damage, quality)
@@ -112,5 +120,5 @@ def _support(
         "betas": betas.tolist(),
         "share": share.round(6).tolist(),
         "resamples": total,
-        "seeds": len(np.unique(labels)),
+        "replicates": len(np.unique(labels)),
     }

@@ -1,4 +1,4 @@
-"""Points of a power law from any table with columns beta and augc, and optionally seed and win_rate."""
+"""Points of a power law from any table with columns beta and augc, and optionally replicate, level and win_rate."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ import pandas as pd
 from goodhart.data.sources import READERS, read_source
 from goodhart.errors import InputError
 
-COLUMNS = ("beta", "augc", "seed", "win_rate")
+COLUMNS = ("beta", "augc", "replicate", "level", "win_rate")
 
 
 def read_points(path: Path) -> pd.DataFrame:
-    """The table of a CSV, Parquet, JSON or JSONL file: beta, augc and win_rate as floats, seed as text.
+    """The table of a CSV, Parquet, JSON or JSONL file: beta, augc and win_rate as floats, replicate and level as text.
 
     Raises:
         InputError: a column is missing or duplicated, or a cell is invalid for its column.
@@ -26,7 +26,7 @@ def read_points(path: Path) -> pd.DataFrame:
         if count > 1:
             raise InputError(f"{path} has several columns {name!r}; keep one.")
         if count == 0 and name in ("beta", "augc"):
-            raise InputError(f"{path} has no column {name!r}; it needs beta and augc, and may have seed and win_rate.")
+            raise InputError(f"{path} has no column {name!r}; it needs {' and '.join(COLUMNS[:2])}.")
     for name in points.columns.intersection(["beta", "augc", "win_rate"]):
         numbers = pd.to_numeric(points[name], errors="coerce").to_numpy(dtype=float)
         wrong = np.flatnonzero(~np.isfinite(numbers))
@@ -38,8 +38,8 @@ def read_points(path: Path) -> pd.DataFrame:
         points[name] = numbers
     if "win_rate" in points and not points["win_rate"].between(0, 1).all():
         raise InputError(f"{path}: a win_rate is outside 0 to 1; give it as a share.")
-    if "seed" in points:
-        points["seed"] = points["seed"].astype(str).where(points["seed"].notna(), "")
-        if (points["seed"].str.strip() == "").any():
-            raise InputError(f"{path}: column seed has an empty cell; fill it, or drop the column.")
+    for name in points.columns.intersection(["replicate", "level"]):
+        points[name] = points[name].astype(str).where(points[name].notna(), "")
+        if (points[name].str.strip() == "").any():
+            raise InputError(f"{path}: column {name} has an empty cell; fill it, or drop the column.")
     return points

@@ -139,7 +139,8 @@ class Evaluator:
         exam = ProblemSet.of(given, problems, given.evaluation_seed)
         means = torch.tensor(given.quality["member_means"])
         held_out = ensemble.beside(given.held_out, "held-out") if given.held_out else None
-        weights = (given.correct_weight, given.filler_weight) if given.correct_weight is not None else None
+        correct, filler = given.correct_weight, given.filler_weight
+        weights = None if correct is None or filler is None else (correct, filler)
         centroid = load_centroid(given.centroid)
         return cls(model, tokenizer, ensemble, centroid, exam, batch_size, means, held_out, weights)
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from math import ceil
 
 from goodhart.analysis.gap import NO_GAP
-from goodhart.analysis.statistics import estimate
+from goodhart.analysis.replicates import t_interval
 from goodhart.report import verdicts
-from goodhart.report.findings import FEWEST_SEEDS
+from goodhart.report.findings import FEWEST_REPLICATES
 from goodhart.report.html import render
 from goodhart.report.numbers import coefficient, measured, number, plural, probability
 from goodhart.report.results import Results
@@ -71,9 +71,9 @@ def checklist(results: Results) -> list[Item]:
     return [*sorted(metrics, key=lambda item: int(item.number)), *_reproducibility(results)]
 
 
-def checklist_page(items: Sequence[Item]) -> str:
-    """The checklist as a page."""
-    return render("checklist", items=items, verdicts=verdicts)
+def checklist_page(items: Sequence[Item], redraw: Sequence[str]) -> str:
+    """The checklist as a page; `redraw` names the stages that each replicate repeats."""
+    return render("checklist", items=items, redraw=redraw, verdicts=verdicts)
 
 
 def _columns(results: Results) -> Iterator[Item]:
@@ -98,8 +98,8 @@ def _gap(results: Results) -> Iterator[Item]:
     fewest = int(results.table1["augc_n"].min())
     yield Item(
         "2",
-        f"AUGC with its standard error over at least {FEWEST_SEEDS} seeds",
-        fewest >= FEWEST_SEEDS,
+        f"AUGC with its standard error over at least {FEWEST_REPLICATES} replicates",
+        fewest >= FEWEST_REPLICATES,
         f"gap in SD: {_by_level(results, 'augc')}. Eq. 2 as printed: {_by_level(results, 'augc_paper')}",
         "tables/table1.csv: augc, augc_paper; figure augc_by_beta",
         "Eq. 3, analysis.gap.augc",
@@ -111,11 +111,11 @@ def _correlation(results: Results) -> Item:
     trends = [trend for trend in results.trends if trend["column"] in forms]
     values = []
     for trend in trends:
-        means, within = trend["level_means"], trend["within_seeds"]
+        means, within = trend["level_means"], trend["within_replicates"]
         name = f"{results.name(trend['method'], trend['arm'])}, {forms[trend['column']]}"
         values.append(
             f"{name}: {coefficient(means['statistic'])} for {means['n']} level means, {probability(means['p_value'])}; "
-            f"{coefficient(within['statistic'])} within {plural(within['n'], 'seed')}, {probability(within['p_value'])}"
+            f"{coefficient(within['statistic'])} within {plural(within['n'], 'replicate')}, {probability(within['p_value'])}"
         )
     return Item(
         "7",
@@ -123,7 +123,7 @@ def _correlation(results: Results) -> Item:
         all(trend["level_means"]["statistic"] is not None for trend in trends),
         ". ".join(values),
         "tables/trends.json; figures mechanism and arms",
-        "analysis.statistics.rank_correlation, analysis.statistics.seed_stratified_trend",
+        "analysis.statistics.rank_correlation, analysis.statistics.stratified_trend",
     )
 
 
@@ -170,27 +170,33 @@ def _reproducibility(results: Results) -> Iterator[Item]:
         "beta_grid.json, reference/logprobs.parquet",
         "Eq. 6-7, hyperparameters.betas.beta_at",
     )
-    scales = results.scales
+    thresholds = results.scales["thresholds"]
+    forms = {"gap": "SD", "gap_paper": "by Eq. 2 as printed"}
+    shown = "; ".join(
+        f"{arm} " + ", ".join(f"{number(of_arm[form])} {unit}" for form, unit in forms.items())
+        for arm, of_arm in thresholds.items()
+    )
     positive = int((results.gaps["gap"] > NO_GAP).sum())
     yield Item(
         "b",
         "How the hacking threshold was derived",
-        scales["threshold"] is not None,
-        f"75th percentile of positive gaps of all runs in all arms: {number(scales['threshold'])} SD ({positive} of "
-        f"{len(results.gaps)} gaps are positive); for the gap of Eq. 2 as printed: {number(scales['threshold_paper'])}",
+        any(of_arm["gap"] is not None for of_arm in thresholds.values()),
+        f"75th percentile of the positive gaps of the runs of an arm ({positive} of {len(results.gaps)} gaps are "
+        f"positive): {shown}",
         "tables/scales.json",
         "section 7.1, analysis.gap.hacking_threshold",
     )
-    seeds = set(results.runs["seed"])
+    replicates = set(results.runs["replicate"])
     yield Item(
         "c",
-        "Seed protocol: every level is run with every seed",
-        all(set(part) == seeds for _, part in results.runs.groupby(["arm", "method", "level"])["seed"]),
-        f"seeds {', '.join(map(str, sorted(seeds)))}. Each seed replicates the offline and online stages. All "
-        f"seeds share data, policy and the {len(results.quality['member_accuracy'])} reward models. Evaluation "
-        f"responses of every policy are sampled with seed {results.setup['evaluation_seed']}",
-        "tables/runs.csv: seed",
-        "config: seeds, evaluation.seed",
+        "Seed protocol: every level is run in every replicate",
+        all(set(part) == replicates for _, part in results.runs.groupby(["arm", "method", "level"])["replicate"]),
+        f"replicates {', '.join(map(str, sorted(replicates)))}, each with its own offline and online stages and its own "
+        f"{', '.join(results.setup['redraw']) or 'random numbers'}. The {len(results.qualities[0]['member_accuracy'])} "
+        f"reward models and all policies of a replicate share evaluation problems and sampling seed "
+        f"({results.setup['evaluation_seed']} in replicate 0)",
+        "tables/runs.csv: replicate",
+        "config: replicates, redraw, evaluation.seed",
     )
     coverage = results.setup["coverage"]
     sources, ties = coverage["responses_by_source_model"], coverage["pairs_with_tied_scores"]
@@ -216,8 +222,8 @@ def _by_level(results: Results, column: str) -> str:
     offline = column.endswith("_offline")
     panels = results.first_panels if offline else results.panels
     for method, arm in panels:
-        runs = results.of(results.runs, method, arm).sort_values(["beta", "seed"])
-        found = {level: estimate(values.dropna()) for level, values in runs.groupby("level", sort=False)[column]}
+        runs = results.of(results.runs, method, arm).sort_values(["beta", "replicate"])
+        found = {level: t_interval(values.dropna()) for level, values in runs.groupby("level", sort=False)[column]}
         text = "; ".join(f"{level!s} {verdicts.estimate(value)} (n = {value['n']})" for level, value in found.items())
         name = method if offline else results.name(method, arm)
         parts.append(text if len(panels) == 1 else f"{name}: {text}")

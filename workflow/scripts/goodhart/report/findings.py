@@ -4,24 +4,27 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from goodhart.analysis.levels import FLAGS
+from goodhart.analysis.levels import FLAGS, TABLE1
+from goodhart.analysis.replicates import t_interval
+from goodhart.analysis.runs import alignment
 from goodhart.report import verdicts
 from goodhart.report.html import render
-from goodhart.report.numbers import measured
+from goodhart.report.numbers import measured, number
 from goodhart.report.results import Results
 from goodhart.report.tables import claims, level_rows
 
-FEWEST_SEEDS = 3  # Appendix F, metric 2
+FEWEST_REPLICATES = 3  # Appendix F, metric 2
 NOTABLE = 0.05  # the page reports a share of truncated, empty or partly scored responses above this
 
 
 def findings_page(results: Results) -> str:
     """The findings page; each section includes the tables that support it."""
-    found, accuracy = list(arms(results)), results.quality["ensemble_accuracy"]
+    found = list(arms(results))
     return render(
         "findings",
         results=results,
         setup=results.setup,
+        redraw=results.setup["redraw"],
         caveats=caveats(results),
         arms=found,
         rivals=[{"arm": arm, "curve": curve} for arm in found for curve in arm["fit"]["rivals"]["curves"]],
@@ -30,7 +33,7 @@ def findings_page(results: Results) -> str:
             for arm in found
             for step in (arm["fit"]["tradeoff"] or {"path": []})["path"]
             for level in arm["levels"]
-            if level["beta"] == step["beta"]
+            if math.isclose(level["beta"], step["beta"])
         ],
         hyperparameters=[
             {"stage": stage, "name": name, **value}
@@ -42,9 +45,12 @@ def findings_page(results: Results) -> str:
         levels=list(level_rows(results)),
         entropies=list(entropies(results)),
         problems=int(results.gaps["n"].max()),
-        ensemble_accuracy=measured(accuracy, math.sqrt(accuracy * (1 - accuracy) / results.quality["pairs"])),
-        few_seeds=min(int(results.table1["n"].min()), FEWEST_SEEDS),
-        FEWEST_SEEDS=FEWEST_SEEDS,
+        replicates=list(replicates(results)),
+        pressures=list(pressures(results)),
+        judge=alignment(results.runs)[0],
+        TABLE1=TABLE1,
+        few_replicates=min(int(results.table1["n"].min()), FEWEST_REPLICATES),
+        FEWEST_REPLICATES=FEWEST_REPLICATES,
         isqrt=math.isqrt,
         verdicts=verdicts,
     )
@@ -84,11 +90,37 @@ def arms(results: Results) -> Iterator[dict[str, Any]]:
         }
 
 
+def replicates(results: Results) -> Iterator[dict[str, Any]]:
+    """What pi0 scored in each replicate, with the held-out accuracy of its reward models."""
+    for reference, quality in zip(results.scales["replicates"], results.qualities, strict=True):
+        accuracy, pairs = quality["ensemble_accuracy"], quality["pairs"]
+        yield {
+            **reference,
+            "accuracy": measured(accuracy, math.sqrt(accuracy * (1 - accuracy) / pairs)),
+            "members": ", ".join(number(value) for value in quality["member_accuracy"]),
+            "pairs": pairs,
+        }
+
+
+PRESSURES = {"proxy": "proxy (SD since pi0)", "kl": "KL from the own start (nats)", "kl_reference": "KL from pi0 (nats)"}
+
+
+def pressures(results: Results) -> Iterator[dict[str, Any]]:
+    """The accuracy of each level at equal pressure: mean and interval over the replicates in which it gets there."""
+    if results.pressure is None:
+        return
+    groups = results.pressure.groupby(["arm", "kind", "level"], sort=False)
+    for (arm, kind, level), part in groups:
+        known = part.dropna(subset=["true"])
+        cell = {"arm": arm, "kind": PRESSURES[str(kind)], "level": level, "beta": part["beta"].mean()}
+        yield {**cell, "target": part["target"].mean(), "of": len(part), **t_interval(known["true"])}
+
+
 def entropies(results: Results) -> Iterator[dict[str, Any]]:
     """Both entropies of the offline checkpoints by method, with the trend and the side of Prop. 5.1 it supports."""
     for method, arm in results.first_panels:
         for tokens in ("response", "prompt"):
             trend = results.trend(method, arm, f"entropy_{tokens}_offline")
-            side = "proof" if (trend["within_seeds"]["statistic"] or 0) > 0 else "statement"
-            decided = verdicts.decided(trend["within_seeds"])
+            side = "proof" if (trend["within_replicates"]["statistic"] or 0) > 0 else "statement"
+            decided = verdicts.decided(trend["within_replicates"])
             yield {"method": method, "tokens": tokens, "trend": trend, "side": side if decided else None}

@@ -7,7 +7,7 @@ from goodhart.cli import flag
 from goodhart.runtime.types import Frame, Record
 from goodhart.store.flags import StepFlags, record, table
 from goodhart.store.schemas.inputs import PROBLEMS
-from goodhart.store.schemas.summaries import GAPS, OVEROPTIMISATION, RUNS
+from goodhart.store.schemas.summaries import GAPS, OVEROPTIMISATION, PRESSURE, RUNS
 
 # The keys of coverage.json that appear on pages.
 COVERAGE = [
@@ -24,8 +24,8 @@ class ResultFlags(StepFlags):
     gaps: Frame = table(GAPS)
     fits: list[Path] = flag(help="power-law fits, named <method>-<arm>.json")
     overoptimisation: Frame = table(OVEROPTIMISATION)
-    scales: Record = record("proxy", "true", "successes", "problems", "threshold", "threshold_paper")
-    quality: Record = record("pairs", "member_accuracy", "ensemble_accuracy", "calibration", "proxy_mean")
+    scales: Record = record("replicates", "thresholds")
+    quality: list[Record] = record("pairs", "member_accuracy", "ensemble_accuracy", "calibration", "proxy_mean")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,4 +37,8 @@ class FindingsFlags(ResultFlags):
     derived: Record = record("offline", "reward", "online")
     coverage: Record = record(*COVERAGE)
     problems: tuple[Frame, Frame] = table(PROBLEMS, "online", "evaluation")
+    gates: Record = record("gates")
+    decision: Record = record("verdict", "sentence", "total", "primary", "contrasts")
+    pressure: Frame = table(PRESSURE)
+    redraw: list[str] = flag(default=(), help="stages that each replicate repeats")
     evaluation_seed: int = flag(help="sampling seed of the evaluation responses, for the checklist")

@@ -52,11 +52,11 @@ def correlation(found: Mapping[str, Any]) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """'1 seed', '3 seeds'."""
+    """'1 replicate', '3 replicates'."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def cell(row: Mapping[Any, Any] | pd.Series, column: str) -> str:
-    """One quantity of a row of Table 1: mean ± standard error [bootstrap interval] (n)."""
+    """One quantity of a row of Table 1: mean ± standard error [interval] (n)."""
     text = measured(row[column], row[f"{column}_se"], (row[f"{column}_low"], row[f"{column}_high"]))
     return f"{text} (n = {row[f'{column}_n']})"

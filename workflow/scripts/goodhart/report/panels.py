@@ -1,7 +1,7 @@
-"""What figures share: the style, the colour of each level, panels, and how seeds, means and legends are drawn.
+"""What figures share: the style, the colour of each level, panels, and how replicates, means and legends are drawn.
 
-Thick lines and large markers are means over seeds, bands and bars are one standard error each way (absent for one
-seed), thin lines and dashes are single seeds. A figure is saved without a date, so the same tables give the same bytes.
+Thick lines and large markers are means over replicates, bands and bars are one standard error each way (absent for one
+replicate), thin lines and dashes are single replicates. A figure is saved without a date, so the same tables give the same bytes.
 """
 # ruff: noqa: RUF001 - figures contain Greek letters
 
@@ -23,7 +23,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from goodhart.analysis.statistics import mean_and_se
+from goodhart.analysis.replicates import t_interval
 from goodhart.report import numbers
 from goodhart.report.results import Record, Results
 
@@ -89,15 +89,15 @@ def save(figure: Figure, path: Path, kind: str, origin: Record | None = None) ->
 
 
 def heading(results: Results, method: str, arm: str) -> str:
-    """'Arm: paper (n = 3 seeds)', with the method if the study has several."""
-    n = sorted(set(results.of(results.runs, method, arm).groupby("level")["seed"].nunique()))
-    seeds = f"{n[0]}" if len(n) == 1 else f"{n[0]}-{n[-1]}"
+    """'Arm: paper (n = 3 replicates)', with the method if the study has several."""
+    n = sorted(set(results.of(results.runs, method, arm).groupby("level")["replicate"].nunique()))
+    replicates = f"{n[0]}" if len(n) == 1 else f"{n[0]}-{n[-1]}"
     name = f"{method}, arm: {arm}" if len(results.methods) > 1 else f"Arm: {arm}"
-    return f"{name} (n = {seeds} {'seed' if seeds == '1' else 'seeds'})"
+    return f"{name} (n = {replicates} {'replicate' if replicates == '1' else 'replicates'})"
 
 
 def draw_lines(ax: Axes, results: Results, curves: pd.DataFrame, y: str) -> None:
-    """Draw a quantity over steps: the seeds, mean and standard error of each level."""
+    """Draw a quantity over steps: the replicates, mean and standard error of each level."""
     common: dict[str, Any] = {
         "data": curves,
         "x": "step",
@@ -109,14 +109,14 @@ def draw_lines(ax: Axes, results: Results, curves: pd.DataFrame, y: str) -> None
         "ax": ax,
     }
     labels = {"xlabel": ax.get_xlabel(), "ylabel": ax.get_ylabel()}
-    sns.lineplot(**common, units="seed", estimator=None, linewidth=0.5, alpha=0.45)
+    sns.lineplot(**common, units="replicate", estimator=None, linewidth=0.5, alpha=0.45)
     sns.lineplot(**common, errorbar="se", linewidth=1.6, err_kws={"alpha": 0.2, "linewidth": 0})
     ax.set(**labels)
 
 
 def draw_path(ax: Axes, curves: pd.DataFrame, x: str, y: str, colour: str) -> None:
     """Draw two quantities of a level against each other over the run, with standard errors of both."""
-    for _, run in curves.sort_values("step").groupby("seed"):
+    for _, run in curves.sort_values("step").groupby("replicate"):
         ax.plot(run[x], run[y], color=colour, lw=0.5, alpha=0.45)
     at = curves.groupby("step")[[x, y]].agg(["mean", "sem"])
     ax.errorbar(
@@ -132,10 +132,10 @@ def draw_path(ax: Axes, curves: pd.DataFrame, x: str, y: str, colour: str) -> No
 
 
 def draw_means(ax: Axes, results: Results, runs: pd.DataFrame, y: str, at: Mapping[str, float], arm: int = 0) -> None:
-    """Draw a quantity of each level at its x position in `at`: one dash per seed, and mean with standard error."""
+    """Draw a quantity of each level at its x position in `at`: one dash per replicate, and mean with standard error."""
     for level, values in runs.dropna(subset=[y]).groupby("level")[y]:
         colour, x = colours(results)[str(level)], at[str(level)]
-        found = mean_and_se(values)
+        found = t_interval(values)
         ax.plot([x] * len(values), values, "_", ms=9, color=colour, alpha=0.6, mew=0.8)
         ax.errorbar(
             x,
@@ -149,9 +149,9 @@ def draw_means(ax: Axes, results: Results, runs: pd.DataFrame, y: str, at: Mappi
         )
 
 
-def draw_seeds(ax: Axes, runs: pd.DataFrame, y: str) -> None:
-    """Draw one thin line per seed through a quantity of its levels, over beta."""
-    for _, run in runs.sort_values("beta").groupby("seed"):
+def draw_replicates(ax: Axes, runs: pd.DataFrame, y: str) -> None:
+    """Draw one thin line per replicate through a quantity of its levels, over beta."""
+    for _, run in runs.sort_values("beta").groupby("replicate"):
         ax.plot(run["beta"], run[y], color="0.75", lw=0.5, zorder=1)
 
 
@@ -200,7 +200,7 @@ def legend(figure: Figure, results: Results, extra: Mapping[str, Artist] | None 
 
 
 def correlations(trend: Record) -> list[str]:
-    """The rank correlations with beta, of the level means and within seeds, each with its p."""
-    tests = {"means": trend["level_means"], "seeds": trend["within_seeds"]}
+    """The rank correlations with beta, of the level means and within replicates, each with its p."""
+    tests = {"means": trend["level_means"], "replicates": trend["within_replicates"]}
     shown = {name: numbers.correlation(found).replace("p =", "p") for name, found in tests.items()}
     return [f"{name} ρ {'undefined' if text == '-' else text}" for name, text in shown.items()]

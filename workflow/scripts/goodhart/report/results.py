@@ -1,6 +1,6 @@
 """The results of a finished study: what findings, tables and figures are made from."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -29,7 +29,9 @@ class Results:
 
     `setup` is what a study was given and derived before its runs; pages report it, figures do not use it. Its keys are
     `grid` (the levels of the beta grid, Eq. 6-7), `derived` (Appendix C, by stage), `coverage` (of the preference
-    data), `online_problems`, `shared_problems` (online problems that are also evaluation problems), `evaluation_seed`.
+    data), `online_problems`, `shared_problems` (online problems that are also evaluation problems), `evaluation_seed`,
+    `redraw` (stages that each replicate repeats); derived, coverage and problems are those of the first replicate.
+    `qualities` has the quality.json of each replicate.
     """
 
     runs: pd.DataFrame
@@ -37,7 +39,10 @@ class Results:
     fits: Mapping[tuple[str, str], Record]
     overoptimisation: pd.DataFrame
     scales: Record
-    quality: Record
+    qualities: Sequence[Record]
+    decision: Record = field(default_factory=dict)
+    gates: Sequence[Record] = ()
+    pressure: pd.DataFrame | None = None
     setup: Record = field(default_factory=dict)
 
     @cached_property
@@ -72,16 +77,15 @@ class Results:
 
     @cached_property
     def betas(self) -> dict[str, float]:
-        """The beta of every offline level, the smallest first."""
-        table = self.runs[["level", "beta"]].drop_duplicates("level").sort_values(["beta", "level"])
-        return dict(zip(table["level"], table["beta"], strict=True))
+        """The mean beta of every offline level over replicates, the smallest first."""
+        means = self.runs.groupby("level")["beta"].mean().sort_values()
+        return {str(level): float(beta) for level, beta in means.items()}
 
     @cached_property
     def curves(self) -> pd.DataFrame:
-        """The evaluations of every arm, with the proxy in SDs of held-out responses, and the root of the KL."""
+        """The evaluations of every arm, and the root of the KL."""
         merged = self.runs[["arm", *RUN]].merge(self.gaps, on=RUN)
         return merged.assign(
-            standardised=(merged["proxy"] - self.quality["proxy_mean"]) / self.scales["proxy"],
             distance=np.sqrt(merged["kl"].clip(lower=0)),  # the estimate of a KL near 0 can be negative
         )
 
@@ -114,7 +118,7 @@ def read_results(given: ResultFlags) -> Results:
         fits={(method, arm): read_json(laws[f"{method}-{arm}"], FIT) for method, arm in panels},
         overoptimisation=given.overoptimisation,
         scales=given.scales,
-        quality=given.quality,
+        qualities=given.quality,
     )
     if isinstance(given, FindingsFlags):  # otherwise, the statistics of Table 1 are computed on first use
         online, evaluation = (part["prompt"] for part in given.problems)
@@ -125,6 +129,8 @@ def read_results(given: ResultFlags) -> Results:
             "online_problems": len(online),
             "shared_problems": int(online.isin(evaluation).sum()),
             "evaluation_seed": given.evaluation_seed,
+            "redraw": given.redraw,
         }
-        vars(results).update(setup=setup, trends=given.trends["trends"], differences=given.trends["arm_differences"])
+        judged = {"decision": given.decision, "gates": given.gates["gates"], "pressure": given.pressure}
+        vars(results).update(judged, setup=setup, trends=given.trends["trends"], differences=given.trends["arm_differences"])
     return results

@@ -7,9 +7,10 @@ from typing import Any
 import pandas as pd
 
 from goodhart.analysis.levels import FLAGS, TABLE1
+from goodhart.analysis.replicates import holm
 from goodhart.report.numbers import cell, plural, probability
 from goodhart.report.results import Results
-from goodhart.report.verdicts import decided
+from goodhart.report.verdicts import SIGNIFICANCE
 
 # Trends with beta in the paper: the column of `TABLE1`, a name, the sign, and where the paper reports it.
 CLAIMS = [
@@ -27,21 +28,34 @@ CLAIMS = [
 
 
 def claims(results: Results) -> Iterator[dict[str, Any]]:
-    """Each trend with beta that the paper reports, and the trend found here; offline quantities once per method."""
+    """Each trend with beta that the paper reports, and the trend found here; offline quantities once per method.
+
+    `adjusted` is the p value corrected for the number of these claims by Holm's method; verdicts are based on it. A
+    quantity of Eq. 2 has none where Eq. 2 is unreliable for some run.
+    """
+    found = list(_claims(results))
+    for row, p in zip(found, holm([row["p"] for row in found]), strict=True):
+        decided = p is not None and p < SIGNIFICANCE
+        yield {**row, "adjusted": p, "verdict": row["verdict"] if decided else "inconclusive"}
+
+
+def _claims(results: Results) -> Iterator[dict[str, Any]]:
     for (method, arm), (column, name, sign, source) in product(results.panels, CLAIMS):
         offline = column.endswith("_offline")
         if offline and (method, arm) not in results.first_panels:
             continue
         trend = results.trend(method, arm, column)
-        agrees = (trend["within_seeds"]["statistic"] or 0) * sign > 0
-        verdict = "agrees" if agrees else "contradicts"
+        agrees = (trend["within_replicates"]["statistic"] or 0) * sign > 0
+        runs = results.of(results.runs, method, arm)
+        flagged = column.endswith("_paper") and runs[list(FLAGS)].any(axis=None)
         yield {
             "arm": "all" if offline else results.name(method, arm),
             "quantity": name,
             "sign": sign,
             "source": source,
             "trend": trend,
-            "verdict": verdict if decided(trend["within_seeds"]) else "inconclusive",
+            "verdict": "agrees" if agrees else "contradicts",
+            "p": None if flagged else trend["within_replicates"]["p_value"],
         }
 
 

@@ -1,6 +1,6 @@
 """Verdicts on trends with beta, as clauses that pages and tables share.
 
-A verdict is based on the permutation test within seeds.
+A verdict is based on the permutation test within replicates.
 """
 # ruff: noqa: RUF001 - reports contain Greek letters
 
@@ -23,30 +23,30 @@ def decided(test: Record) -> bool:
 
 def direction(trend: Record) -> str:
     """What a quantity does as beta grows, as the predicate of a sentence."""
-    found, levels = trend["within_seeds"], trend["level_means"]["n"]
+    found, levels = trend["within_replicates"], trend["level_means"]["n"]
     if levels == 0:
         return "has no value in any run"
     if levels == 1:
         return "has values at only one beta"
     if found["n"] == 0:
-        return "has values at no more than one beta in each seed"
+        return "has values at no more than one beta in each replicate"
     if found["p_value"] is None:
-        return "is the same at every beta in each seed"
+        return "is the same at every beta in each replicate"
     if decided(found):
         return "rises with beta" if found["statistic"] > 0 else "falls with beta"
     if found["smallest_p"] >= SIGNIFICANCE:
-        smallest = f"p cannot be smaller than {found['smallest_p']:.3f} with {plural(found['n'], 'seed')}"
+        smallest = f"p cannot be smaller than {found['smallest_p']:.3f} with {plural(found['n'], 'replicate')}"
         return f"has an inconclusive trend, because {smallest}"
-    return f"shows no significant trend with beta across {plural(found['n'], 'seed')}"
+    return f"shows no significant trend with beta across {plural(found['n'], 'replicate')}"
 
 
 def evidence(trend: Record) -> str:
     """The tests and the size of a trend, as a clause."""
-    within, means = trend["within_seeds"], trend["level_means"]
+    within, means = trend["within_replicates"], trend["level_means"]
     if within["p_value"] is None:
-        return plural(within["n"], "seed")
+        return plural(within["n"], "replicate")
     return (
-        f"Spearman within seeds {correlation(within)}, {plural(within['n'], 'seed')}; of the {means['n']} level means "
+        f"Spearman within replicates {correlation(within)}, {plural(within['n'], 'replicate')}; of the {means['n']} level means "
         f"{correlation(means)}; {slope(trend['slope'], trend['column'])}"
     )
 
@@ -57,6 +57,14 @@ def slope(found: Record | None, column: str) -> str:
         return "no slope, because some runs have no onset"
     unit = f" {_UNITS[column]}" if column in _UNITS else ""
     return f"slope {estimate(found)}{unit} per unit of ln β (n = {found['n']})"
+
+
+def required(gate: Record) -> str:
+    """The threshold of a gate: 'at least 0.65', '0.5 to 0.9' or 'below 0.05'."""
+    low, high = gate["low"], gate["high"]
+    if low is not None and high is not None:
+        return f"{low:g} to {high:g}"
+    return f"at least {low:g}" if low is not None else f"below {high:g}"
 
 
 def estimate(found: Record) -> str:

@@ -2,7 +2,7 @@
 
 Its caption is in workflow/report/<name>.rst, and its place in the report is set in workflow/rules/figures.smk. Modules
 group figures like the report. A figure has one column of panels per arm and one block of rows per method;
-`report.panels` defines how means, seeds and standard errors are drawn, and `draw` applies its style.
+`report.panels` defines how means, replicates and standard errors are drawn, and `draw` applies its style.
 """
 
 from collections.abc import Callable

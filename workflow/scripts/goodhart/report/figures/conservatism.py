@@ -31,7 +31,7 @@ def augc_by_beta(results: Results) -> Figure:
         letters = int(13 * figure.get_figwidth() / len(results.arms))
         ax.set_title(f"{ax.get_title()}\n{_in_words(fit, letters)}")
         p.beta_axis(ax, low, high)
-        p.draw_seeds(ax, runs, "augc")
+        p.draw_replicates(ax, runs, "augc")
         p.draw_means(ax, results, runs, "augc", results.betas)
         if fit["a"]:
             grid = np.linspace(low, high, 1000)
@@ -92,12 +92,12 @@ def beta_by_lambda(results: Results) -> Figure:
 
 
 def arms(results: Results) -> Figure:
-    """AUGC of the arms side by side, paired by seed: the effect of the second use of beta (Eq. 10) on the ordering."""
+    """AUGC of the arms side by side, paired by replicate: the effect of the second use of beta (Eq. 10) on the ordering."""
     figure, axes = p.subplots(len(results.methods), 2, 2.4, sharex=True)
     at = [p.places(results, k) for k in range(len(results.arms))]
     for method, (left, right) in zip(results.methods, axes, strict=True):
         runs = results.runs[results.runs["method"] == method]
-        table = runs.pivot_table(index=["level", "seed"], columns="arm", values="augc").reset_index()
+        table = runs.pivot_table(index=["level", "replicate"], columns="arm", values="augc").reset_index()
         for _, pair in table.iterrows():
             left.plot([place[pair["level"]] for place in at], pair[results.arms], color="0.75", lw=0.5, zorder=1)
         for k, arm in enumerate(results.arms):
@@ -111,7 +111,7 @@ def arms(results: Results) -> Figure:
         left.set_title(name + "\n".join(lines), fontsize=7)
         left.set_ylabel(_AUGC)
         right.set(
-            title=f"Other arm minus {results.arms[0]}, same level and seed", ylabel="Change of AUGC\n(SD × updates)"
+            title=f"Other arm minus {results.arms[0]}, same level and replicate", ylabel="Change of AUGC\n(SD × updates)"
         )
         if len(results.arms) == 1:
             right.set_yticks([])

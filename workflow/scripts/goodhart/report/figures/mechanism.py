@@ -18,7 +18,7 @@ def entropy(results: Results) -> Figure:
         runs = results.runs[results.runs["method"] == method]
         name = f"{method}: " if len(results.methods) > 1 else ""
         top, bottom = axes[2 * i : 2 * i + 2, j]
-        p.draw_means(top, results, runs.drop_duplicates(["level", "seed"]), f"entropy_{kind}_offline", centre)
+        p.draw_means(top, results, runs.drop_duplicates(["level", "replicate"]), f"entropy_{kind}_offline", centre)
         for k, arm in enumerate(results.arms):
             mine = runs[runs["arm"] == arm]
             p.draw_means(bottom, results, mine, f"entropy_{kind}_collapse", p.places(results, k), arm=k)
@@ -47,7 +47,7 @@ def mechanism(results: Results) -> Figure:
         runs = results.of(results.runs, method, arm)
         for ax, (column, name) in zip(row, quantities.items(), strict=True):
             p.beta_axis(ax, low, high)
-            p.draw_seeds(ax, runs, column)
+            p.draw_replicates(ax, runs, column)
             p.draw_means(ax, results, runs, column, results.betas)
             top = [name] if ax in axes[0] else []
             ax.set_title("\n".join([*top, *p.correlations(results.trend(method, arm, column))]), fontsize=7)

@@ -11,7 +11,7 @@ from goodhart.analysis.overoptimisation import reward_at
 from goodhart.report import panels as p
 from goodhart.report.results import Results
 
-_REWARDS = {"standardised": "Proxy reward (SD from\nthe held-out mean)", "true": "True reward\n(accuracy)"}
+_REWARDS = {"proxy_rise": "Proxy reward\n(SD since pi0)", "true": "True reward\n(accuracy)"}
 _GAPS = {"gap": "Goodhart gap\n(SD)", "gap_paper": "Gap as printed\n(Eq. 2, no unit)"}
 _STEPS = "Online step (updates)"
 
@@ -28,7 +28,8 @@ def rewards_by_kl(results: Results) -> Figure:
     """Proxy and true reward against the distance from the offline checkpoint, with the fit of Gao et al. (2022)."""
     figure, panels = p.panels(results, _REWARDS, "√KL to the offline checkpoint (√nats)", height=1.75)
     fits = {(f["method"], f["arm"], f["level"], f["reward"]): f for _, f in results.overoptimisation.iterrows()}
-    units = {"standardised": ("proxy", 1.0), "true": ("true", results.scales["true"])}
+    scale = np.mean([reference["true"]["scale"] for reference in results.scales["replicates"]])
+    units = {"proxy_rise": ("proxy", 1.0), "true": ("true", scale)}
     for ax, y, method, arm in panels:
         reward, unit = units[y]
         for level, part in results.of(results.curves, method, arm).groupby("level"):
@@ -50,7 +51,7 @@ def gap_by_step(results: Results) -> Figure:
         form = quantity.removeprefix("gap")
         p.draw_lines(ax, results, results.of(results.curves, method, arm), quantity)
         ax.axhline(0, color=p.INK, lw=0.5)
-        if (threshold := results.scales[f"threshold{form}"]) is not None:
+        if (threshold := results.scales["thresholds"][arm][quantity]) is not None:
             ax.axhline(threshold, color=p.INK, lw=0.9, ls="--")
         if results.curves[quantity].abs().max() > 100:  # Eq. 2 divides by rewards that may be almost 0
             ax.set_yscale("symlog", linthresh=1)
@@ -64,16 +65,16 @@ def gap_by_step(results: Results) -> Figure:
 
 
 def calibration(results: Results) -> Figure:
-    """Calibration: how often a response is preferred, by the probability that the ensemble assigns to it."""
-    bins, quality = pd.DataFrame(results.quality["calibration"]), results.quality
+    """Calibration: how often a response is preferred, by the probability that its replicate's ensemble assigns to it."""
     figure, axes = p.subplots(1, 1, 3)
     ax = axes[0, 0]
-    error = np.sqrt(bins["observed"] * (1 - bins["observed"]) / bins["n"])
     ax.plot([0, 1], [0, 1], color="0.75", lw=0.8, zorder=1)
-    ax.errorbar(bins["predicted"], bins["observed"], error, fmt="none", ecolor=p.INK, elinewidth=0.8)
-    ax.scatter(bins["predicted"], bins["observed"], s=90 * bins["n"] / bins["n"].max(), color=p.INK, lw=0, zorder=3)
-    for _, b in bins.iterrows():
-        ax.annotate(f"{b['n']:.0f}", (b["predicted"], b["observed"]), (7, -4), textcoords="offset points", fontsize=6)
+    for quality in results.qualities:
+        bins = pd.DataFrame(quality["calibration"])
+        error = np.sqrt(bins["observed"] * (1 - bins["observed"]) / bins["n"])
+        ax.errorbar(bins["predicted"], bins["observed"], error, fmt="none", ecolor=p.INK, elinewidth=0.8, alpha=0.6)
+        size = 90 * bins["n"] / bins["n"].max()
+        ax.scatter(bins["predicted"], bins["observed"], s=size, color=p.INK, lw=0, zorder=3, alpha=0.6)
     ax.set(
         xlim=(-0.03, 1.03),
         ylim=(-0.03, 1.03),
@@ -81,13 +82,14 @@ def calibration(results: Results) -> Figure:
         xlabel="Predicted probability of being preferred",
         ylabel="Share that was preferred",
     )
-    members = ", ".join(f"{value:.3f}" for value in quality["member_accuracy"])
-    ax.set_title(f"{quality['pairs']} pairs, accuracy {quality['ensemble_accuracy']:.3f}\n(members {members})")
+    accuracies = ", ".join(f"{quality['ensemble_accuracy']:.3f}" for quality in results.qualities)
+    pairs = sum(quality["pairs"] for quality in results.qualities)
+    ax.set_title(f"{pairs} held-out pairs, by replicate;\naccuracy of the ensemble {accuracies}")
     return figure
 
 
 def _onsets(ax: Axes, results: Results, runs: pd.DataFrame, column: str) -> None:
-    """Draw a marker at the mean onset of each level, stacked by level, with the number of seeds that have an onset."""
+    """Draw a marker at the mean onset of each level, stacked by level, with the number of replicates that have an onset."""
     height = min(0.09, 0.7 / len(results.betas))
     inside = ax.get_xaxis_transform()  # x in steps, y as a fraction of the axis
     for rank, (level, colour) in enumerate(p.colours(results).items()):
