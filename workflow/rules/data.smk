@@ -36,7 +36,9 @@ else:
             f"{BENCHMARK}/load_problems.tsv"
         localrule: True
         params:
-            **flags_of("load_problems", study.source(config, "task"), seeded(config["task"])),
+            **flags_of(
+                "load_problems", study.source(config, "task"), seeded(config["task"])
+            ),
 
 
 if config["policy"]["model"] is None:

@@ -19,7 +19,8 @@ LOGPROBS = f"{REPLICATE}/reference/logprobs.parquet"
 RESPONSES = f"{REPLICATE}/reference/responses.parquet"
 BETA = f"{REPLICATE}/beta/{{level}}.json"
 DERIVED = {
-    stage: f"{REPLICATE}/derived/{stage}.json" for stage in ("offline", "reward", "online")
+    stage: f"{REPLICATE}/derived/{stage}.json"
+    for stage in ("offline", "reward", "online")
 }
 ALL_DERIVED = f"{REPLICATE}/derived.json"
 

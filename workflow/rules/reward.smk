@@ -70,8 +70,8 @@ use rule train_reward as train_held_out with:
 use rule model_step as evaluate_rewards with:
     """Held-out accuracy, calibration and scale; the centroid of Eq. 12; rewards of the reference policy's responses."""
     input:
-        members=drawn("rewards", *MEMBERS),
         **({"held_out": drawn("rewards", *HELD_OUT)} if HELD_OUT else {}),
+        members=drawn("rewards", *MEMBERS),
         preferences=drawn("preferences", PREFERENCES),
         backbone=THE_BACKBONE,
         derived=drawn("preferences", DERIVED["reward"]),

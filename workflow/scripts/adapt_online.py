@@ -8,7 +8,8 @@ training.
         --policy policy --backbone policy --precision float32 --members member-0/adapter member-1/adapter \
         --quality quality.json --centroid centroid.safetensors --problems problems.parquet \
         --derived-online derived/online.json --derived-reward derived/reward.json --verifier gsm8k --steps 72 \
-        --prompts-per-step 64 --kl-percentile 90 --evaluate-every 8 --max-new-tokens 48 --batch-size 192 --engine auto --evaluation-seed 1 --replicate 0 \
+        --prompts-per-step 64 --kl-percentile 90 --evaluate-every 8 --max-new-tokens 48 --batch-size 192 \
+        --engine auto --evaluation-seed 1 --replicate 0 \
         --threads 1 --checkpoints checkpoints --checkpoint-minutes 5 --trajectory trajectory.parquet \
         --updates steps.parquet --responses responses.parquet --output adapter
 """

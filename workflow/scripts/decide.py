@@ -4,8 +4,8 @@ The primary contrast is one arm with one online beta, over the offline levels wh
 configuration names. Nothing is concluded where a gate fails.
 
     python workflow/scripts/decide.py --runs runs.parquet --scales scales.json --responses responses.parquet \
-        --replicates 0 --reference reference/responses.parquet --baselines baseline.parquet --arm matched --beta-from 0.3 \
-        --beta-to 3 --gates gates.json --decision decision.json --pressure pressure.parquet
+        --replicates 0 --reference reference/responses.parquet --baselines baseline.parquet --arm matched \
+        --beta-from 0.3 --beta-to 3 --gates gates.json --decision decision.json --pressure pressure.parquet
 """
 
 from dataclasses import dataclass

@@ -2,9 +2,9 @@
 
     python workflow/scripts/fit_power_law.py --augc points.csv --fit fit.json
 
-`points.csv` has the columns beta and augc, and may have replicate (for intervals over replicates) and win_rate (for Definition
-6.1); .parquet, .json and .jsonl files are also read. In the fit, `rivals` holds other curves, compared by AICc, and
-`tradeoff` holds the beta* of Definition 6.1 as a function of lambda (None without win rates).
+`points.csv` has the columns beta and augc, and may have replicate (for intervals over replicates) and win_rate (for
+Definition 6.1); .parquet, .json and .jsonl files are also read. In the fit, `rivals` holds other curves, compared by
+AICc, and `tradeoff` holds the beta* of Definition 6.1 as a function of lambda (None without win rates).
 """
 
 from dataclasses import dataclass

@@ -1,5 +1,5 @@
-r"""Sample responses of the reference policy: to the evaluation problems, as the origin of all gaps and the baseline of win
-rates, and to as many online problems, to calibrate the proxy.
+r"""Sample responses of the reference policy: to the evaluation problems, as the origin of all gaps and the baseline of
+win rates, and to as many online problems, to calibrate the proxy.
 
     python workflow/scripts/sample_reference.py --problems problems.parquet --policy policy --precision float32 \
         --verifier gsm8k --max-new-tokens 48 --batch-size 192 --engine auto --seed 1 --threads 1 \

@@ -2,7 +2,8 @@ r"""Train one offline adapter: DPO (Eq. 1) at one beta, with the cached referenc
 
     python workflow/scripts/train_offline.py --method dpo --beta beta/p20.json --preferences preferences.parquet \
         --logprobs logprobs.parquet --policy policy --precision float32 --derived derived/offline.json --epochs 1 \
-        --replicate 0 --threads 1 --checkpoints checkpoints --checkpoint-minutes 5 --adapter adapter --metrics metrics.json
+        --replicate 0 --threads 1 --checkpoints checkpoints --checkpoint-minutes 5 --adapter adapter \
+        --metrics metrics.json
 """
 
 from dataclasses import dataclass

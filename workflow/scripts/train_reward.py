@@ -53,7 +53,8 @@ def main(argv: list[str] | None = None) -> None:
     fitting = [(int(number), pair) for number, pair in zip(preferences["pair_id"], encoded, strict=True) if pair]
     if not fitting:
         raise InputError(
-            f"no preference pair of split {given.split} fits into max_length = {used['max_length']} tokens; override max_length."
+            f"no preference pair of split {given.split} fits into max_length = {used['max_length']} tokens; override "
+            "max_length."
         )
     # The resample and the initial weights of member k do not depend on the number of members.
     seed = mix(given.seed, given.member)

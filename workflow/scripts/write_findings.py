@@ -30,7 +30,8 @@ def main(argv: list[str] | None = None) -> None:
 
     results = read_results(given)
     items = checklist(results)
-    for path, page in ((given.findings, findings_page(results)), (given.checklist, checklist_page(items, given.redraw))):
+    pages = {given.findings: findings_page(results), given.checklist: checklist_page(items, given.redraw)}
+    for path, page in pages.items():
         write_text(path, stamped(page, given.origin))
     write_json(given.checklist_json, {"items": [asdict(item) for item in items]}, given.origin)
 

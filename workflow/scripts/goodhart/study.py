@@ -206,7 +206,7 @@ def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     follows = {"task": "policy", "policy": "preferences", "preferences": "rewards"} if trained else {}
     follows |= {"preferences": "rewards"}
     mistakes = {
-        "redraw: a named policy cannot be redrawn; use [preferences, rewards], or [] to repeat training only": not trained
+        "redraw: a named policy cannot be redrawn; use [preferences, rewards] or []": not trained
         and "policy" in redraw,
         **{
             f"redraw: {earlier} without {later}, which is trained on it; add {later}": (
@@ -220,7 +220,7 @@ def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
             f"task.{name}: an embedded task needs a number": generated and config["task"][name] is None
             for name in ("online_problems", "evaluation_problems")
         },
-        "preferences.held_out_share: reward.held_out asks for reward models on a share of the prompts; set one above 0": (
+        "preferences.held_out_share: reward.held_out needs a share of the prompts above 0": (
             config["reward"]["held_out"] and not config["preferences"]["held_out_share"]
         ),
         "policy.pretraining.heads: must be a multiple of kv_heads": shape["heads"] % shape["kv_heads"],

@@ -2,9 +2,9 @@
 
 AICc = n log(RSS / n) + 2 K + 2 K (K + 1) / (n - K - 1) for n runs and K parameters, including the variance; it exists
 for n > K + 1 (Hurvich and Tsai 1989). Only differences of AICc are meaningful: exp(-delta / 2), normalised, is the
-weight of a curve among those compared. Least squares treats runs as independent, although runs of one replicate are not.
-Eq. 14 has the bounds of Appendix E and cannot fall; the other curves can. AICc counts c as a parameter even where the
-bound holds c at 0; therefore the power law without c is compared too.
+weight of a curve among those compared. Least squares treats runs as independent, although runs of one replicate are
+not. Eq. 14 has the bounds of Appendix E and cannot fall; the other curves can. AICc counts c as a parameter even where
+the bound holds c at 0; therefore the power law without c is compared too.
 """
 
 from collections.abc import Callable, Mapping
@@ -46,9 +46,7 @@ def fit_points(points: pd.DataFrame) -> dict[str, Any]:
     """
     beta, augc, replicates, win_rate = points["beta"], points["augc"], points.get("replicate"), points.get("win_rate")
     fit = fit_power_law(beta, augc, replicates)
-    tradeoff = None if win_rate is None else optimal_conservatism(
-        beta, augc, win_rate, replicates, points.get("level")
-    )
+    tradeoff = None if win_rate is None else optimal_conservatism(beta, augc, win_rate, replicates, points.get("level"))
     return {**fit, "rivals": compare(beta, augc, fit), "tradeoff": tradeoff}
 
 

@@ -68,11 +68,11 @@ def by_level(runs: pd.DataFrame) -> Iterator[tuple[str, str, str, float, pd.Data
 
 
 def table1(runs: pd.DataFrame) -> pd.DataFrame:
-    """Table 1: arm, method, level, beta, n, then for each column of `TABLE1` the mean over replicates and its uncertainty.
+    """Table 1: arm, method, level, beta, n, then for each column of `TABLE1` the mean over replicates and its error.
 
-    `<column>_se` is the standard error, `<column>_low` and `_high` the 95 % t interval over replicates. beta is the mean
-    of the level over replicates. An average leaves out the runs without a value; `<column>_n` counts the runs with one.
-    The columns of `FLAGS` count the runs for which Eq. 2 is unreliable.
+    `<column>_se` is the standard error, `<column>_low` and `_high` the 95 % t interval over replicates. beta is the
+    mean of the level over replicates. An average leaves out the runs without a value; `<column>_n` counts the runs with
+    one. The columns of `FLAGS` count the runs for which Eq. 2 is unreliable.
     """
     rows = []
     for arm, method, level, beta, part in by_level(runs):
@@ -90,10 +90,11 @@ def table1(runs: pd.DataFrame) -> pd.DataFrame:
 def trends(runs: pd.DataFrame) -> list[dict[str, Any]]:
     """The trend with beta, by several tests, of each arm, method and column of Table 1.
 
-    `level_means`, `pooled` and `per_replicate` are Spearman's rho of the means over replicates, of all runs, and of each replicate's
-    runs, each with its permutation p; `kendall` holds Kendall's tau of the same three. `within_replicates` is the test
-    stratified by replicate; `slope` is the change per factor e in beta, for each replicate. Every p is two-sided, and every
-    test has its own n. A run without an onset ranks after all runs with one, and the onset then has no slope.
+    `level_means`, `pooled` and `per_replicate` are Spearman's rho of the means over replicates, of all runs, and of
+    each replicate's runs, each with its permutation p; `kendall` holds Kendall's tau of the same three.
+    `within_replicates` is the test stratified by replicate; `slope` is the change per factor e in beta, for each
+    replicate. Every p is two-sided, and every test has its own n. A run without an onset ranks after all runs with one,
+    and the onset then has no slope.
     """
     found = []
     for (arm, method), part in runs.groupby(["arm", "method"], sort=False):
@@ -118,8 +119,8 @@ def arm_differences(runs: pd.DataFrame) -> list[dict[str, Any]]:
     """AUGC of every other arm minus AUGC of the first arm, for pairs of runs with the same method, level and replicate.
 
     There is one row per method and other arm: `levels` holds mean, standard error, interval and n of the difference at
-    each level, `slope` its change per factor e in beta, `within_replicates` the test of its trend. A run that belongs to
-    both arms has no difference and is left out; `shared` is the number of such runs.
+    each level, `slope` its change per factor e in beta, `within_replicates` the test of its trend. A run that belongs
+    to both arms has no difference and is left out; `shared` is the number of such runs.
     """
     found = []
     key = ["method", "level", "beta", "replicate"]

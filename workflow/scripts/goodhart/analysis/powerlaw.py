@@ -51,8 +51,8 @@ def fit_power_law(beta: npt.ArrayLike, augc: npt.ArrayLike, replicates: npt.Arra
     Returns a JSON-ready dict: a, b, c, r_squared (over the same points), n, exact_by_construction (no more betas than
     parameters, and the curve passes through the mean at every beta), beta_star and augc_at_beta_star (each {"eq15",
     "grid_minimum"}), beta_star_interval (same keys), parameter_intervals ({"a", "b", "c"}), resamples (their number)
-    and warnings [{"name", "message"}]. An interval is the 95 % [low, high] over bootstrap resamples of whole replicates, or
-    None. Data without an increase give a = 0, b = None and c = the mean.
+    and warnings [{"name", "message"}]. An interval is the 95 % [low, high] over bootstrap resamples of whole
+    replicates, or None. Data without an increase give a = 0, b = None and c = the mean.
 
     Raises:
         InputError: no point at all, a beta that is not positive, or a negative AUGC.

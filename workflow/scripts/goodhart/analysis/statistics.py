@@ -44,10 +44,10 @@ def stratified_trend(
 ) -> dict[str, Any]:
     """The trend of values with level: the mean over replicates of Spearman's rho within a replicate.
 
-    The arguments have one entry per (level, replicate). The permutation test rearranges values within each replicate, so that
-    differences between replicates cancel and every replicate adds evidence: 3 levels reach p = 1/3 with one replicate and 1/18 with
-    two. A replicate whose values are all equal counts as rho = 0; a replicate with a single level is left out. "n" is the number
-    of replicates that count.
+    The arguments have one entry per (level, replicate). The permutation test rearranges values within each replicate,
+    so that differences between replicates cancel and every replicate adds evidence: 3 levels reach p = 1/3 with one
+    replicate and 1/18 with two. A replicate whose values are all equal counts as rho = 0; a replicate with a single
+    level is left out. "n" is the number of replicates that count.
     """
     groups = _by_replicate(levels, values, replicates)
     if all(len(np.unique(b)) < 2 for _, b in groups):

@@ -32,10 +32,11 @@ def optimal_conservatism(
     {"levels": [{"beta", "augc", "win_rate", "n"}], "path", "support"}.
 
     `path` is the exact step function [{"beta", "lambda_from", "lambda_to", "lambda_to_interval"}]; the last step has no
-    end (None). The 95 % interval covers the lambda at which resampled replicates first choose a beta that is not among the
-    steps so far; it is None where 2.5 % or more of the resamples never do. `support` is {"lambda": (81,), "betas":
-    (B,), "share": (81, B), "resamples", "replicates"}, with the share of resamples that choose each beta at each lambda.
-    Resamples in which a beta has no run do not count. The intervals and `support` are None below eight replicates.
+    end (None). The 95 % interval covers the lambda at which resampled replicates first choose a beta that is not among
+    the steps so far; it is None where 2.5 % or more of the resamples never do. `support` is {"lambda": (81,), "betas":
+    (B,), "share": (81, B), "resamples", "replicates"}, with the share of resamples that choose each beta at each
+    lambda. Resamples in which a beta has no run do not count. The intervals and `support` are None below eight
+    replicates.
     """
     x, u, a, labels = paired(least=1, beta=beta, augc=augc, win_rate=win_rate, replicates=replicates)
     if levels is not None:  # a level has one beta here, its mean over replicates

@@ -30,7 +30,8 @@ def choose(
         responses, scored: first and second response to each prompt, and their `scores`.
 
     Returns:
-        the pairs (prompt, chosen, rejected, their scores and source models), and the number of choices against the scores.
+        the pairs (prompt, chosen, rejected, their scores and source models), and the number of choices against the
+        scores.
     """
     first, second = (np.array(texts, dtype=object) for texts in responses)
     wins = np.random.default_rng(seed).random(len(prompts)) < 1 / (1 + np.exp(scored[1] - scored[0]))

@@ -156,10 +156,10 @@ def win_rate(rewards: torch.Tensor, baseline: torch.Tensor | float) -> float:
 def quality(chosen: torch.Tensor, rejected: torch.Tensor) -> dict[str, Any]:
     """How well the reward models order held-out pairs; `chosen` and `rejected` are rewards, (pairs, K).
 
-    Returns accuracies (a tie counts one half); log-loss and calibration of the ensemble mean; the latter's mean and
-    SD over all held-out responses; the mean uncertainty; and the mean reward of each member. The SD scales the proxy in the Goodhart gap. Calibration
-    compares, in ten bins, the predicted probability that a response is chosen with the observed frequency, over both
-    responses of each pair.
+    Returns accuracies (a tie counts one half); log-loss and calibration of the ensemble mean; the latter's mean and SD
+    over all held-out responses; the mean uncertainty; and the mean reward of each member. The SD scales the proxy in
+    the Goodhart gap. Calibration compares, in ten bins, the predicted probability that a response is chosen with the
+    observed frequency, over both responses of each pair.
     """
     margin = (chosen - rejected).double()
     mean = margin.mean(dim=1)

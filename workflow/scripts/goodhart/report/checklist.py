@@ -115,7 +115,8 @@ def _correlation(results: Results) -> Item:
         name = f"{results.name(trend['method'], trend['arm'])}, {forms[trend['column']]}"
         values.append(
             f"{name}: {coefficient(means['statistic'])} for {means['n']} level means, {probability(means['p_value'])}; "
-            f"{coefficient(within['statistic'])} within {plural(within['n'], 'replicate')}, {probability(within['p_value'])}"
+            f"{coefficient(within['statistic'])} within {plural(within['n'], 'replicate')}, "
+            f"{probability(within['p_value'])}"
         )
     return Item(
         "7",
@@ -191,10 +192,9 @@ def _reproducibility(results: Results) -> Iterator[Item]:
         "c",
         "Seed protocol: every level is run in every replicate",
         all(set(part) == replicates for _, part in results.runs.groupby(["arm", "method", "level"])["replicate"]),
-        f"replicates {', '.join(map(str, sorted(replicates)))}, each with its own offline and online stages and its own "
-        f"{', '.join(results.setup['redraw']) or 'random numbers'}. The {len(results.qualities[0]['member_accuracy'])} "
-        f"reward models and all policies of a replicate share evaluation problems and sampling seed "
-        f"({results.setup['evaluation_seed']} in replicate 0)",
+        f"replicates {', '.join(map(str, sorted(replicates)))}, each with its own offline and online stages and its "
+        f"own {', '.join(results.setup['redraw']) or 'random numbers'}. All policies of a replicate share evaluation "
+        f"problems and sampling seed ({results.setup['evaluation_seed']} in replicate 0)",
         "tables/runs.csv: replicate",
         "config: replicates, redraw, evaluation.seed",
     )

@@ -102,7 +102,11 @@ def replicates(results: Results) -> Iterator[dict[str, Any]]:
         }
 
 
-PRESSURES = {"proxy": "proxy (SD since pi0)", "kl": "KL from the own start (nats)", "kl_reference": "KL from pi0 (nats)"}
+PRESSURES = {
+    "proxy": "proxy (SD since pi0)",
+    "kl": "KL from the own start (nats)",
+    "kl_reference": "KL from pi0 (nats)",
+}
 
 
 def pressures(results: Results) -> Iterator[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """What figures share: the style, the colour of each level, panels, and how replicates, means and legends are drawn.
 
 Thick lines and large markers are means over replicates, bands and bars are one standard error each way (absent for one
-replicate), thin lines and dashes are single replicates. A figure is saved without a date, so the same tables give the same bytes.
+replicate), thin lines and dashes are single replicates. A figure is saved without a date, so the same tables give the
+same bytes.
 """
 # ruff: noqa: RUF001 - figures contain Greek letters
 

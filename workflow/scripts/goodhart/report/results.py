@@ -132,5 +132,6 @@ def read_results(given: ResultFlags) -> Results:
             "redraw": given.redraw,
         }
         judged = {"decision": given.decision, "gates": given.gates["gates"], "pressure": given.pressure}
-        vars(results).update(judged, setup=setup, trends=given.trends["trends"], differences=given.trends["arm_differences"])
+        tested = {"trends": given.trends["trends"], "differences": given.trends["arm_differences"]}
+        vars(results).update(judged, setup=setup, **tested)
     return results

@@ -46,8 +46,8 @@ def evidence(trend: Record) -> str:
     if within["p_value"] is None:
         return plural(within["n"], "replicate")
     return (
-        f"Spearman within replicates {correlation(within)}, {plural(within['n'], 'replicate')}; of the {means['n']} level means "
-        f"{correlation(means)}; {slope(trend['slope'], trend['column'])}"
+        f"Spearman within replicates {correlation(within)}, {plural(within['n'], 'replicate')}; of the {means['n']} "
+        f"level means {correlation(means)}; {slope(trend['slope'], trend['column'])}"
     )
 
 

@@ -92,7 +92,7 @@ def beta_by_lambda(results: Results) -> Figure:
 
 
 def arms(results: Results) -> Figure:
-    """AUGC of the arms side by side, paired by replicate: the effect of the second use of beta (Eq. 10) on the ordering."""
+    """AUGC of the arms side by side, paired by replicate: the effect of the second use of beta (Eq. 10)."""
     figure, axes = p.subplots(len(results.methods), 2, 2.4, sharex=True)
     at = [p.places(results, k) for k in range(len(results.arms))]
     for method, (left, right) in zip(results.methods, axes, strict=True):
@@ -111,7 +111,8 @@ def arms(results: Results) -> Figure:
         left.set_title(name + "\n".join(lines), fontsize=7)
         left.set_ylabel(_AUGC)
         right.set(
-            title=f"Other arm minus {results.arms[0]}, same level and replicate", ylabel="Change of AUGC\n(SD × updates)"
+            title=f"Other arm minus {results.arms[0]}, same level and replicate",
+            ylabel="Change of AUGC\n(SD × updates)",
         )
         if len(results.arms) == 1:
             right.set_yticks([])

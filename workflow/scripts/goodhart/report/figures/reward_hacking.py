@@ -65,7 +65,7 @@ def gap_by_step(results: Results) -> Figure:
 
 
 def calibration(results: Results) -> Figure:
-    """Calibration: how often a response is preferred, by the probability that its replicate's ensemble assigns to it."""
+    """Calibration: how often a response is preferred, by the probability that the ensemble assigns to it."""
     figure, axes = p.subplots(1, 1, 3)
     ax = axes[0, 0]
     ax.plot([0, 1], [0, 1], color="0.75", lw=0.8, zorder=1)
@@ -89,7 +89,7 @@ def calibration(results: Results) -> Figure:
 
 
 def _onsets(ax: Axes, results: Results, runs: pd.DataFrame, column: str) -> None:
-    """Draw a marker at the mean onset of each level, stacked by level, with the number of replicates that have an onset."""
+    """Draw a marker at the mean onset of each level, stacked by level, and the number of replicates with an onset."""
     height = min(0.09, 0.7 / len(results.betas))
     inside = ax.get_xaxis_transform()  # x in steps, y as a fraction of the axis
     for rank, (level, colour) in enumerate(p.colours(results).items()):

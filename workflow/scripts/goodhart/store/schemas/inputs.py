@@ -69,8 +69,8 @@ RESPONSES = table(
 )
 
 # The scores of the reference policy's responses: the ensemble's mean reward and uncertainty (Eq. 13), each member's
-# reward and, if known, the mean reward of the held-out reward models, the score of the judge that labelled the pairs, and
-# the style of the response.
+# reward and, if known, the mean reward of the held-out reward models, the score of the judge that labelled the pairs,
+# and the style of the response.
 BASELINE = table(
     "reward baseline",
     "problem_id",

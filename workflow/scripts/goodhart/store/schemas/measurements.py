@@ -78,9 +78,9 @@ STEPS = table(
     },
 )
 
-# Every response of every evaluation, with the rewards of all members, and its log-ratio to the offline checkpoint and to
-# the reference policy pi0, in nats per sequence. The first 64 problems also have the token ids of the response and the
-# log-ratio to the offline checkpoint of each token.
+# Every response of every evaluation, with the rewards of all members, and its log-ratio to the offline checkpoint and
+# to the reference policy pi0, in nats per sequence. The first 64 problems also have the token ids of the response and
+# the log-ratio to the offline checkpoint of each token.
 RESPONSE = {
     "problem_id": TEXT,
     "response": TEXT,

@@ -7,8 +7,8 @@ GAPS_KNOWN = ("held_out_gap", "reward_error", "specification_error", "calibrated
 
 # The trajectories of a study with every form of the gap. proxy_rise and true_rise: since pi0, in SD; gap: from the own
 # start, in SD; gap_paper: Eq. 2 as printed; gap_reference: from pi0, in SD; debris: KL from pi0 over 1 nat per token.
-# Where known, in SD: held_out_gap, reward_error, specification_error; calibrated_gap in accuracy, its standard error, and
-# the share of scores beyond its range.
+# Where known, in SD: held_out_gap, reward_error, specification_error; calibrated_gap in accuracy, its standard error,
+# and the share of scores beyond its range.
 GAPS = table(
     "gaps",
     "method level kl_level replicate step",
@@ -22,9 +22,9 @@ GAPS = table(
     {**KNOWN, **dict.fromkeys((*GAPS_KNOWN, "calibrated_gap_se", "beyond_calibration"), FLOAT)},
 )
 
-# One row per arm and run: all metrics of Appendix F and our estimands; empty where one has no value (no onset, a constant
-# series, no judge). Losses are in accuracy, offline_kl and kl_reference_end are measured from pi0, and augc_floor is the
-# AUGC that evaluation noise alone would give with independent evaluations.
+# One row per arm and run: all metrics of Appendix F and our estimands; empty where one has no value (no onset, a
+# constant series, no judge). Losses are in accuracy, offline_kl and kl_reference_end are measured from pi0, and
+# augc_floor is the AUGC that evaluation noise alone would give with independent evaluations.
 RUNS = table(
     "runs",
     "arm method level replicate",
@@ -79,8 +79,9 @@ RUNS = table(
     },
 )
 
-# One row per arm, method, replicate, level and kind of pressure (proxy in SD since pi0, KL from the own start, KL from pi0):
-# the true reward where all levels of the primary contrast are under equal pressure; empty where a level is never there.
+# One row per arm, method, replicate, level and kind of pressure (proxy in SD since pi0, KL from the own start, KL from
+# pi0): the true reward where all levels of the primary contrast are under equal pressure; empty where a level is never
+# there.
 PRESSURE = table(
     "equal pressure",
     "arm method level replicate kind",
