@@ -8,7 +8,8 @@ are known, the held-out reward models and the judge give two further win rates.
         --backbone policy --precision float32 --members member-0/adapter member-1/adapter \
         --quality quality.json --centroid centroid.safetensors --baseline baseline.parquet \
         --preferences preferences.parquet --logprobs logprobs.parquet \
-        --derived-offline offline.json --derived-reward reward.json --problems problems.parquet --verifier gsm8k --max-new-tokens 48 --batch-size 192 --engine auto \
+        --derived-offline offline.json --derived-reward reward.json --problems problems.parquet \
+        --verifier gsm8k --max-new-tokens 48 --batch-size 192 --engine auto \
         --evaluation-seed 1 --floor-seeds 4 --threads 1 --probe probe.parquet --responses responses.parquet \
         --floor floor.parquet
 """
