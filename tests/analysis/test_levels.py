@@ -38,10 +38,12 @@ def test_table_1_is_mean_and_standard_error_over_the_runs_that_have_a_value() ->
 
 
 def test_intervals_of_table_1_are_over_the_replicates() -> None:
-    """Of 27 resamples of three replicates one is all 1, more than 2.5 %; two replicates reach from one to the other."""
+    """t is 4.303 on two degrees of freedom, and 12.706 on one: 3 ± 4.303 sqrt(7 / 3), and 15 ± 12.706 * 5."""
     table = table1(levels(augc=[1.0, 2.0, 6.0, 4.0, 4.0, 4.0], onset=[10.0, 20.0, None, None, None, 7.0]))
-    assert table[["augc_low", "augc_high"]].to_numpy().tolist() == [[1, 6], [4, 4]]
-    assert table.loc[0, ["onset_low", "onset_high"]].tolist() == [10, 20]
+    half = 4.302653 * math.sqrt(7 / 3)
+    assert table.loc[0, ["augc_low", "augc_high"]].tolist() == pytest.approx([3 - half, 3 + half])
+    assert table.loc[1, ["augc_low", "augc_high"]].tolist() == [4, 4]
+    assert table.loc[0, ["onset_low", "onset_high"]].tolist() == pytest.approx([15 - 63.531023, 15 + 63.531023])
     assert table.loc[1, ["onset_low", "onset_high"]].isna().all()
     order = [2, 5, 0, 3, 1, 4]  # the runs may come in any
     pd.testing.assert_frame_equal(
@@ -80,7 +82,7 @@ def test_trends_of_every_quantity() -> None:
 
 
 def test_each_reading_of_a_trend_by_hand() -> None:
-    """Levels 1 2 3 in replicate 0 and 1 3 2 in replicate 1, whose first value is missing in replicate 2: rho 1, 1 / 2 and -1."""
+    """Levels 1 2 3 in replicate 0 and 1 3 2 in replicate 1, whose first value replicate 2 lacks: rho 1, 1 / 2 and -1."""
     runs = pd.concat([levels().assign(level=["p20", "p50", "p80"] * 2, beta=[1.0, 2.0, 4.0] * 2)] * 2).iloc[:9]
     runs = runs.assign(replicate=np.repeat([0, 1, 2], 3), augc=[1.0, 2, 3, 11, 13, 12, None, 25, 24])
     (augc,) = (t for t in trends(runs) if t["column"] == "augc")
@@ -107,6 +109,7 @@ def test_all_runs_pooled_by_hand() -> None:
     assert augc["slope"] == {
         "slopes": pytest.approx([rise] * 3),
         "mean": pytest.approx(rise),
+        "sd": pytest.approx(0, abs=1e-12),
         "se": pytest.approx(0, abs=1e-12),
         "n": 3,
         "interval": pytest.approx([rise] * 2),
@@ -114,7 +117,7 @@ def test_all_runs_pooled_by_hand() -> None:
 
 
 def test_a_run_without_an_onset_is_later_than_all_others() -> None:
-    """Seed 0 starts at 10 and then never, replicate 1 never and then at 20, replicate 2 never at all: rho 1, -1 and 0."""
+    """Replicate 0 starts at 10 and then never, 1 never and then at 20, 2 never at all: rho 1, -1 and 0."""
     found = trends(levels(onset=[10.0, None, None, None, 20.0, None], r_uq=[0.1, None, 0.2, 0.3, 0.4, None]))
     onset, r_uq = (next(t for t in found if t["column"] == column) for column in ("onset", "r_uq"))
     assert [s["statistic"] for s in onset["per_replicate"]] == [1, -1, None]
@@ -124,19 +127,33 @@ def test_a_run_without_an_onset_is_later_than_all_others() -> None:
 
 
 def test_arms_are_compared_run_by_run() -> None:
-    """At p20 three replicates have the same runs in both; at p80 two have 2 and 4 less than in the first arm."""
-    levels, betas = ["p20", "p80", "p20", "p80", "p20"], [0.3, 2.0, 0.3, 2.0, 0.3]
-    base = {"method": "dpo", "level": levels, "beta": betas, "replicate": [0, 0, 1, 1, 2]}
-    paper = pd.DataFrame({"arm": "paper", **base, "kl_level": levels, "augc": [1.0, 5.0, 2.0, 9.0, 4.0]})
-    matched = paper.assign(arm="matched", kl_level="p20", augc=[1.0, 3.0, 2.0, 5.0, 4.0])
+    """At p50 two replicates have 1 and 3 less than in the first arm, and at p80 2 and 6 less.
+
+    At p20 the runs are the same in both, so that the arms do not differ there by measurement; these are counted. The
+    mean difference at p50 is -2 with a standard error of 1, and t is 12.706 on one degree of freedom.
+    """
+    levels, betas = ["p20", "p50", "p80"] * 2, [0.3, 1.0, 2.0] * 2
+    base = {"method": "dpo", "level": levels, "beta": betas, "replicate": [0, 0, 0, 1, 1, 1]}
+    paper = pd.DataFrame({"arm": "paper", **base, "kl_level": levels, "augc": [1.0, 4.0, 5.0, 2.0, 8.0, 9.0]})
+    matched = paper.assign(arm="matched", kl_level="p20", augc=[1.0, 3.0, 3.0, 2.0, 5.0, 3.0])
     (found,) = arm_differences(pd.concat([paper, matched.iloc[::-1]]))
-    assert (found["method"], found["arm"], found["first"], found["shared"]) == ("dpo", "matched", "paper", 3)
-    same, less = found["levels"]
-    assert same == {"level": "p20", "mean": 0, "se": 0, "n": 3, "interval": [0, 0]}
-    assert less == {"level": "p80", "mean": -3, "se": pytest.approx(1), "n": 2, "interval": [-4, -2]}
-    assert found["slope"]["slopes"] == pytest.approx(np.array([-2, -4]) / math.log(2.0 / 0.3))
+    assert (found["method"], found["arm"], found["first"], found["shared"]) == ("dpo", "matched", "paper", 2)
+    some, more = found["levels"]
+    assert some == {"level": "p50", "mean": -2, "sd": pytest.approx(math.sqrt(2)), "se": pytest.approx(1), "n": 2} | {
+        "interval": pytest.approx([-2 - 12.706205, -2 + 12.706205])
+    }
+    assert (more["level"], more["mean"], more["se"], more["n"]) == ("p80", -4, pytest.approx(2), 2)
+    assert found["slope"]["slopes"] == pytest.approx(np.array([-1, -3]) / math.log(2.0))
     assert (found["within_replicates"]["statistic"], found["within_replicates"]["p_value"]) == (-1, 0.5)
     assert arm_differences(paper) == []
+
+
+def test_arms_that_share_all_runs_have_no_difference() -> None:
+    paper = pd.DataFrame({"arm": "paper", "method": "dpo", "level": "p20", "kl_level": "p20", "beta": 0.3}, index=[0, 1])
+    paper = paper.assign(replicate=[0, 1], augc=[1.0, 2.0])
+    (found,) = arm_differences(pd.concat([paper, paper.assign(arm="matched")]))
+    assert (found["levels"], found["shared"], found["slope"]["n"]) == ([], 2, 0)
+    assert found["within_replicates"]["statistic"] is None
 
 
 def test_a_quantity_nobody_has_shows_no_trend() -> None:

@@ -71,13 +71,13 @@ SPREADS = {
 
 
 def simulate(
-    truth: Truth, spread: Spread, studies: int, replicates: int = REPLICATES, replicate: int = 0
+    truth: Truth, spread: Spread, studies: int, replicates: int = REPLICATES, seed: int = 0
 ) -> dict[str, np.ndarray]:
     """Studies of one truth: every cell of the decision as (studies, replicates, levels), at the betas 0.3, 1 and 3.
 
     pi0 has an accuracy of 0.72, and offline training takes 0.17 of it at the lowest beta and adds 0.1 at the highest.
     """
-    rng = np.random.default_rng(replicate)
+    rng = np.random.default_rng(seed)
 
     def normal(*levels: int) -> np.ndarray:
         return rng.normal(size=(studies, replicates, *(levels or (1,))))

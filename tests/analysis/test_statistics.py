@@ -80,7 +80,7 @@ def test_replicates_add_evidence() -> None:
 
 
 def test_stratified_p_by_hand() -> None:
-    """Two levels, two replicates, opposite orders: mean rho 0, and all 4 arrangements are as extreme; at best it is 2."""
+    """Two levels, two replicates, opposite orders: mean rho 0, and all 4 arrangements are as extreme; at best 2 are."""
     found = statistics.stratified_trend([1, 2, 1, 2], [0, 1, 1, 0], ["a", "a", "b", "b"])
     assert (found["statistic"], found["p_value"], found["smallest_p"], found["n"]) == (0, 1, 0.5, 2)
     # One replicate is rank correlation.
@@ -90,7 +90,7 @@ def test_stratified_p_by_hand() -> None:
 
 
 def test_replicates_without_order() -> None:
-    # Seed 1 has equal values, so it shows no trend and halves the mean; replicate 2 has one level and says nothing.
+    # Replicate 1 has equal values, so it shows no trend and halves the mean; replicate 2 has one level and says nothing.
     found = statistics.stratified_trend([1, 2, 3, 1, 2, 3, 1], [1, 2, 3, 5, 5, 5, 9], [0, 0, 0, 1, 1, 1, 2])
     assert (found["statistic"], found["n"]) == (pytest.approx(0.5), 2)
     assert found["p_value"] == pytest.approx(1 / 3)
@@ -99,15 +99,20 @@ def test_replicates_without_order() -> None:
 
 
 def test_slopes_of_replicates_by_hand() -> None:
-    """Seed 0 rises by 2 a level, replicate 1 goes 1, 3, 2 (slope 1 / 2), replicate 2 has one level twice and says nothing."""
+    """Replicate 0 rises by 2 a level, 1 goes 1, 3, 2 (slope 1 / 2), 2 has one level twice and says nothing.
+
+    The mean 1.25 has a standard error of 0.75, and t is 12.706 on one degree of freedom.
+    """
     found = statistics.replicate_slopes([1, 2, 3, 1, 2, 3, 2, 2], [1, 3, 5, 1, 3, 2, 0, 9], [0, 0, 0, 1, 1, 1, 2, 2])
     assert found["slopes"] == pytest.approx([2, 0.5])
     assert (found["mean"], found["se"], found["n"]) == (pytest.approx(1.25), pytest.approx(0.75), 2)
-    assert found["interval"] == pytest.approx([0.5, 2])
+    assert found["interval"] == pytest.approx([1.25 - 12.706205 * 0.75, 1.25 + 12.706205 * 0.75])
+    unknown = {"sd": None, "se": None, "interval": None}
     one = statistics.replicate_slopes([1, 2], [5, 1], ["a", "a"])
-    assert one == {"slopes": [pytest.approx(-4)], "mean": pytest.approx(-4), "se": None, "n": 1, "interval": None}
-    nothing = {"slopes": [], "mean": None, "se": None, "n": 0, "interval": None}
-    assert statistics.replicate_slopes([], [], []) == statistics.replicate_slopes([1, 1, 2], [1, 2, 3], [0, 0, 1]) == nothing
+    assert one == {"slopes": [pytest.approx(-4)], "mean": pytest.approx(-4), "n": 1, **unknown}
+    nothing = {"slopes": [], "mean": None, "n": 0, **unknown}
+    assert statistics.replicate_slopes([], [], []) == nothing
+    assert statistics.replicate_slopes([1, 1, 2], [1, 2, 3], [0, 0, 1]) == nothing
 
 
 @settings(max_examples=50, deadline=None)
@@ -143,24 +148,28 @@ def test_resamples_are_the_same_stream_each_time() -> None:
 
 
 def test_a_statistic_of_every_resample_and_its_interval() -> None:
-    """Three replicates: 10 distinct resamples, each computed once and repeated as often as it was drawn."""
-    seen: list[int] = []
+    """Each distinct resample is computed once and repeated as often as it was drawn."""
+    seen: list[tuple[int, ...]] = []
 
-    def total(rows: Any) -> float | None:
-        seen.append(1)
-        return float(rows.sum())
+    def smallest(rows: Any) -> float | None:
+        seen.append(tuple(rows))
+        return float(rows.min())
 
-    values = statistics.over_resamples([0, 1, 2], total)
-    assert (len(values), len(seen)) == (statistics.RESAMPLES, 10)
-    assert statistics.resampled_interval(values) == [0, 6]
-    assert statistics.resampled_interval(values[:950]) is not None
-    assert statistics.resampled_interval(values[:949]) is None  # more than 5 % have none
-    assert statistics.over_resamples([1, 1], total) == []
+    values = statistics.over_resamples(range(8), smallest)
+    assert len(values) == statistics.RESAMPLES
+    assert len(seen) == len(set(seen)) == len(list(statistics.replicate_resamples(range(8))))
+    assert np.mean(np.array(values) == 0) == pytest.approx(1 - (7 / 8) ** 8, abs=0.05)  # replicate 0 was drawn
+    evenly = [float(k) for k in range(1000)]
+    assert statistics.resampled_interval(evenly) == pytest.approx([0.025 * 999, 0.975 * 999])
+    assert statistics.resampled_interval(evenly[:950]) is not None
+    assert statistics.resampled_interval(evenly[:949]) is None  # more than 5 % have none
 
 
-def test_estimates_have_an_interval_from_two_values_on() -> None:
-    assert statistics.estimate([1, 2, 3]) == {**statistics.mean_and_se([1, 2, 3]), "interval": [1, 3]}
-    assert statistics.estimate([1])["interval"] is None
+@pytest.mark.parametrize(("replicates", "resamples"), [(1, 0), (3, 0), (7, 0), (8, 1000)])
+def test_the_bootstrap_begins_at_eight_replicates(replicates: int, resamples: int) -> None:
+    """Below, a percentile interval covers far less than it says; several runs of one replicate count once."""
+    labels = np.repeat(np.arange(replicates), 3)
+    assert len(statistics.over_resamples(labels, lambda rows: 1.0)) == resamples
 
 
 def test_a_level_of_one_run_beside_levels_of_several_permutes_pairs() -> None:
@@ -168,22 +177,6 @@ def test_a_level_of_one_run_beside_levels_of_several_permutes_pairs() -> None:
     found = statistics.rank_correlation([1, 2, 2, 2, 3, 3, 3], range(7))
     assert found["method"] == "exact permutation test, 5040 arrangements"
     assert found["p_value"] == pytest.approx(2 / 140)
-
-
-def test_mean_and_se() -> None:
-    assert statistics.mean_and_se([1, 2, 3, 6]) == {"mean": 3, "se": pytest.approx(math.sqrt(14 / 3 / 4)), "n": 4}
-    assert statistics.mean_and_se([5]) == {"mean": 5, "se": None, "n": 1}
-    assert statistics.mean_and_se([]) == {"mean": None, "se": None, "n": 0}
-
-
-def test_the_interval_of_an_estimate() -> None:
-    assert statistics.estimate([])["interval"] is None
-    assert statistics.estimate([3, 3, 3])["interval"] == [3, 3]
-    assert statistics.estimate([0, 1])["interval"] == [0, 1]  # both ends have probability 1/4
-    values = np.random.default_rng(0).normal(size=200)
-    low, high = statistics.estimate(values)["interval"]
-    half = 1.96 * values.std() / math.sqrt(200)
-    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +187,6 @@ def test_the_interval_of_an_estimate() -> None:
         (lambda: statistics.stratified_trend([1, 2], [1, 2], [0]), "differ in length"),
         (lambda: statistics.replicate_slopes([1, 2], [1, 2, 3], [0, 0]), "2, 3, 2"),
         (lambda: statistics.replicate_slopes([1, np.nan], [1, 2], [0, 0]), "levels .* not finite"),
-        (lambda: statistics.mean_and_se([np.inf]), "not finite"),
     ],
 )
 def test_bad_input_is_one_sentence(call: Any, named: str) -> None:

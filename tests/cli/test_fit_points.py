@@ -64,17 +64,31 @@ def test_the_published_points_give_the_published_fit(tmp_path: Path, suffix: str
 
 
 def test_replicates_and_win_rates_are_read_where_there_are_some(tmp_path: Path) -> None:
-    """The path over lambda by hand: (43 - 31.1) / 0.1 and (145.8 - 43) / 0.2; the same points in each of two replicates."""
-    points = pd.concat([PUBLISHED.assign(replicate=s, win_rate=[0.5, 0.6, 0.8]) for s in ("a", "b")])
+    """The path over lambda by hand: (43 - 31.1) / 0.1 and (145.8 - 43) / 0.2; the same points in all 8 replicates."""
+    points = pd.concat([PUBLISHED.assign(replicate=s, win_rate=[0.5, 0.6, 0.8]) for s in "abcdefgh"])
     save(points, tmp_path / "points.csv")
     fit = fitted(tmp_path / "points.csv")
-    assert fit["n"] == 6
+    assert fit["n"] == 24
+    assert fit["parameter_intervals"] == {name: pytest.approx([fit[name]] * 2, rel=1e-6) for name in "abc"}
+    assert fit["beta_star_interval"] == {
+        reading: pytest.approx([star] * 2, rel=1e-6) for reading, star in fit["beta_star"].items()
+    }
     assert fit["beta_star_interval"]["eq15"] == pytest.approx([1.105, 1.105], abs=5e-4)
     *turns, last = fit["tradeoff"]["path"]
     assert [step["lambda_to"] for step in turns] == pytest.approx([119, 514])
     assert [step["lambda_to_interval"] for step in turns] == [pytest.approx([119, 119]), pytest.approx([514, 514])]
     assert (last["lambda_to"], last["lambda_to_interval"]) == (None, None)
-    assert fit["tradeoff"]["support"]["replicates"] == 2
+    assert fit["tradeoff"]["support"]["replicates"] == 8
+
+
+def test_fewer_than_eight_replicates_have_no_interval(tmp_path: Path) -> None:
+    """A percentile bootstrap of so few covers less than it says, so that none is made; the estimates stay."""
+    points = pd.concat([PUBLISHED.assign(replicate=s, win_rate=[0.5, 0.6, 0.8]) for s in range(7)])
+    save(points, tmp_path / "points.csv")
+    fit = fitted(tmp_path / "points.csv")
+    assert fit["beta_star"]["eq15"] == pytest.approx(1.105, abs=5e-4)
+    assert (fit["resamples"], fit["beta_star_interval"], fit["tradeoff"]["support"]) == (0, NO_STAR, None)
+    assert [step["lambda_to_interval"] for step in fit["tradeoff"]["path"]] == [None] * 3
 
 
 @pytest.mark.filterwarnings("error")

@@ -31,9 +31,9 @@ def fit_distance(kl: npt.ArrayLike, reward: npt.ArrayLike, replicates: npt.Array
     KL estimates below 0 count as 0; evaluations at 0 are left out, because R(0) = 0 by definition. Returns alpha, bend,
     r_squared (against the mean reward), n (evaluations with d > 0), replicates, and peak_kl, the KL where R is largest,
     which is None unless the curve bends down with a tenth of the evaluations on either side of the peak. alpha_low ...
-    peak_kl_high are 95 % intervals from resampling whole replicates; they are None below two replicates and where more
-    than 5 % of the resamples have no value. With two or more replicates, peak_kl is None too where its interval is. All
-    estimates are None where the distances do not determine both parameters.
+    peak_kl_high are 95 % intervals from resampling whole replicates; they are None below eight replicates and where
+    more than 5 % of the resamples have no value. From eight replicates on, peak_kl is None too where its interval is.
+    All estimates are None where the distances do not determine both parameters.
     """
     k, r, labels = paired(kl=kl, reward=reward, replicates=replicates)
     d = np.sqrt(np.clip(k, 0, None))
@@ -48,7 +48,7 @@ def fit_distance(kl: npt.ArrayLike, reward: npt.ArrayLike, replicates: npt.Array
     resampled = over_resamples(labels, lambda rows: _estimates(d[rows], r[rows]))
     for name, value in estimates.items():
         ends = resampled_interval([v for fit in resampled if fit and (v := fit[name]) is not None])
-        if name != "peak_kl" or found["replicates"] < 2 or ends is not None:
+        if name != "peak_kl" or not resampled or ends is not None:
             found[name] = value
         if value is not None and ends is not None:
             found[f"{name}_low"], found[f"{name}_high"] = ends
