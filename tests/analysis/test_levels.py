@@ -149,7 +149,9 @@ def test_arms_are_compared_run_by_run() -> None:
 
 
 def test_arms_that_share_all_runs_have_no_difference() -> None:
-    paper = pd.DataFrame({"arm": "paper", "method": "dpo", "level": "p20", "kl_level": "p20", "beta": 0.3}, index=[0, 1])
+    paper = pd.DataFrame(
+        {"arm": "paper", "method": "dpo", "level": "p20", "kl_level": "p20", "beta": 0.3}, index=[0, 1]
+    )
     paper = paper.assign(replicate=[0, 1], augc=[1.0, 2.0])
     (found,) = arm_differences(pd.concat([paper, paper.assign(arm="matched")]))
     assert (found["levels"], found["shared"], found["slope"]["n"]) == ([], 2, 0)

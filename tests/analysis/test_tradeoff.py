@@ -124,7 +124,9 @@ def test_resamples_that_miss_a_beta_do_not_count() -> None:
     assert found["support"]["resamples"] == pytest.approx(1000 * (1 - (7 / 8) ** 8), abs=45)
     assert {tuple(share) for share in found["support"]["share"]} == {(0, 1)}
     apart = optimal_conservatism([1.0, 2.0] + [3.0] * 6, [5.0, 1.0] + [3.0] * 6, [0.5, 0.6] + [0.7] * 6, range(8))
-    both = 1 - 2 * (7 / 8) ** 8 + (6 / 8) ** 8  # replicates 0 and 1 have to be drawn; one of the others nearly always is
+    both = (
+        1 - 2 * (7 / 8) ** 8 + (6 / 8) ** 8
+    )  # replicates 0 and 1 have to be drawn; one of the others nearly always is
     assert apart["support"]["resamples"] == pytest.approx(1000 * both, abs=45)
     assert apart["path"][0]["lambda_to_interval"] == pytest.approx([20, 20])
 

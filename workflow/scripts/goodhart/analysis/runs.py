@@ -96,8 +96,9 @@ def run_rows(
         run = run.sort_values("step")
         first, last = run.iloc[0], run.iloc[-1]
         checkpoint = tuple(first[name] for name in CHECKPOINT)
-        if checkpoint not in probe_of or checkpoint not in floor_of:
-            raise InputError(f"run {'/'.join(map(str, key))} has no probe of its offline checkpoint; name it too.")
+        for known, what in ((probe_of, "probe"), (floor_of, "noise floor")):
+            if checkpoint not in known:
+                raise InputError(f"run {'/'.join(map(str, key))} has no {what} of its offline checkpoint; name it too.")
         if key not in degenerate:
             raise InputError(f"run {'/'.join(map(str, key))} has no table of its updates; name it too.")
         offline, reference = probe_of[checkpoint], references[int(first["replicate"])]
