@@ -63,7 +63,7 @@ def study(
         nats, offline_kl = entropy(beta, replicate), 2 / beta**2
         entropies = {"entropy_prompt": 2 * nats, "entropy_response": nats}
         extra = {"uncertainty": 1 + beta, "preference_accuracy": 0.7, "kl": offline_kl}
-        extra |= {name: 0.5 + 0.1 * beta for name in ("win_rate", "held_out_win_rate", "judge_win_rate")}
+        extra |= dict.fromkeys(("win_rate", "held_out_win_rate", "judge_win_rate"), 0.5 + 0.1 * beta)
         probes.append({**key, **OTHERS, **entropies, **extra, "ood_distance": 0.1 + rng.normal(0, 0.01)})
         floors += [{**key, "number": k, "proxy": 0.5 + 0.1 * k, "true": 0.5} for k in (1, 2)]
         for k, arm in enumerate(arms):
@@ -87,7 +87,7 @@ def study(
     rows = run_rows(gaps, pd.DataFrame(probes), pd.DataFrame(floors), updates, references)
     table, thresholds = add_onsets(select_arms(rows, of), gaps)
     fits = {
-        (str(method), str(arm)): fit(part["beta"], part["augc"], part["replicate"], part["win_rate"])
+        (str(method), str(arm)): fit_points(part[["level", "beta", "augc", "replicate", "win_rate"]])
         for (method, arm), part in table.groupby(["method", "arm"])
     }
     found = Results(

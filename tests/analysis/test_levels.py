@@ -82,7 +82,7 @@ def test_trends_of_every_quantity() -> None:
 
 
 def test_each_reading_of_a_trend_by_hand() -> None:
-    """Levels 1 2 3 in replicate 0 and 1 3 2 in replicate 1, whose first value replicate 2 lacks: rho 1, 1 / 2 and -1."""
+    """Levels 1 2 3 in replicate 0 and 1 3 2 in replicate 1, whose first value 2 lacks: rho 1, 1 / 2 and -1."""
     runs = pd.concat([levels().assign(level=["p20", "p50", "p80"] * 2, beta=[1.0, 2.0, 4.0] * 2)] * 2).iloc[:9]
     runs = runs.assign(replicate=np.repeat([0, 1, 2], 3), augc=[1.0, 2, 3, 11, 13, 12, None, 25, 24])
     (augc,) = (t for t in trends(runs) if t["column"] == "augc")

@@ -170,7 +170,7 @@ def test_units_of_reward_and_distance(points: list[tuple[int, int]], unit: float
 
 
 def made(arm: str, level: str, replicate: int, alpha: float, bend: float, kl: list[float]) -> tuple[dict, pd.DataFrame]:
-    """A run and its evaluations in SD since pi0: the proxy starts at 3.5 and follows the curve, the true reward falls."""
+    """A run and its evaluations in SD since pi0: the proxy starts at 3.5 and follows the curve, the truth falls."""
     cell = {"method": "dpo", "level": level, "kl_level": level, "replicate": replicate}
     d = np.sqrt(kl)
     curves = {"step": np.arange(len(d)), "kl": kl}

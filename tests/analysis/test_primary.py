@@ -1,4 +1,4 @@
-"""The primary contrast: which runs are in it, what the gates and the rule read of them, and levels at equal pressure."""
+"""The primary contrast: its runs, what the gates and the rule read of them, and levels at equal pressure."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_a_failed_gate_leaves_no_verdict() -> None:
 
 
 def test_the_tables_of_the_gates_by_hand() -> None:
-    """In style "a" the proxy ranks a wrong answer between the two right ones, so that 3 of 4 pairs are as they should be.
+    """In style "a" the proxy ranks a wrong answer between the two right ones: 3 of 4 pairs are as they should be.
 
     Over both styles, it is 1, 2 and 3 of 3 pairs.
     """
@@ -213,7 +213,7 @@ def test_a_level_that_never_gets_there_has_no_value() -> None:
 
 
 def test_every_arm_is_a_comparison_of_its_own() -> None:
-    """The arms share the run at p20. In the arm "paper", the run at p80 gets to 1 SD only, which is the target there."""
+    """The arms share the run at p20. In the arm "paper", the run at p80 gets to 1 SD only, the target there."""
     proxy = {0: {"mean": 1.0, "scale": 2.0}}
     slow, fast = answers("p20", [1, 3, 5], [0, 1, 2], [1, 0.5, 0]), answers("p80", [1, 9], [0, 8], [1, 0.5])
     lame = answers("p80", [1, 3], [0, 1], [1, 1]).assign(kl_level="p80")

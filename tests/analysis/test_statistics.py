@@ -90,7 +90,7 @@ def test_stratified_p_by_hand() -> None:
 
 
 def test_replicates_without_order() -> None:
-    # Replicate 1 has equal values, so it shows no trend and halves the mean; replicate 2 has one level and says nothing.
+    # Replicate 1 has equal values, so it shows no trend and halves the mean; 2 has one level and says nothing.
     found = statistics.stratified_trend([1, 2, 3, 1, 2, 3, 1], [1, 2, 3, 5, 5, 5, 9], [0, 0, 0, 1, 1, 1, 2])
     assert (found["statistic"], found["n"]) == (pytest.approx(0.5), 2)
     assert found["p_value"] == pytest.approx(1 / 3)

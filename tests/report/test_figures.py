@@ -19,15 +19,16 @@ import show_samples
 from balanced import Balanced
 from goodhart.analysis.curves import rival_at
 from goodhart.analysis.overoptimisation import reward_at
-from goodhart.analysis.runs import add_gaps
+from goodhart.analysis.gap import gap_paper
 from goodhart.errors import InputError
 from goodhart.report.figures import FIGURES, draw
 from goodhart.report.panels import colours, correlations, save
 from goodhart.report.results import Results
 from goodhart.store.files import write_json, write_table
-from goodhart.store.schemas.measurements import SAMPLES
+from goodhart.store.schemas.inputs import PROBLEMS
+from goodhart.store.schemas.measurements import ONLINE_RESPONSES
 from goodhart.store.schemas.summaries import GAPS, OVEROPTIMISATION, RUNS
-from made_up import BETAS, QUALITY, SCALES, fit, study
+from made_up import BETAS, QUALITY, changed, fit, study
 
 ROOT = Path(__file__).parents[2]
 
@@ -85,7 +86,8 @@ def test_a_level_has_one_colour_everywhere(many: Results, drawn: dict[tuple[str,
         used = {to_hex(line.get_color()) for ax in drawn[name, "many"].axes for line in ax.lines}
         bands = [c.get_facecolor() for ax in drawn[name, "many"].axes for c in ax.collections]
         used |= {to_hex(face) for faces in bands for face in faces}
-        assert set(colours(many).values()) <= used
+        if name != "beta_by_lambda":  # whose colours are those of resamples, from eight replicates on
+            assert set(colours(many).values()) <= used
 
 
 def test_lines_are_means_and_bands_need_two_replicates(many: Results, drawn: dict[tuple[str, str], Figure]) -> None:
@@ -130,10 +132,10 @@ def test_same_tables_same_bytes(many: Results, tmp_path: Path) -> None:
 
 def test_exploding_gaps_get_a_symmetric_log_axis(many: Results) -> None:
     runs = [part for _, part in many.gaps.groupby(["level", "kl_level", "replicate"])]
-    huge = [run.assign(true=np.where(run["step"] == 0, 0, 0.4)).drop(columns=["gap", "gap_paper"]) for run in runs]
-    gaps, scale = add_gaps(huge, SCALES)
+    started = [run.assign(gap_paper=gap_paper(run["proxy"], np.where(run["step"] == 0, 0, 0.4))) for run in runs]
+    gaps = pd.concat(started, ignore_index=True)
     assert gaps["gap_paper"].abs().max() > 3e6
-    top, _, bottom, _ = draw("gap_by_step", replace(many, gaps=gaps, scales=scale)).axes
+    top, _, bottom, _ = draw("gap_by_step", replace(many, gaps=gaps)).axes
     assert (top.get_yscale(), bottom.get_yscale()) == ("linear", "symlog")
     assert bottom.get_ylim()[0] < -3e6
     assert len(bottom.get_yticks()) < 12
@@ -145,8 +147,17 @@ def test_onset_says_how_many_replicates_have_one(many: Results) -> None:
     top = draw("gap_by_step", replace(many, runs=runs)).axes[0]
     assert [t.get_text() for t in top.texts] == ["2/3"]
     assert [list(line.get_xdata()) for line in top.lines if line.get_marker() == "v"] == [[20]]
-    nobody = replace(many, runs=runs.assign(onset=np.nan), scales={**many.scales, "threshold": None})
+    none = dict.fromkeys(many.arms, {"gap": None, "gap_paper": None})
+    nobody = replace(many, runs=runs.assign(onset=np.nan), scales={**many.scales, "thresholds": none})
     assert not draw("gap_by_step", nobody).axes[0].texts
+
+
+def test_every_arm_shows_its_own_threshold(many: Results, drawn: dict[tuple[str, str], Figure]) -> None:
+    for ax, arm in zip(drawn["gap_by_step", "many"].axes[:2], many.arms, strict=True):
+        (dashed,) = [line for line in ax.lines if line.get_linestyle() == "--"]
+        assert dashed.get_ydata()[0] == many.scales["thresholds"][arm]["gap"]
+    first, second = (many.scales["thresholds"][arm]["gap"] for arm in many.arms)
+    assert first != second
 
 
 def test_beta_star_is_marked_only_where_it_exists(many: Results) -> None:
@@ -189,8 +200,8 @@ def test_the_fit_of_gao_runs_as_far_as_its_level(
         part = many.curves[(many.curves["arm"] == arm) & (many.curves["level"] == level)]
         x, y = line.get_data()
         assert (x[0], x[-1]) == (0, part["distance"].max())
-        assert y[0] == pytest.approx(part.loc[part["step"] == 0, "true" if reward == "true" else "standardised"].mean())
-        unit = many.scales["true"] if reward == "true" else 1
+        assert y[0] == pytest.approx(part.loc[part["step"] == 0, "true" if reward == "true" else "proxy_rise"].mean())
+        unit = 0.5 if reward == "true" else 1  # the SD of correctness
         assert y - y[0] == pytest.approx(unit * reward_at(x, row["alpha"], row["bend"]))
 
 
@@ -208,8 +219,12 @@ def test_the_best_beta_steps_up_as_lambda_grows(many: Results) -> None:
 
 
 def test_bands_over_lambda_add_up_to_all_resamples(many: Results, drawn: dict[tuple[str, str], Figure]) -> None:
-    ax = drawn["beta_by_lambda", "many"].axes[0]
-    support = many.fits["dpo", "paper"]["tradeoff"]["support"]
+    """A study of eight replicates has them; AUGC 1, 2, 4 or 1, 5, 4 with win rates 0.5, 0.6, 0.7."""
+    assert not drawn["beta_by_lambda", "many"].axes[0].collections  # of three replicates there are none
+    augc = [1.0, 2.0, 4.0] * 4 + [1.0, 5.0, 4.0] * 4
+    law = fit([0.4, 1.0, 2.5] * 8, augc, np.repeat(np.arange(8), 3), [0.5, 0.6, 0.7] * 8)
+    ax = draw("beta_by_lambda", replace(many, fits=dict.fromkeys(many.fits, law))).axes[0]
+    support = law["tradeoff"]["support"]
     assert [to_hex(band.get_facecolor()[0]) for band in ax.collections] == list(colours(many).values())
     top = np.cumsum(support["share"], axis=1)[:, 0] * 3 - 0.5
     lowest = ax.collections[0].get_paths()[0].vertices
@@ -223,9 +238,8 @@ def test_arms_are_paired_by_replicate(many: Results, drawn: dict[tuple[str, str]
     table = many.runs.pivot_table(index=["level", "replicate"], columns="arm", values="augc")
     change = (table["matched"] - table["paper"]).groupby("level").mean()
     right = drawn["arms", "many"].axes[1]
-    heights = [line.get_ydata()[0] for line in right.lines if line.get_marker() == "D"]
-    assert heights == pytest.approx(change[list(colours(many))].to_numpy())
-    assert heights[0] == 0  # the lowest level's run is in both arms
+    shown = {line.get_xdata()[0]: line.get_ydata()[0] for line in right.lines if line.get_marker() == "D"}
+    assert [shown[x] for x in sorted(shown)] == pytest.approx(change[["p50", "p80"]].to_numpy())  # p20 is shared
     assert "nothing to compare" in texts(drawn["arms", "one"])
 
 
@@ -283,30 +297,49 @@ def test_draw_figures(flags: Callable[..., list[str]], tmp_path: Path) -> None:
             draw_figures.main(flags(["dpo-paper", "dpo-matched"], [name]))
 
 
-def samples(path: Path, before: str, after: str) -> Path:
-    """Responses to a problem a letter: upper case is right; the proxy of problem i rises by i."""
+def responses(folder: Path, before: str, after: str) -> list[str]:
+    """Responses to a problem a letter: upper case is right; the proxy of problem i rises by i. The flags that name them.
+
+    Rewards i and i + 2 have a mean of i + 1 and, of two members, a standard deviation of sqrt(2).
+    """
+    run = {"method": "dpo", "level": "p20", "beta": 0.4, "replicate": 3, "kl_level": "p50", "kl_beta": 1.0}
     rows = [
-        {"method": "dpo", "level": "p20", "beta": 0.4, "replicate": 3, "kl_level": "p50", "kl_beta": 1.0}
-        | {"step": step, "problem_id": f"e-{i}", "prompt": "<script>alert(1)</script>\n", "answer": "a<b"}
-        | {
+        {
+            **run,
+            "step": step,
+            "problem_id": f"e-{i}",
             "response": f"&{step}-{i}\n  <b>",
-            "proxy": i * (step / 40),
-            "uncertainty": 1 - step / 80,
+            "finished": step == 0,
             "tokens": 3 + step,
+            "correct": letter.isupper(),
+            "correct_flexible": True,
+            "rewards": [i * (step / 40), i * (step / 40) + (2 if step else 1)],
+            "log_ratio": 0.0,
+            "log_ratio_reference": 0.0,
+            **dict.fromkeys(("held_out", "judge", "token_ids", "token_log_ratios")),
         }
-        | {"correct": letter.isupper(), "correct_flexible": True, "finished": step == 0}
         for step, letters in ((0, before), (40, after))
         for i, letter in enumerate(letters)
     ]
-    write_table(path, rows, SAMPLES)
-    return path
+    problems = [
+        {"problem_id": f"e-{i}", "split": split, "prompt": "<script>alert(1)</script>\n", "answer": "a<b"}
+        for split in ("online", "evaluation")
+        for i in range(len(before))
+    ]
+    write_table(folder / "responses.parquet", rows, ONLINE_RESPONSES)
+    write_table(folder / "problems.parquet", problems, PROBLEMS)
+    return [f"--{name}={folder / name}.parquet" for name in ("responses", "problems")]
 
 
 def test_show_samples(tmp_path: Path) -> None:
-    path = samples(tmp_path / "samples.parquet", "AAAAaaaA", "aaaAAaaa")  # falls: 0, 1, 2, 7; rise of 0 is none
+    """The reward of problem i goes from 1 / 2 to i + 1, so that the mean of 8 rises by 4 and every proxy rises.
+
+    The spread of two members 1 apart is 1 / sqrt(2), and of two that are 2 apart sqrt(2).
+    """
+    given = responses(tmp_path, "AAAAaaaA", "aaaAAaaa")  # from right to wrong: 0, 1, 2, 7
     outputs = [tmp_path / "first.html", tmp_path / "second.html"]
     for output in outputs:
-        show_samples.main([f"--samples={path}", "--examples=2", "--seed=0", f"--page={output}"])
+        show_samples.main([*given, "--examples=2", "--seed=0", f"--page={output}"])
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
     page = outputs[0].read_text()
     parsed = Balanced(page)
@@ -322,32 +355,48 @@ def test_show_samples(tmp_path: Path) -> None:
         "right, then wrong": 4,
         "wrong, then right": 1,
         "wrong at both evaluations": 2,
-        "mean change of the proxy": "+3.500",
-        "problems whose proxy rose": 7,
-        "mean change of the uncertainty": "-0.500",
+        "mean change of the proxy": "+4.000",
+        "problems whose proxy rose": 8,
+        "mean change of the uncertainty": "+0.707",
         "mean change of the length": "+40.0 tokens",
     }.items():
         assert f"<th>{name}</th><td>{value}</td>" in page
-    assert "largest rise of the proxy: 2 of 3<" in page
+    assert "largest rise of the proxy: 2 of 4<" in page
     assert "Drawn at random: 2 of the other 6<" in page
     assert page.index("Problem e-7") < page.index("Problem e-2") < page.index("Drawn at random:")
     assert "&amp;40-7\n  &lt;b&gt;" in page  # escaped, line break and spaces kept
-    assert "The correct answer is a&lt;b" in page
+    assert "&lt;script&gt;alert(1)" in page  # the prompt is that of the problem
+    assert "The correct answer is a&lt;b. The proxy changed by +7.500" in " ".join(page.split())
     assert page.count("truncated at the token limit") == 4
-    assert "level p20 (β = 0.4), online beta of p50 (β = 1), replicate 3" in " ".join(page.split())
+    shown = "level p20 (β = 0.4), online penalty with the beta of p50 (β = 1), replicate 3"
+    assert shown in " ".join(page.split())
+
+
+def test_a_rise_of_0_is_none(tmp_path: Path) -> None:
+    """Problem 0 falls from right to wrong at an equal proxy; a single member has no spread."""
+    given = responses(tmp_path, "AA", "aa")
+    table = pd.read_parquet(tmp_path / "responses.parquet")
+    table["rewards"] = [[0.0], [0.0], [0.0], [1.0]]
+    write_table(tmp_path / "responses.parquet", table, ONLINE_RESPONSES)
+    show_samples.main([*given, "--examples=2", "--seed=0", f"--page={tmp_path / 'page.html'}"])
+    page = (tmp_path / "page.html").read_text()
+    assert "largest rise of the proxy: 1 of 1<" in page
+    assert "<th>problems whose proxy rose</th><td>1</td>" in page
+    assert "<th>mean change of the uncertainty</th><td>+0.000</td>" in page
 
 
 def test_show_samples_with_little_to_show(tmp_path: Path) -> None:
-    path = samples(tmp_path / "samples.parquet", "A", "A")
+    given = responses(tmp_path, "A", "A")
     output = tmp_path / "page.html"
-    show_samples.main([f"--samples={path}", "--examples=5", "--seed=0", f"--page={output}"])
+    show_samples.main([*given, "--examples=5", "--seed=0", f"--page={output}"])
     assert "0 of 0<" in output.read_text()
     assert "Drawn at random: 1 of the other 1<" in output.read_text()
     with pytest.raises(InputError, match="at least 1"):
-        show_samples.main([f"--samples={path}", "--examples=0", "--seed=0", f"--page={output}"])
-    write_table(path, pd.read_parquet(path).query("step == 0"), SAMPLES)
+        show_samples.main([*given, "--examples=0", "--seed=0", f"--page={output}"])
+    path = tmp_path / "responses.parquet"
+    write_table(path, pd.read_parquet(path).query("step == 0"), ONLINE_RESPONSES)
     with pytest.raises(InputError, match="single step"):
-        show_samples.main([f"--samples={path}", "--examples=5", "--seed=0", f"--page={output}"])
+        show_samples.main([*given, "--examples=5", "--seed=0", f"--page={output}"])
 
 
 # The report.

@@ -70,7 +70,11 @@ def beta_by_lambda(results: Results) -> Figure:
     """The best beta among those run, for each weight of the win rate, with its uncertainty (Definition 6.1)."""
     x, y = "λ (SD × updates per unit of win rate)", "β* of Definition 6.1"
     figure, panels = p.panels(results, {"beta": y}, x, height=2.2, sharex=False, sharey=True)
-    place = {beta: k for k, beta in enumerate(results.betas.values())}
+    levels = np.log(list(results.betas.values()))
+
+    def place(beta: float) -> int:  # means over the replicates of an arm and of the study differ by rounding
+        return int(np.argmin(np.abs(levels - np.log(beta))))
+
     for ax, _, method, arm in panels:
         tradeoff = results.fits[method, arm]["tradeoff"]
         if tradeoff is None:
@@ -80,14 +84,14 @@ def beta_by_lambda(results: Results) -> Figure:
         grid = np.geomspace(min([0.1, *turns]) / 10, 10 * max([10, *turns]), 81)
         if support := tradeoff["support"]:  # one band per level, from the bottom up
             grid = support["lambda"]
-            edges = np.cumsum(np.insert(support["share"], 0, 0, axis=1), axis=1) * len(place) - 0.5
+            edges = np.cumsum(np.insert(support["share"], 0, 0, axis=1), axis=1) * len(levels) - 0.5
             for below, above, beta in zip(edges.T, edges.T[1:], support["betas"], strict=False):
-                colour = list(p.colours(results).values())[place[beta]]
+                colour = list(p.colours(results).values())[place(beta)]
                 ax.fill_between(grid, below, above, color=colour, alpha=0.35, lw=0, step="mid")
         best = [next(s for s in reversed(tradeoff["path"]) if s["lambda_from"] <= at)["beta"] for at in grid]
-        ax.step(grid, [place[beta] for beta in best], where="mid", color="black", lw=1.6)
-        ax.set(xscale="log", xlim=(grid[0], grid[-1]), ylim=(-0.5, len(place) - 0.5))
-        ax.set_yticks(range(len(place)), [f"{level} ({beta:.3g})" for level, beta in results.betas.items()])
+        ax.step(grid, [place(beta) for beta in best], where="mid", color="black", lw=1.6)
+        ax.set(xscale="log", xlim=(grid[0], grid[-1]), ylim=(-0.5, len(levels) - 0.5))
+        ax.set_yticks(range(len(levels)), [f"{level} ({beta:.3g})" for level, beta in results.betas.items()])
     return p.legend(figure, results, {"best β of the level means": Line2D([], [], color="black", lw=1.6)})
 
 
@@ -97,13 +101,16 @@ def arms(results: Results) -> Figure:
     at = [p.places(results, k) for k in range(len(results.arms))]
     for method, (left, right) in zip(results.methods, axes, strict=True):
         runs = results.runs[results.runs["method"] == method]
-        table = runs.pivot_table(index=["level", "replicate"], columns="arm", values="augc").reset_index()
+        cells = ["level", "replicate"]
+        table = runs.pivot_table(index=cells, columns="arm", values="augc").reset_index()
+        online = runs.pivot(index=cells, columns="arm", values="kl_level").reset_index()
         for _, pair in table.iterrows():
             left.plot([place[pair["level"]] for place in at], pair[results.arms], color="0.75", lw=0.5, zorder=1)
         for k, arm in enumerate(results.arms):
             p.draw_means(left, results, table, arm, at[k], arm=k)
             if k:
-                change = table.assign(change=table[arm] - table[results.arms[0]])
+                shared = online[arm] == online[results.arms[0]]  # a run of both arms has no difference
+                change = table.assign(change=(table[arm] - table[results.arms[0]]).mask(shared))
                 p.draw_means(right, results, change, "change", at[k], arm=k)
         right.axhline(0, color=p.INK, lw=0.5)
         name = f"{method}\n" if len(results.methods) > 1 else ""
