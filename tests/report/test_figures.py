@@ -18,8 +18,8 @@ import draw_figures
 import show_samples
 from balanced import Balanced
 from goodhart.analysis.curves import rival_at
-from goodhart.analysis.overoptimisation import reward_at
 from goodhart.analysis.gap import gap_paper
+from goodhart.analysis.overoptimisation import reward_at
 from goodhart.errors import InputError
 from goodhart.report.figures import FIGURES, draw
 from goodhart.report.panels import colours, correlations, save
@@ -28,7 +28,7 @@ from goodhart.store.files import write_json, write_table
 from goodhart.store.schemas.inputs import PROBLEMS
 from goodhart.store.schemas.measurements import ONLINE_RESPONSES
 from goodhart.store.schemas.summaries import GAPS, OVEROPTIMISATION, RUNS
-from made_up import BETAS, QUALITY, changed, fit, study
+from made_up import BETAS, QUALITY, fit, study
 
 ROOT = Path(__file__).parents[2]
 
@@ -147,7 +147,7 @@ def test_onset_says_how_many_replicates_have_one(many: Results) -> None:
     top = draw("gap_by_step", replace(many, runs=runs)).axes[0]
     assert [t.get_text() for t in top.texts] == ["2/3"]
     assert [list(line.get_xdata()) for line in top.lines if line.get_marker() == "v"] == [[20]]
-    none = dict.fromkeys(many.arms, {"gap": None, "gap_paper": None})
+    none = {arm: {"gap": None, "gap_paper": None} for arm in many.arms}
     nobody = replace(many, runs=runs.assign(onset=np.nan), scales={**many.scales, "thresholds": none})
     assert not draw("gap_by_step", nobody).axes[0].texts
 
@@ -298,9 +298,9 @@ def test_draw_figures(flags: Callable[..., list[str]], tmp_path: Path) -> None:
 
 
 def responses(folder: Path, before: str, after: str) -> list[str]:
-    """Responses to a problem a letter: upper case is right; the proxy of problem i rises by i. The flags that name them.
+    """The flags of files of responses, to a problem a letter: upper case is right.
 
-    Rewards i and i + 2 have a mean of i + 1 and, of two members, a standard deviation of sqrt(2).
+    The rewards of problem i are 0 and 1 at first and i and i + 2 at last.
     """
     run = {"method": "dpo", "level": "p20", "beta": 0.4, "replicate": 3, "kl_level": "p50", "kl_beta": 1.0}
     rows = [
