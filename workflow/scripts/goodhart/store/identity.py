@@ -13,7 +13,7 @@ from typing import Any
 
 from goodhart.store.checksums import check_files, describe_files, digest, sha256
 from goodhart.store.files import read_json, write_json
-from goodhart.store.weights import weight_files, weights_folder
+from goodhart.store.hub import weight_files, weights_folder
 
 MANIFEST, ADAPTER, ADAPTER_WEIGHTS = "manifest.json", "adapter_config.json", "adapter_model.safetensors"
 TOKENIZER = ("tokenizer*", "vocab*", "merges*", "special_tokens_map.json", "added_tokens.json", "*.model")
@@ -74,8 +74,13 @@ class Identity:
     @classmethod
     def read(cls, path: Path) -> "Identity":
         """The identity in the manifest of a model folder or adapter; for a file or folder of tables, `Identity.of`."""
-        if (path / ADAPTER).is_file():
-            return cls._adapter(path)
+        if (path / ADAPTER).is_file():  # a hash of its weights, its base and its PEFT configuration
+            manifest = read_json(path / MANIFEST) if (path / MANIFEST).is_file() else {}
+            base, files = {name: manifest.get(name) for name in BASE}, manifest.get("files", {})
+            located = ("base_model_name_or_path", "revision")
+            applied = {name: value for name, value in read_json(path / ADAPTER).items() if name not in located}
+            weights = files[ADAPTER_WEIGHTS]["sha256"] if ADAPTER_WEIGHTS in files else sha256(path / ADAPTER_WEIGHTS)
+            return cls({"sha256": digest({"base": base, "applied": applied, "weights": weights})}, files)
         if not path.is_dir() or any(path.glob("*.parquet")):
             return cls.of(path)
         manifest = read_json(path / MANIFEST, ["model", "revision"])
@@ -83,17 +88,6 @@ class Identity:
             manifest |= _prompting(weights_folder(path, manifest), manifest.get("prompts"))
         prompting = {name: manifest.get(name) for name in PROMPTING}
         return cls({**cls.weights(manifest).parts, **prompting}, manifest.get("files", {}))
-
-    @classmethod
-    def _adapter(cls, folder: Path) -> "Identity":
-        """The identity of an adapter: a hash of its weights, its base and its PEFT configuration."""
-        manifest = read_json(folder / MANIFEST) if (folder / MANIFEST).is_file() else {}
-        base = {name: manifest.get(name) for name in BASE}
-        config = read_json(folder / ADAPTER)
-        applied = {name: value for name, value in config.items() if name not in ("base_model_name_or_path", "revision")}
-        files = manifest.get("files", {})
-        weights = files[ADAPTER_WEIGHTS]["sha256"] if ADAPTER_WEIGHTS in files else sha256(folder / ADAPTER_WEIGHTS)
-        return cls({"sha256": digest({"base": base, "applied": applied, "weights": weights})}, files)
 
     def stamp(self, folder: Path, origin: Mapping[str, Any] | None = None, **facts: Any) -> None:
         """Write the manifest of a model folder or an adapter: this identity, additional `facts`, and the origin."""
