@@ -20,12 +20,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path, PosixPath
 from types import NoneType
-from typing import Any, Self, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Self, get_args, get_origin, get_type_hints
 
 from goodhart.errors import InputError
 from goodhart.runtime.signals import Stopped
-
-T = TypeVar("T")
+from goodhart.runtime.types import T
 
 
 class Output(PosixPath):
@@ -36,12 +35,8 @@ class Source(str):
     """The type of a flag for a local file or folder, or a repository name on the Hugging Face hub."""
 
 
-class Labelled(str):
-    """The type of a flag that reads NAME=FILE."""
-
-
 # The types of flags; a field of any other type is the result of `read` on the file or folder that the flag names.
-KINDS = (int, float, str, Output, Source, Labelled)
+KINDS = (int, float, str, Output, Source)
 
 
 def flag(

@@ -19,8 +19,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 WAIT = 5.0  # seconds between attempts to lease devices
-ACCELERATE = ["-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_machines", "1"]
-ACCELERATE += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+ACCELERATE = (
+    *("-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_machines", "1"),
+    *("--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"),
+)
 
 _leases: list[FileLock] = []  # keeps a reference to the locks: an unreferenced lock is released
 
