@@ -32,8 +32,6 @@ class Arguments(StepFlags):
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
     gguf, local = given.model.endswith(".gguf"), Path(given.model).is_dir()
-    if not gguf and not local and (Path(given.model).is_absolute() or given.model.startswith(".")):
-        raise InputError(f"model folder {given.model} does not exist; correct policy.model or reward.model.")
     if given.revision and (gguf or local):
         raise InputError(f"{given.model} is local and has no revision {given.revision}; remove the revision.")
     with publish(given.output) as folder:
