@@ -44,32 +44,27 @@ def main(name: str, *argv: str) -> NoReturn:
 
 def _follow(server: socket.socket, argv: Sequence[str]) -> None:
     """Run a script on the server with this process's streams and exit status; return only if it was not started."""
-    early: list[int] = []
 
     def hand_on(number: int, _frame: object) -> None:
-        early.append(number)
         with suppress(OSError):
             server.send(bytes([number]))
 
-    before = [(number, signal.signal(number, hand_on)) for number in SIGNALS]
     mask = os.umask(0)
     os.umask(mask)
     told = {"argv": argv, "folder": os.getcwd(), "mask": mask, "environment": dict(os.environ)}
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # signals wait until it is known which process runs the script
     try:
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # otherwise a signal could be forwarded before the request
         socket.send_fds(server, [json.dumps(told).encode()], [0, 1, 2])
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        _receive(server)
-    except OSError:  # the server has ended, or the environment exceeds one message
-        for caught, handler in before:
-            signal.signal(caught, handler)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        for number in early:
-            os.kill(os.getpid(), number)
+        int(server.recv(NUMBER))
+        for caught in SIGNALS:
+            signal.signal(caught, hand_on)
+    except (OSError, ValueError):  # the server has ended (an empty message), or the environment exceeds one message
         return
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     try:
-        status = _receive(server)
-    except OSError:
+        status = int(server.recv(NUMBER))
+    except (OSError, ValueError):
         sys.exit("warm.py: what watches over this script was killed; once the script has ended, rerun.")
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
@@ -87,11 +82,12 @@ def _start_server(name: str) -> None:
 
     line = [sys.executable, os.path.abspath(__file__), "--serve", name]
     environment = os.environ | dict.fromkeys(THREADS, "1")
-    null = subprocess.DEVNULL
     # Fails if the folder is not writable, or if a server holds the lock, which it inherits with the log.
     with suppress(OSError), open(f"{name}.log", "a") as log:
         fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        subprocess.Popen(line, stdin=null, stdout=log, stderr=log, start_new_session=True, env=environment)
+        subprocess.Popen(
+            line, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment
+        )
 
 
 def serve(name: str) -> None:
@@ -173,14 +169,6 @@ def _run(streams: Sequence[int], argv: list[str], folder: str, mask: int, enviro
         code = compile(source.read(), script, "exec", dont_inherit=True)
     exec(code, main.__dict__)
     sys.exit()
-
-
-def _receive(server: socket.socket) -> int:
-    """The next number that the server sends."""
-    number = server.recv(NUMBER)
-    if not number:
-        raise ConnectionError("the server has ended")
-    return int(number)
 
 
 if __name__ == "__main__":
