@@ -35,10 +35,6 @@ class Source(str):
     """The type of a flag for a local file or folder, or a repository name on the Hugging Face hub."""
 
 
-# The types of flags; a field of any other type is the result of `read` on the file or folder that the flag names.
-KINDS = (int, float, str, Output, Source)
-
-
 def flag(
     read: Callable[[Path], Any] | None = None,
     *,
@@ -75,9 +71,10 @@ class Flags:
             kinds = [kind for kind in get_args(annotation) if kind not in (NoneType, ...)]
             kind = kinds[0] if len(kinds) == 1 else annotation
             several = len(kinds) == 1 and get_origin(annotation) in (list, tuple)
+            # A field of any other type is the result of `read` on the file or folder that the flag names.
             arguments.add_argument(
                 f"--{item.name.replace('_', '-')}",
-                type=kind if kind in KINDS else Path,
+                type=kind if kind in (int, float, str, Output, Source) else Path,
                 required=item.default is MISSING,
                 default=argparse.SUPPRESS,
                 help=item.metadata.get("help"),

@@ -63,8 +63,10 @@ def lease(devices: list[str], count: int, folder: Path | None = None) -> list[st
         leased: dict[str, FileLock] = {}
         for device in devices:
             name = "".join(c if c.isalnum() else "-" for c in device)
-            path = folder / f"goodhart-{among}-{name}.lock"
-            lock = FileLock(path, on_acquired=lambda handle: os.set_inheritable(handle, True))  # survives exec
+            lock = FileLock(
+                folder / f"goodhart-{among}-{name}.lock",
+                on_acquired=lambda handle: os.set_inheritable(handle, True),  # survives exec
+            )
             with suppress(Timeout):
                 lock.acquire(blocking=False)
                 leased[device] = lock

@@ -19,8 +19,7 @@ def architecture(where: Path) -> Architecture:
     Raises:
         InputError: if there is no configuration, or it does not describe a causal model with attention projections.
     """
-    bare = where.suffix == ".json"
-    source = where if bare else weights_folder(where, read_manifest(where)) / "config.json"
+    source = where if where.suffix == ".json" else weights_folder(where, read_manifest(where)) / "config.json"
     read_json(source, ["model_type", "hidden_size"])
     try:
         config = AutoConfig.from_pretrained(source)

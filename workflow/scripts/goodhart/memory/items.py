@@ -108,11 +108,11 @@ def scoring(model: Architecture, numbers: Numbers, rows: int, length: int) -> di
 def generation(model: Architecture, numbers: Numbers, rows: int, prompt: int, new: int) -> dict[str, dict[str, float]]:
     """The two phases of the `loop` engine: the pass over the prompts, and the last token, when the cache is longest."""
     token = cached_token(model, numbers) * rows
-    one_layer = token / model.layers  # the cache of a layer is copied as it grows
     return {
         "prompts": {"key-value cache": token * prompt, **forward(model, numbers, rows, prompt)},
         "last token": {
-            "key-value cache": (token + one_layer) * (prompt + new),
+            # The cache of a layer is copied as it grows.
+            "key-value cache": (token + token / model.layers) * (prompt + new),
             "logits of one position": rows * model.vocabulary * (numbers.compute + 3 * 4),
             **unpacking(model, numbers),
         },

@@ -104,7 +104,6 @@ def plan(study: Study) -> list[Stage]:
         "forward pass over pairs": forward(s.policy, numbers, pair_rows, length),
         "log-probs of pairs": logits(s.policy, numbers, pair_rows, response, "log-probs"),
     }
-    held_out = scoring(s.backbone, numbers, reward_rows, s.reward.max_length)
     updated = min(s.online.batch_size, s.prompts_per_step)
     head = logits(s.policy, numbers, updated, s.max_new_tokens, "gradient")
     trained_online = replace(s.online, lora_rank=s.offline.lora_rank)  # the offline adapter
@@ -117,7 +116,11 @@ def plan(study: Study) -> list[Stage]:
             {**backbone, "score head": 4 * 4 * s.backbone.hidden, **trained(s.backbone, s.reward.lora_rank)},
             update(s.backbone, numbers, s.reward, score_head(s.backbone, numbers, s.reward)),
         ),
-        Stage("evaluate_rewards", {**backbone, **members}, {"scoring": held_out}),
+        Stage(
+            "evaluate_rewards",
+            {**backbone, **members},
+            {"scoring": scoring(s.backbone, numbers, reward_rows, s.reward.max_length)},
+        ),
         Stage(
             "train_offline",
             {**policy, **trained(s.policy, s.offline.lora_rank)},

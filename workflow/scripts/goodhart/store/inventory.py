@@ -47,8 +47,8 @@ def inventory(study: Path, artifacts: Sequence[tuple[str, Path]]) -> dict[str, A
             origin = Origin.read(file) or Origin.read(path)
             if origin:
                 origins[digest(origin)] = origin
-            place = {"path": file.relative_to(study).as_posix(), "step": step}
-            rows.append({**place, **describe_file(file), "origin": origin and digest(origin)})
+            row = {"path": file.relative_to(study).as_posix(), "step": step, **describe_file(file)}
+            rows.append({**row, "origin": origin and digest(origin)})
     for row in rows:
         others = {other["origin"] for other in rows if other["step"] == row["step"]} - {None}
         if row["origin"] is None and len(others) == 1:
@@ -60,11 +60,10 @@ def summary(origins: Iterable[Origin]) -> dict[str, Any]:
     """The data, seeds, threads and code fingerprints recorded in origins, by script."""
     gathered: dict[str, dict[str, Any]] = {"data": {}, "seeds": {}, "threads": {}, "code": {}}
     for origin in sorted(origins, key=lambda origin: origin["script"]):
-        arguments = origin["arguments"]
         named = {
             "data": origin.get("data"),
-            "seeds": {name: value for name, value in arguments.items() if name.endswith("seed")},
-            "threads": arguments.get("threads"),
+            "seeds": {name: value for name, value in origin["arguments"].items() if name.endswith("seed")},
+            "threads": origin["arguments"].get("threads"),
             "code": origin["code"],
         }
         for name, value in named.items():
@@ -96,8 +95,8 @@ def git(file: Path) -> dict[str, Any] | None:
     here = ("git", "-C", str(file.parent))
     if _output(*here, "ls-files", "--error-unmatch", file.name) is None:
         return None
-    commit = _output(*here, "rev-parse", "HEAD")
-    return {"commit": commit, "dirty": bool(_output(*here, "status", "--porcelain", "--untracked-files=no"))}
+    changes = _output(*here, "status", "--porcelain", "--untracked-files=no")
+    return {"commit": _output(*here, "rev-parse", "HEAD"), "dirty": bool(changes)}
 
 
 def _output(*command: str) -> str | None:

@@ -47,8 +47,9 @@ def publish(path: Path) -> Iterator[Path]:
         _sync(path.parent)
     except Exception as error:
         if reason := _full(error):
-            where = path.parent.absolute()
-            raise InputError(f"there is no room for {path.name} in {where} ({reason}); free some and rerun.") from error
+            raise InputError(
+                f"there is no room for {path.name} in {path.parent.absolute()} ({reason}); free some and rerun."
+            ) from error
         raise
     finally:
         if aside.exists() and not path.exists():
