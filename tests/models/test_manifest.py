@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from goodhart.errors import InputError
 from goodhart.models import manifest
-from goodhart.store.weights import weight_files
+from goodhart.store.hub import weight_files
 from tiny_study import Study
 
 

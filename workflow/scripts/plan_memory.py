@@ -38,7 +38,6 @@ class Arguments(StepFlags):
 
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
-    made = given.origin
     from goodhart.memory import plan
     from goodhart.memory.architecture import architecture, same_architecture
     from goodhart.sampling.engines import engine_for
@@ -61,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
         )
     )
     table = plan.table(stages, given.memory_gb)
-    write_json(given.json, plan.record(stages, given.memory_gb), made)
+    write_json(given.json, plan.record(stages, given.memory_gb), given.origin)
     write_text(given.markdown, table)
     print(table)
     for stage in stages:

@@ -98,12 +98,6 @@ def memory(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _method(name: str) -> str:
-    if name not in METHODS:
-        raise InputError(f"unknown offline method {name!r}: choose from {', '.join(METHODS)}.")
-    return name
-
-
 def complete(schema: Mapping[str, Any]) -> dict[str, Any]:
     """A schema that requires every key it defines, because config.yaml has a default for each key."""
     inner = {name: complete(one) for name, one in schema.get("properties", {}).items()}
@@ -122,7 +116,6 @@ def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     levels = [*config["levels"], *(chosen for chosen in arms(config).values() if chosen != SAME)]
     pairs, shape = config["preferences"]["dataset"], config["policy"]["pretraining"]
     parsed_by: dict[str, Callable[[], object]] = {
-        "methods": lambda: [_method(name) for name in config["methods"]],
         "levels and arms": lambda: [parse_level(level) for level in levels],
         "task.verifier": lambda: verifier(config["task"]["verifier"]),
         "preferences.dataset.form": lambda: columns_of(pairs["form"], pairs),
@@ -132,12 +125,13 @@ def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
             parse()
         except InputError as error:
             raise InputError(f"config: {key}: {error}") from error
-    first: dict[tuple[str, float], str] = {}
-    for level in config["levels"]:
-        if (other := first.setdefault(parse_level(level), level)) != level:
-            raise InputError(f"config: levels: {other} and {level} are the same level; keep one.")
+    parsed = [parse_level(level) for level in config["levels"]]
+    same = [level for level in config["levels"] if parsed.count(parse_level(level)) > 1]
+    unknown = [name for name in config["methods"] if name not in METHODS]
     embedded = config["task"]["source"] == "arithmetic"
     mistakes = {
+        f"methods: unknown offline method {', '.join(unknown)}: choose from {', '.join(METHODS)}": unknown,
+        f"levels: {' and '.join(same)} are the same level; keep one": same,
         "arms: every arm is null; keep at least one": not arms(config),
         **{
             f"task.{name}: task.source arithmetic requires a number": embedded and config["task"][name] is None

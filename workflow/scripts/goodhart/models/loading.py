@@ -11,7 +11,7 @@ from goodhart.errors import InputError
 from goodhart.models.manifest import read_manifest
 from goodhart.runtime import distributed
 from goodhart.runtime.types import PreTrainedModel, PreTrainedTokenizerBase
-from goodhart.store.weights import weights_folder
+from goodhart.store.hub import weights_folder
 
 LARGE = 5e7  # number of parameters above which memory matters more than speed
 

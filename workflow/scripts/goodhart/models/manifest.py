@@ -14,8 +14,8 @@ from typing import Any
 from goodhart.errors import InputError
 from goodhart.store.checksums import describe_files
 from goodhart.store.files import check_safetensors, read_json
+from goodhart.store.hub import weight_files, weights_folder
 from goodhart.store.identity import ADAPTER, ADAPTER_WEIGHTS, LARGE, MANIFEST, Identity
-from goodhart.store.weights import weight_files, weights_folder
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")  # "all attention projection matrices", section 4.1
 
