@@ -25,8 +25,7 @@ from goodhart.runtime.signals import defer_signals
 from goodhart.runtime.types import PeftModel, PreTrainedTokenizerBase
 from goodhart.sampling.engines import sample
 from goodhart.training.checkpoints import Checkpoints
-from goodhart.training.online import objectives
-from goodhart.training.online.loss import DEGENERATE, advantages, kl_coefficient, online_loss
+from goodhart.training.online.loss import DEGENERATE, advantages, kl_coefficient, mean_reward, online_loss
 from goodhart.training.settings import Settings
 
 Rows = list[dict[str, Any]]
@@ -90,7 +89,7 @@ class OnlineRun:
         texts = decode(self.tokenizer, tokens, self.settings.sampling.stop)
         watched = Watched("online update", self.done + 1, prompt=prompts, response=texts, tokens=tokens)
         scores = self.ensemble.score(prompts, texts, finished)
-        rewards = objectives.mean(watched.add("reward", scores.rewards))
+        rewards = mean_reward(watched.add("reward", scores.rewards))
         advantage = watched.add("advantage", advantages(rewards))
         reference = watched.add("reference_logprob", self._logprobs("reference", pairs))
         policy, kappa, terms = self._backward(pairs, reference, advantage, watched)
@@ -137,9 +136,8 @@ class OnlineRun:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Restore a `state` of the same run."""
-        with torch.no_grad():
-            for parameter, saved in zip(self.parameters, state["policy"], strict=True):
-                parameter.copy_(saved)
+        for parameter, saved in zip(self.parameters, state["policy"], strict=True):
+            parameter.data.copy_(saved)
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.micro_batch, self.updates = state["micro_batch"], state["updates"]
@@ -207,7 +205,7 @@ class OnlineRun:
 
 def adapt(
     loop: OnlineRun,
-    evaluate: Callable[[], tuple[dict[str, Any], Rows]],
+    evaluate: Callable[[], tuple[dict[str, Any], Rows, torch.Tensor]],
     checkpoints: Checkpoints,
     description: str,
 ) -> tuple[Rows, Rows]:
@@ -216,7 +214,7 @@ def adapt(
     The run resumes from the newest checkpoint; a signal saves the state after the last whole update.
 
     Args:
-        evaluate: returns measures of the current policy, and one row per response.
+        evaluate: `Evaluator.evaluate`: measures of the current policy, one row per response, and rewards.
 
     Returns:
         the measures of every evaluation, and the responses of the first and the last one, each with its `step`.
@@ -238,7 +236,7 @@ def adapt(
             due = step % loop.settings.evaluate_every == 0 or step == steps
             if due and step not in (row["step"] for row in trajectory):
                 with label_step("evaluation after update", step):
-                    measures, responses = evaluate()
+                    measures, responses, _ = evaluate()
                 with defer_signals():
                     trajectory.append({"step": step, **measures})
                     if step in (0, steps):

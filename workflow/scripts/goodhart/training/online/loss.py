@@ -1,4 +1,4 @@
-"""The online loss: policy gradient with an adaptive squared penalty (Eq. 8-10), as pure functions.
+"""The reward objective and the online loss, with an adaptive squared penalty (Eq. 8-10), as pure functions.
 
 L = -mean[A * log pi(y|x)] + kappa * mean[(log pi(y|x) - log pi_ref(y|x))^2],    log-probs summed over the sequence
 """
@@ -17,6 +17,11 @@ class Loss(NamedTuple):
     total: torch.Tensor
     policy: torch.Tensor
     penalty: torch.Tensor
+
+
+def mean_reward(rewards: torch.Tensor) -> torch.Tensor:
+    """The reward objective: the mean over the members of the ensemble, as in the paper; (rows, K) -> (rows,)."""
+    return rewards.mean(dim=1)
 
 
 def advantages(rewards: torch.Tensor) -> torch.Tensor:
