@@ -14,7 +14,6 @@ training.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from goodhart.cli import Output, flag, group, run
 from goodhart.evaluation.flags import EvaluationFlags
@@ -24,7 +23,7 @@ from goodhart.store.files import write_table
 from goodhart.store.flags import record, table
 from goodhart.store.schemas.inputs import PROBLEMS
 from goodhart.store.schemas.measurements import SAMPLES, STEPS, TRAJECTORY
-from goodhart.training.settings import DERIVED, AutosaveFlags, Online, Settings
+from goodhart.training.settings import AutosaveFlags, Online, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +41,7 @@ class Arguments(EvaluationFlags, AutosaveFlags):
 
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
-    with dump_on_nan(given.output.parent / "stopped.json", given.seed):
-        train(given)
-
-
-def train(given: Arguments) -> None:
-    """One online run, from loading its models to publishing its outputs."""
-    given.verify(given.origin)
+    given.verify()
     import torch
 
     from goodhart.evaluation.probes import Evaluator
@@ -66,21 +59,32 @@ def train(given: Arguments) -> None:
         sampling=given.sampling,
         beta=given.kl_beta["beta"],
         recompute=given.derived_online["inputs"]["parameters"] > LARGE,
-        **{name: used[name] for name in DERIVED},
+        **{name: used[name] for name in ("learning_rate", "clip_norm", "weight_decay", "warmup_steps", "batch_size")},
     )
-    prompts = training["prompt"].tolist()
-    loop = OnlineRun(evaluator.model, evaluator.tokenizer, evaluator.ensemble, settings, prompts, given.seed)
+    loop = OnlineRun(
+        evaluator.model,
+        evaluator.tokenizer,
+        evaluator.ensemble,
+        settings,
+        training["prompt"].tolist(),
+        given.seed,
+    )
 
-    def evaluate() -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        measures, responses, _ = evaluator.evaluate("reference")
-        return measures, [{"problem_id": i, **row} for i, row in zip(evaluation["problem_id"], responses, strict=True)]
-
-    offline = {name: given.metrics[name] for name in ("method", "level", "beta", "seed")}
-    cell = offline | {"kl_level": given.kl_beta["level"], "kl_beta": given.kl_beta["beta"]}
+    cell = {
+        **{name: given.metrics[name] for name in ("method", "level", "beta", "seed")},
+        "kl_level": given.kl_beta["level"],
+        "kl_beta": given.kl_beta["beta"],
+    }
     outputs = [given.trajectory, given.updates, given.samples, given.output]
-    with Checkpoints(given.checkpoints, given.origin, given.checkpoint_minutes, outputs) as checkpoints:
+    with (
+        Checkpoints(given.checkpoints, given.origin, given.checkpoint_minutes, outputs) as checkpoints,
+        dump_on_nan(given.output.parent / "stopped.json", given.seed),
+    ):
         trajectory, samples = adapt(
-            loop, evaluate, checkpoints, f"online {cell['level']} kl-{cell['kl_level']} seed {given.seed}"
+            loop,
+            lambda: evaluator.evaluate("reference"),
+            checkpoints,
+            f"online {cell['level']} kl-{cell['kl_level']} seed {given.seed}",
         )
         write_table(given.updates, [{**cell, **row} for row in loop.updates], STEPS, given.origin)
         write_table(given.samples, [{**cell, **row} for row in samples], SAMPLES, given.origin)

@@ -14,26 +14,24 @@ from pathlib import Path
 from typing import Any
 
 from goodhart.cli import Output, flag, run
-from goodhart.models.admission import PRECISIONS
+from goodhart.models.flags import ModelFlags
 from goodhart.models.manifest import check_adapters
 from goodhart.runtime.finite import Watched, dump_on_nan
 from goodhart.runtime.threads import use_threads
 from goodhart.runtime.types import Frame, Record
 from goodhart.store.files import write_json, write_table, write_tensors
-from goodhart.store.flags import StepFlags, record, table
+from goodhart.store.flags import record, table
 from goodhart.store.schemas.inputs import BASELINE, PREFERENCES, RESPONSES
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments(StepFlags):
+class Arguments(ModelFlags):
     members: list[Path]
     preferences: tuple[Frame, Frame] = table(PREFERENCES, "test", "train")
     backbone: Path
-    precision: str = flag(choices=PRECISIONS)
     derived: Record = record("values", help="derived/reward.json")
     responses: Frame = table(RESPONSES, help="the reference policy's responses")
     seed: int = flag(help="seed for drawing the responses that define the centroid")
-    threads: int
     quality: Output
     centroid: Output
     baseline: Output
@@ -42,16 +40,13 @@ class Arguments(StepFlags):
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
     check_adapters(given.backbone, given.members)
-    origin = given.origin
     for member in given.members:
-        origin.verify(member, "train_reward", ["backbone", "preferences"])
+        given.origin.verify(member, "train_reward", ["backbone", "preferences"])
     use_threads(given.threads)
     from goodhart.hyperparameters.appendix_c import sample_size, values
     from goodhart.models.ensemble import RewardEnsemble, quality, uncertainty
     from goodhart.models.loading import load_reward_backbone, load_tokenizer
-    from goodhart.models.manifest import check_model
 
-    check_model(given.backbone)
     backbone, tokenizer = load_reward_backbone(given.backbone, given.precision), load_tokenizer(given.backbone)
     used, (held_out, train) = values(given.derived), given.preferences
     ensemble = RewardEnsemble(backbone, tokenizer, given.members, used["inference_batch_size"], used["max_length"])
@@ -60,12 +55,12 @@ def main(argv: list[str] | None = None) -> None:
         chosen, rejected = (score(ensemble, held_out, side).rewards for side in ("chosen", "rejected"))
         embeddings = score(ensemble, train, "chosen").embeddings
         rewards = score(ensemble, given.responses, "response").rewards
-    write_json(given.quality, {**quality(chosen, rejected), "centroid_responses": len(train)}, origin)
-    write_tensors(given.centroid, {"centroid": embeddings.mean(dim=0)}, origin)
+    write_json(given.quality, {**quality(chosen, rejected), "centroid_responses": len(train)}, given.origin)
+    write_tensors(given.centroid, {"centroid": embeddings.mean(dim=0)}, given.origin)
     baseline = given.responses[["problem_id"]].assign(
         proxy=rewards.mean(dim=1).double().numpy(), uncertainty=uncertainty(rewards).double().numpy()
     )
-    write_table(given.baseline, baseline, BASELINE, origin)
+    write_table(given.baseline, baseline, BASELINE, given.origin)
 
 
 def score(ensemble: Any, rows: Frame, column: str) -> Any:

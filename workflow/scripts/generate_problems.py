@@ -31,7 +31,6 @@ class Arguments(StepFlags):
 
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
-    origin = given.origin
     import numpy as np
 
     from goodhart.data.tasks import arithmetic
@@ -52,8 +51,8 @@ def main(argv: list[str] | None = None) -> None:
         {"row": row, "prompt": arithmetic.prompt(chain), "response": arithmetic.teach(chain, rng)}
         for row, chain in enumerate(arithmetic.draw(pools["pretraining"], given.pretraining_examples, rng))
     ]
-    write_table(given.problems, problems, PROBLEMS, origin)
-    write_table(given.corpus, corpus, CORPUS, origin)
+    write_table(given.problems, problems, PROBLEMS, given.origin)
+    write_table(given.corpus, corpus, CORPUS, given.origin)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from goodhart.cli import Output, flag, group, run
-from goodhart.models.admission import PRECISIONS
+from goodhart.models.flags import PRECISIONS
 from goodhart.runtime.types import Record
 from goodhart.sampling.settings import Sampling
 from goodhart.store.files import write_json, write_text

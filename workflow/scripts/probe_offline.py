@@ -35,9 +35,8 @@ class Arguments(EvaluationFlags):
 
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
-    origin = given.origin
-    origin.verify(given.raw.logprobs, "score_reference", ["policy", "preferences"], ["max_length", "precision"])
-    given.verify(origin)
+    given.origin.verify(given.raw.logprobs, "score_reference", ["policy", "preferences"], ["max_length", "precision"])
+    given.verify()
     import torch
 
     from goodhart.evaluation.probes import Evaluator, preference_accuracy
@@ -59,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
         "preference_accuracy": accuracy,
         "win_rate": win_rate(rewards.double(), torch.tensor(baseline["proxy"].to_numpy())),
     }
-    write_table(given.probe, [row], PROBE, origin)
+    write_table(given.probe, [row], PROBE, given.origin)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from goodhart.cli import Output, Source, flag, run
 from goodhart.errors import InputError
-from goodhart.models.admission import CLASSES, PROMPTS, admit
-from goodhart.models.gguf import convert_gguf, find_gguf
+from goodhart.models.admission import CLASSES, PROMPTS, admit, convert_gguf, find_gguf
 from goodhart.models.manifest import stamp_model
 from goodhart.store.files import publish
 from goodhart.store.flags import StepFlags

@@ -30,8 +30,7 @@ def pair_texts(frame: pd.DataFrame, source: str) -> pd.DataFrame:
 
 def split_of(prompt: str, seed: int) -> str:
     """The split of a prompt, determined by its hash, so that all pairs of a prompt are in one split."""
-    digest = hashlib.sha256(f"{seed}:{prompt}".encode()).digest()
-    share = int.from_bytes(digest[:8], "big") / 2**64
+    share = int.from_bytes(hashlib.sha256(f"{seed}:{prompt}".encode()).digest()[:8], "big") / 2**64
     return next(name for name, end in SPLITS if share < end)
 
 

@@ -3,14 +3,17 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from safetensors.torch import load_file
 
+from goodhart.errors import InputError
 from goodhart.evaluation.flags import EvaluationFlags
 from goodhart.evaluation.responses import ProblemSet, respond
 from goodhart.hyperparameters.appendix_c import sample_size, values
 from goodhart.models.adapters import activate, attach_adapter
-from goodhart.models.ensemble import RewardEnsemble, load_centroid, load_with_policy, uncertainty, win_rate
+from goodhart.models.ensemble import RewardEnsemble, load_with_policy, uncertainty, win_rate
 from goodhart.models.logprobs import masked_mean, response_logits, response_logprobs, sequence_logprobs, token_entropies
 from goodhart.models.tokens import Row, collate, encode_pairs, encode_prompts
 from goodhart.runtime.batches import in_batches
@@ -93,6 +96,10 @@ class Evaluator:
     @classmethod
     def load(cls, given: EvaluationFlags, problems: Frame, batch_size: int, trainable: bool = False) -> "Evaluator":
         """Load all from a step's arguments; if `trainable`, also a frozen copy of the adapter, named `reference`."""
+        exam = ProblemSet.of(given, problems, given.evaluation_seed)
+        centroid = load_file(given.centroid).get("centroid")
+        if centroid is None:
+            raise InputError(f"{given.centroid} has no tensor 'centroid'; rerun evaluate_rewards.")
         policy, tokenizer = given.load_policy()
         model = attach_adapter(policy, given.adapter, "policy", trainable)
         if trainable:
@@ -100,26 +107,26 @@ class Evaluator:
         ensemble = load_with_policy(
             model, given.policy, given.backbone, given.precision, given.members, values(given.derived_reward)
         )
-        exam = ProblemSet.of(given, problems, given.evaluation_seed)
-        return cls(model, tokenizer, ensemble, load_centroid(given.centroid), exam, batch_size)
+        return cls(model, tokenizer, ensemble, centroid, exam, batch_size)
 
     @torch.no_grad()
-    def evaluate(self, reference: str | None) -> tuple[Record, list[Record], torch.Tensor]:
+    def evaluate(self, reference: str | None) -> tuple[Record, list[Any], torch.Tensor]:
         """Measure adapter `policy` against adapter `reference`, or against the bare base if `reference` is None.
 
         Returns:
             the measures (columns of `schemas.measurements.PROBE`), one row per problem (columns of `SAMPLES`), and the
             mean reward of the ensemble for each problem, (problems,). Afterwards, `policy` is the active adapter.
         """
-        model, tokenizer, problems = self.model, self.tokenizer, self.problems
+        model, tokenizer, problems = self.model, self.tokenizer, self.problems.rows
+        texts = problems["prompt"].tolist()
         activate(model, "policy")
-        given = respond(model, tokenizer, problems)
+        given = respond(model, tokenizer, self.problems)
         tokens, finished = given.rollout.responses, given.rollout.finished
-        scores = self.ensemble.score(problems.prompts, given.texts, finished)
-        watched = Watched("evaluation", prompt=problems.prompts, response=given.texts, tokens=tokens)
+        scores = self.ensemble.score(texts, given.texts, finished)
+        watched = Watched("evaluation", prompt=texts, response=given.texts, tokens=tokens)
         proxy, spread = watched.add("reward", scores.rewards).mean(dim=1), uncertainty(scores.rewards)
         distances = watched.add("ood_distance", ood_distances(scores.embeddings, self.centroid))
-        prompts = encode_prompts(tokenizer, problems.prompts)
+        prompts = encode_prompts(tokenizer, texts)
 
         def compare(rows: Sequence[Row]) -> list[tuple[float, float]]:
             """Entropy of each response under the policy, and its log-ratio of policy to reference."""
@@ -157,6 +164,5 @@ class Evaluator:
             "empty": sum(not text.strip() for text in given.texts) / count,
             "reward_truncated": scores.truncated.double().mean().item(),
         }
-        columns = {"prompt": problems.prompts, "answer": problems.answers, **given.columns()}
-        columns |= {"proxy": proxy.tolist(), "uncertainty": spread.tolist()}
-        return measures, [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)], proxy
+        samples = problems.assign(**given.columns(), proxy=proxy.tolist(), uncertainty=spread.tolist())
+        return measures, samples.to_dict("records"), proxy

@@ -137,9 +137,8 @@ class OnlineRun:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Restore a `state` of the same run."""
-        with torch.no_grad():
-            for parameter, saved in zip(self.parameters, state["policy"], strict=True):
-                parameter.copy_(saved)
+        for parameter, saved in zip(self.parameters, state["policy"], strict=True):
+            parameter.data.copy_(saved)
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.micro_batch, self.updates = state["micro_batch"], state["updates"]
@@ -207,7 +206,7 @@ class OnlineRun:
 
 def adapt(
     loop: OnlineRun,
-    evaluate: Callable[[], tuple[dict[str, Any], Rows]],
+    evaluate: Callable[[], tuple[dict[str, Any], Rows, torch.Tensor]],
     checkpoints: Checkpoints,
     description: str,
 ) -> tuple[Rows, Rows]:
@@ -216,7 +215,7 @@ def adapt(
     The run resumes from the newest checkpoint; a signal saves the state after the last whole update.
 
     Args:
-        evaluate: returns measures of the current policy, and one row per response.
+        evaluate: `Evaluator.evaluate`: measures of the current policy, one row per response, and rewards.
 
     Returns:
         the measures of every evaluation, and the responses of the first and the last one, each with its `step`.
@@ -238,7 +237,7 @@ def adapt(
             due = step % loop.settings.evaluate_every == 0 or step == steps
             if due and step not in (row["step"] for row in trajectory):
                 with label_step("evaluation after update", step):
-                    measures, responses = evaluate()
+                    measures, responses, _ = evaluate()
                 with defer_signals():
                     trajectory.append({"step": step, **measures})
                     if step in (0, steps):
