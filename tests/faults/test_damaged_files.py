@@ -24,7 +24,7 @@ from goodhart.store.identity import Identity
 from goodhart.store.provenance import Origin
 from goodhart.store.schemas.inputs import LOGPROBS, PREFERENCES
 from goodhart.store.schemas.measurements import TRAJECTORY
-from tiny_study import Study, placed
+from tiny_study import Study
 
 RUN = "online/dpo/p20/kl-p20/seed-0"
 TRAIN, PROBE = "train_offline/p20/seed-0", "probe_offline/p20/seed-0"
@@ -225,7 +225,7 @@ def test_an_external_reference_is_checked_by_its_content(tiny: Study, tmp_path: 
     read_table(tiny / REFERENCE, LOGPROBS).to_parquet(path)
     tiny.run(TRAIN, tmp_path / "out", {REFERENCE: path})
     weights = "offline/dpo/p20/seed-0/adapter/adapter_model.safetensors"
-    assert (tmp_path / "out" / placed(weights)).read_bytes() == (tiny / weights).read_bytes()
+    assert (tmp_path / "out" / weights).read_bytes() == (tiny / weights).read_bytes()
 
 
 def test_what_was_made_with_other_rewards_is_refused(tiny: Study, tmp_path: Path) -> None:
@@ -235,13 +235,7 @@ def test_what_was_made_with_other_rewards_is_refused(tiny: Study, tmp_path: Path
         message = refusal(tiny, step, tmp_path / "out", other)
         assert message == f"{tiny / 'reward/centroid.safetensors'} was made with other members; rerun evaluate_rewards."
     metrics = {"offline/dpo/p20/seed-0/metrics.json": tiny / "offline/dpo/p80/seed-0/metrics.json"}
-    assert "metrics.json belongs to another adapter than " in refusal(tiny, PROBE, tmp_path / "out", metrics)
-    made = Origin.read(tiny / "reward/quality.json")
-    assert made is not None
-    others = {**made, "inputs": {**made["inputs"], "members": made["inputs"]["members"][::-1]}}
-    write_json(tmp_path / "quality.json", read_json(tiny / "reward/quality.json"), others)
-    message = refusal(tiny, PROBE, tmp_path / "out", {"reward/quality.json": tmp_path / "quality.json"})
-    assert message == f"{tmp_path / 'quality.json'} was made with other members; rerun evaluate_rewards."
+    assert "metrics.json is not of " in refusal(tiny, PROBE, tmp_path / "out", metrics)
     pairs = read_table(tiny / TABLE, PREFERENCES)
     write_table(tmp_path / "preferences.parquet", pairs[pairs["pair_id"] > 0], PREFERENCES)
     message = refusal(tiny, "evaluate_rewards", tmp_path / "out", {TABLE: tmp_path / "preferences.parquet"})

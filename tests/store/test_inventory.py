@@ -41,8 +41,8 @@ def test_every_file_has_its_size_hash_and_origin(tiny: Study) -> None:
         content = (tiny / path).read_bytes()
         assert (row["bytes"], row["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
         assert found["origins"][row["origin"]]["script"] == row["step"]
-    trained = [origin for origin in found["origins"].values() if origin["script"] == "train_offline"]
-    assert sorted(origin["arguments"]["replicate"] for origin in trained) == [0, 1]
+    seeds = [origin["arguments"]["seed"] for origin in found["origins"].values() if origin["script"] == "train_offline"]
+    assert seeds == [0, 0]
     assert rows["tables/runs.csv"]["origin"] == rows["tables/scales.json"]["origin"]
     assert rows["tables/runs.csv"]["origin"] == digest(Origin.read(tiny / "tables/runs.parquet"))
 
@@ -73,13 +73,13 @@ def test_pages_and_figures_hold_their_origin(tiny: Study, tmp_path: Path, step: 
 
 def test_the_summary_says_what_the_origins_do(tiny: Study) -> None:
     found = of(tiny.root)
-    assert found["seeds"]["train_offline"] == [{"replicate": 0}, {"replicate": 1}]
+    assert found["seeds"]["train_offline"] == [{"seed": 0}]
     assert found["threads"]["pretrain_policy"] == [1]
     assert found["code"].keys() == {step for step, _ in MADE}
     assert all(len(prints) == 1 for prints in found["code"].values())
 
 
-@pytest.mark.parametrize("name", ["tables/runs.parquet", "fit/dpo-paper.json", "replicate-0/policy/model.safetensors"])
+@pytest.mark.parametrize("name", ["tables/runs.parquet", "fit/dpo-paper.json", "policy/model.safetensors"])
 def test_a_file_that_was_changed_is_not_recorded(tiny: Study, tmp_path: Path, name: str) -> None:
     for _, path in MADE:
         source, copy = tiny / path, tmp_path / path

@@ -96,9 +96,9 @@ class Origin(dict[str, Any]):
         trained = Origin.read(args.adapter)
         if trained not in (None, Origin.read(args.metrics)):
             raise InputError(f"{args.metrics} belongs to another adapter than {args.adapter}; rerun train_offline.")
-        for member in (*args.members, *args.held_out):
+        for member in args.members:
             self.verify(member, "train_reward", ["backbone"])
-        for path in (args.centroid, args.quality, getattr(args, "baseline", None)):
+        for path in (args.centroid, getattr(args, "baseline", None)):
             if path is not None:
                 self.verify(path, "evaluate_rewards", ["members", "backbone"])
 

@@ -1,4 +1,4 @@
-"""The reward objective and the online loss, with an adaptive squared penalty (Eq. 8-10), as pure functions.
+"""The online loss: policy gradient with an adaptive squared penalty (Eq. 8-10), as pure functions.
 
 L = -mean[A * log pi(y|x)] + kappa * mean[(log pi(y|x) - log pi_ref(y|x))^2],    log-probs summed over the sequence
 """
