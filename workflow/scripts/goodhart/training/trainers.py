@@ -126,8 +126,11 @@ def train(
         set_seed(seed)
         trainer = build(arguments(derived, precision, epochs, seed, checkpoints.folder, micro_batch))
         history = fit(trainer, lambda: trainer.resume(checkpoints, newest))
-        accumulation = trainer.args.gradient_accumulation_steps
-        return trainer.model, {"micro_batch": micro_batch, "accumulation": accumulation, "history": history}
+        return trainer.model, {
+            "micro_batch": micro_batch,
+            "accumulation": trainer.args.gradient_accumulation_steps,
+            "history": history,
+        }
 
     share = whole // distributed.count()
     smallest = share if distributed.count() > 1 else 1  # no process can restart without the others
