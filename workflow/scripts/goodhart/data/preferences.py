@@ -13,7 +13,6 @@ from goodhart.runtime.types import PreTrainedTokenizerBase
 
 OPTIONAL = ("chosen_score", "rejected_score", "chosen_source", "rejected_source")
 SPLITS = (("train", 0.8), ("validation", 0.9), ("test", 1.0))  # section 4.1: 80/10/10, as cumulative shares
-MOST_UNKNOWN = 0.05  # share of unknown and padding tokens; with more, models would be trained on gaps
 HELD_OUT = "held_out"  # the split of reward models that no policy is trained against
 
 
@@ -94,8 +93,7 @@ def finish_preferences(
 def coverage(preferences: pd.DataFrame, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     """Appendix F (d): quantiles of token lengths and of scores, and the source models, i.e. the logging policies.
 
-    Raises:
-        InputError: more than 5 % of the tokens are unknown to the tokenizer.
+    `unknown_tokens` is the share of unknown and padding tokens in all texts.
     """
     from goodhart.models.tokens import encode_prompts, encode_responses
 
@@ -104,11 +102,6 @@ def coverage(preferences: pd.DataFrame, tokenizer: PreTrainedTokenizerBase) -> d
     strange = {tokenizer.unk_token_id, tokenizer.pad_token_id}
     every = [token for rows in tokens.values() for ids in rows for token in ids]
     unknown = sum(token in strange for token in every) / len(every)
-    if unknown > MOST_UNKNOWN:
-        raise InputError(
-            f"{unknown:.0%} of the tokens of the preferences are unknown to the policy's tokenizer; use a policy whose "
-            "vocabulary covers these texts."
-        )
     sources = pd.concat([preferences["chosen_source"], preferences["rejected_source"]]).dropna()
     scores = pd.concat([preferences["chosen_score"], preferences["rejected_score"]]).dropna().astype(float)
     return {

@@ -94,8 +94,8 @@ def train_adapter(
     updates = given.epochs * -(-record["rows"] // used["batch_size"])
     if used["warmup_steps"] >= updates:
         raise InputError(
-            f"the warm-up takes {used['warmup_steps']} of {updates} updates, so almost nothing would be trained; use more "
-            "pairs or epochs, or override warmup_steps."
+            f"the warm-up takes {used['warmup_steps']} of {updates} updates, so almost nothing would be trained; use "
+            "more pairs or epochs, or override warmup_steps."
         )
     with (
         Checkpoints(
