@@ -107,7 +107,11 @@ def test_slopes_of_replicates_by_hand() -> None:
     one = statistics.replicate_slopes([1, 2], [5, 1], ["a", "a"])
     assert one == {"slopes": [pytest.approx(-4)], "mean": pytest.approx(-4), "se": None, "n": 1, "interval": None}
     nothing = {"slopes": [], "mean": None, "se": None, "n": 0, "interval": None}
-    assert statistics.replicate_slopes([], [], []) == statistics.replicate_slopes([1, 1, 2], [1, 2, 3], [0, 0, 1]) == nothing
+    assert (
+        statistics.replicate_slopes([], [], [])
+        == statistics.replicate_slopes([1, 1, 2], [1, 2, 3], [0, 0, 1])
+        == nothing
+    )
 
 
 @settings(max_examples=50, deadline=None)

@@ -91,20 +91,22 @@ def finish_preferences(
 
 
 def coverage(preferences: pd.DataFrame, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    """Appendix F (d): quantiles of token lengths and of scores, and the source models, i.e. the logging policies."""
+    """Appendix F (d): quantiles of token lengths and of scores, and the source models, i.e. the logging policies.
+
+    `unknown_tokens` is the share of unknown and padding tokens in all texts.
+    """
     from goodhart.models.tokens import encode_prompts, encode_responses
 
+    encode = {"prompt": encode_prompts, "chosen": encode_responses, "rejected": encode_responses}
+    tokens = {column: encoded(tokenizer, preferences[column].tolist()) for column, encoded in encode.items()}
+    strange = {tokenizer.unk_token_id, tokenizer.pad_token_id}
+    every = [token for rows in tokens.values() for ids in rows for token in ids]
+    unknown = sum(token in strange for token in every) / len(every)
     sources = pd.concat([preferences["chosen_source"], preferences["rejected_source"]]).dropna()
     scores = pd.concat([preferences["chosen_score"], preferences["rejected_score"]]).dropna().astype(float)
     return {
-        "tokens": {
-            column: quantiles([len(ids) for ids in encode(tokenizer, preferences[column].tolist())])
-            for column, encode in (
-                ("prompt", encode_prompts),
-                ("chosen", encode_responses),
-                ("rejected", encode_responses),
-            )
-        },
+        "tokens": {column: quantiles([len(ids) for ids in rows]) for column, rows in tokens.items()},
+        "unknown_tokens": unknown,
         "responses_by_source_model": {str(k): int(v) for k, v in sources.value_counts().sort_index().items()},
         "scores": quantiles(scores.tolist()) if len(scores) else None,
     }

@@ -19,7 +19,7 @@ NOTABLE = 0.05  # the page reports a share of truncated, empty or partly scored 
 
 def findings_page(results: Results) -> str:
     """The findings page; each section includes the tables that support it."""
-    found = list(arms(results))
+    found, (judge, win_rates) = list(arms(results)), alignment(results.runs)
     return render(
         "findings",
         results=results,
@@ -47,7 +47,8 @@ def findings_page(results: Results) -> str:
         problems=int(results.gaps["n"].max()),
         replicates=list(replicates(results)),
         pressures=list(pressures(results)),
-        judge=alignment(results.runs)[0],
+        judge=judge,
+        judged=str(win_rates.name),
         TABLE1=TABLE1,
         few_replicates=min(int(results.table1["n"].min()), FEWEST_REPLICATES),
         FEWEST_REPLICATES=FEWEST_REPLICATES,
