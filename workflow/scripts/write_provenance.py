@@ -4,7 +4,7 @@ Each artefact is given as STEP=PATH. A file whose format cannot store an origin 
 
     python workflow/scripts/write_provenance.py --artefacts \
         collect_runs=results/pocket/tables/runs.parquet collect_runs=results/pocket/tables/runs.csv \
-        --derived results/pocket/derived.json --provenance results/pocket/provenance.json
+        --derived results/pocket/replicate-0/derived.json --provenance results/pocket/provenance.json
 """
 
 from dataclasses import dataclass

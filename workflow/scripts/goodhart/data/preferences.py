@@ -54,7 +54,7 @@ def finish_preferences(
     """Drop pairs of identical responses, draw at most `limit` of the other pairs, number them and assign splits.
 
     With `bootstrap`, a source that has no more pairs than `limit` is resampled by prompt. A larger source needs no
-    resampling, because each seed draws another part of it.
+    resampling, because each replicate draws another part of it.
 
     Pairs with tied scores are counted, not dropped: the source states which response is chosen, as in the paper.
 
