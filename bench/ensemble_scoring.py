@@ -77,7 +77,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     @torch.no_grad()
     def shared() -> torch.Tensor:
         torch.use_deterministic_algorithms(True, warn_only=True)  # as in a study
-        return ensemble._score_batch(prompts, responses)[0]
+        return torch.stack(
+            [rewards for rewards, _ in ensemble._score_batch(list(zip(prompts, responses, strict=True)))]
+        )
 
     worst = (shared() - stock()).abs().max().item()
     if worst > 1e-4:

@@ -165,7 +165,7 @@ class Stages:
 
         from goodhart.models.adapters import lora_config
         from goodhart.models.loading import load_reward_backbone
-        from goodhart.training.reward import MemberTrainer
+        from goodhart.training.guarded import MemberTrainer
         from goodhart.training.trainers import tokenized
 
         prompts, responses = self._tokens(2 * self.bench.rows)
@@ -316,12 +316,16 @@ class Stages:
         )
 
     def _exam(self) -> Any:
+        import pandas as pd
+
         from goodhart.evaluation.responses import ProblemSet
         from goodhart.sampling.settings import Sampling
+        from goodhart.verifiers.gsm8k import is_correct
 
         prompts = self.prompts[: 2 * self.bench.scored]
         sampling = Sampling(self.bench.response, self.bench.scored, "loop", ())
-        return ProblemSet(prompts, ["1"] * len(prompts), "gsm8k", sampling, 0)
+        rows = pd.DataFrame({"problem_id": range(len(prompts)), "prompt": prompts, "answer": "1"})
+        return ProblemSet(rows, is_correct, sampling, 0)
 
     def _adapter(self, name: str, task: str) -> Path:
         from peft import get_peft_model

@@ -21,7 +21,7 @@ from typing import Any
 from alternating import alternate, publish, record, seconds
 from goodhart.cli import parser, run
 from goodhart.errors import InputError
-from goodhart.models.admission import PRECISIONS
+from goodhart.models.flags import PRECISIONS
 from goodhart.runtime.threads import use_threads
 from goodhart.store.files import read_table
 from goodhart.store.schemas.inputs import PROBLEMS

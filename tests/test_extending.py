@@ -94,9 +94,9 @@ def test_each_command_is_one_that_the_workflow_plans(house: Path, command: list[
 
 
 def test_math_is_loaded_and_judged(house: Path) -> None:
-    command = next(command for command in STUDIES if "results/math/data/problems.parquet" in command)
+    command = next(command for command in STUDIES if "results/math/replicate-0/data/problems.parquet" in command)
     run(house, "-m", *command)
-    problems = read_table(house / "results/math/data/problems.parquet", PROBLEMS, split="evaluation")
+    problems = read_table(house / "results/math/replicate-0/data/problems.parquet", PROBLEMS, split="evaluation")
     question, *_ = SOLUTIONS
     assert problems["answer"].tolist() == list(SOLUTIONS.values())
     assert problems["prompt"][problems.index[0]] == (
@@ -114,13 +114,13 @@ def test_math_is_loaded_and_judged(house: Path) -> None:
 
 
 def test_reversals_are_generated_and_judged(house: Path) -> None:
-    command = next(command for command in STUDIES if "results/reversal/data/problems.parquet" in command)
+    command = next(command for command in STUDIES if "results/reversal/replicate-0/data/problems.parquet" in command)
     run(house, "-m", *command)
-    problems = read_table(house / "results/reversal/data/problems.parquet", PROBLEMS, split="preference")
+    problems = read_table(house / "results/reversal/replicate-0/data/problems.parquet", PROBLEMS, split="preference")
     assert len(problems) == 2000
     for prompt, answer in zip(problems["prompt"], problems["answer"], strict=True):
         assert prompt.removeprefix("Q: reverse ").removesuffix("\nA:\n").split() == answer.split()[::-1]
-    corpus = read_table(house / "results/reversal/data/corpus.parquet", CORPUS)
+    corpus = read_table(house / "results/reversal/replicate-0/data/corpus.parquet", CORPUS)
     assert not set(problems["prompt"]) & set(corpus["prompt"])
 
 

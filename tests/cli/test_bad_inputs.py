@@ -231,7 +231,7 @@ def words(study: Study, name: str, outputs: Path, **flags: str) -> list[str]:
         ("load_preferences/scored", {"score-column": "question"}, "row 0 has the score 'Q: 0 ="),
         ("load_preferences", {"form": "scored"}, "needs response_column"),
         ("load_problems", {"answer-column": "solution"}, "'solution'"),
-        ("resolve_model", {"model": "/no/such/folder"}, "/no/such/folder does not exist"),
+        ("resolve_model", {"model": "/no/such/folder"}, "neither a local path nor a name on the hub"),
         ("resolve_model", {"model": "some/model"}, "some/model is not in the cache"),
         ("resolve_model", {"prompts": "chat"}, "has no chat template; set policy.prompts: plain"),
         ("resolve_model", {"model": "no_package:model.gguf"}, "no_package is not installed"),

@@ -56,8 +56,9 @@ def problems(tiny: Study) -> pd.DataFrame:
 
 
 def examination(problems: pd.DataFrame, batch_size: int = 64, seed: int = 5) -> ProblemSet:
-    prompts, answers = problems["prompt"].tolist(), problems["answer"].tolist()
-    return ProblemSet(prompts, answers, "gsm8k", Sampling(24, batch_size, "loop", ()), seed)
+    return ProblemSet(
+        problems[["problem_id", "prompt", "answer"]], verifier("gsm8k"), Sampling(24, batch_size, "loop", ()), seed
+    )
 
 
 @torch.no_grad()
@@ -139,8 +140,8 @@ def test_an_examination_measures_what_it_says(
     exam, centroid = examination(problems, batch_size=7), torch.arange(64.0)
     measures, samples, rewards = Evaluator(model, tokenizer, ensemble, centroid, exam, 8).evaluate("reference")
     given = respond(model, tokenizer, exam)
-    scores, embeddings, _ = ensemble.score(exam.prompts, given.texts, given.rollout.finished)
-    prompts = encode_prompts(tokenizer, exam.prompts)
+    scores, embeddings, _ = ensemble.score(exam.rows["prompt"].tolist(), given.texts, given.rollout.finished)
+    prompts = encode_prompts(tokenizer, exam.rows["prompt"].tolist())
     logprobs: dict[str, list[float]] = {"policy": [], "reference": []}
     entropies = []
     for name, sums in logprobs.items():
@@ -186,7 +187,7 @@ def test_responses_that_the_rewards_read_only_a_part_of_are_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     exam = examination(problems)
-    given, prompts = respond(model, tokenizer, exam), encode_prompts(tokenizer, exam.prompts)
+    given, prompts = respond(model, tokenizer, exam), encode_prompts(tokenizer, exam.rows["prompt"].tolist())
     lengths = [len(p) + len(r) for p, r in zip(prompts, given.rollout.responses, strict=True)]
     monkeypatch.setattr(ensemble, "max_length", max(lengths) - 1)
     measures, *_ = Evaluator(model, tokenizer, ensemble, torch.ones(64), exam, 8).evaluate(None)

@@ -107,9 +107,7 @@ def test_a_stopped_run_ends_with_the_bytes_of_one_that_was_not(
     code, second = run_apart(tiny, step, tmp_path, changes=often(minutes))
     assert code == 0, second
     if kept is None:
-        kept = len(
-            json.loads((tiny / step.replace("train_offline", "offline/dpo") / "metrics.json").read_text())["history"]
-        )
+        kept = len(json.loads((tiny / "replicate-1/offline/dpo/p80/metrics.json").read_text())["history"])
     assert f"resuming after step {kept}, from {tmp_path}" in second
     assert results(tmp_path) == whole(step)
     assert not list(tmp_path.rglob("step-*")), "checkpoints go after success"

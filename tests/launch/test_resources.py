@@ -144,8 +144,9 @@ def test_every_submitted_rule_has_work() -> None:
                 submitted.add(rule.split()[2])
     assert submitted == {*INPUTS, "model_step", "pretrain_policy", "sample_preferences"}
     submitted.remove("model_step")
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text())  # an embedded task: every rule has work
     for rule in submitted:
-        assert resources.work(rule, load("paper"), batch) != Work(), rule
+        assert resources.work(rule, config, batch) != Work(), rule
 
 
 def test_it_imports_nothing_heavy() -> None:

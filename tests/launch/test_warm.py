@@ -39,7 +39,7 @@ if what == "wait":
     Path("waiting").write_text(str(os.getpid()))
     time.sleep(60)
 """
-SERVE = "import sys; from goodhart.launch import warm; warm.LIBRARIES, warm.TRAINERS = ('warmed',), ()"
+SERVE = "import sys; from goodhart.launch import warm; warm.LIBRARIES = ('warmed',)"
 SERVE += "; warm.serve(sys.argv[1])"
 Start = Callable[..., "subprocess.Popen[str]"]
 

@@ -22,11 +22,12 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from goodhart.models import decoder, ensemble, kv_cache, logprobs
+from goodhart.models import decoder, ensemble, logprobs
 from goodhart.models.adapters import activate, activation_checkpointing, merged
 from goodhart.models.loading import load_policy, load_tokenizer
 from goodhart.models.logprobs import sequence_logprobs
 from goodhart.models.tokens import Batch, collate
+from goodhart.sampling import loop
 from goodhart.sampling.engines import sample
 from goodhart.sampling.settings import Sampling
 from tiny_study import Study
@@ -67,7 +68,7 @@ MODELS = {
 def by_transformers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Without the decoder, as on a GPU."""
     with monkeypatch.context() as patch:
-        for module in (logprobs, ensemble, kv_cache):
+        for module in (logprobs, ensemble, loop):
             patch.setattr(module, "decoder_of", lambda _model: None)
         yield
 

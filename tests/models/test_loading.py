@@ -224,10 +224,16 @@ def test_a_model_asked_in_two_ways_is_one_model(tiny: Study, tmp_path: Path) -> 
     assert manifest.same_weights(tmp_path / "chat", tmp_path / "plain")
 
 
+def free_copy(source: Path, folder: Path) -> None:
+    """A copy of a model whose manifest records no files, so that they may be changed."""
+    shutil.copytree(source, folder)
+    write_json(folder / "manifest.json", {**read_json(folder / "manifest.json"), "files": {}})
+
+
 def test_a_tokeniser_pads_on_the_left_and_has_an_end(tiny: Study, tmp_path: Path) -> None:
     tokenizer = loading.load_tokenizer(tiny / "policy")
     assert (tokenizer.padding_side, tokenizer.eos_token_id, tokenizer.pad_token_id) == ("left", 1, 0)
-    shutil.copytree(tiny / "policy", tmp_path / "endless")
+    free_copy(tiny / "policy", tmp_path / "endless")
     config = json.loads((tmp_path / "endless/tokenizer_config.json").read_text())
     (tmp_path / "endless/tokenizer_config.json").write_text(json.dumps({**config, "eos_token": None}))
     with pytest.raises(InputError, match="no end-of-sequence token"):
@@ -237,7 +243,7 @@ def test_a_tokeniser_pads_on_the_left_and_has_an_end(tiny: Study, tmp_path: Path
 @pytest.mark.parametrize("pad", [None, "<end>"])
 def test_a_tokeniser_never_pads_with_its_end(tiny: Study, tmp_path: Path, pad: str | None) -> None:
     """A reward is read off the last token that is no padding, which the end token must be able to be."""
-    shutil.copytree(tiny / "policy", tmp_path / "policy")
+    free_copy(tiny / "policy", tmp_path / "policy")
     path = tmp_path / "policy/tokenizer_config.json"
     config = json.loads(path.read_text())
     path.write_text(json.dumps({**config, "pad_token": pad, "bos_token": "<pad>"}))

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from goodhart.errors import InputError
 from goodhart.models import manifest
-from goodhart.store.weights import weight_files
+from goodhart.store.hub import weight_files
 from tiny_study import Study
 
 
@@ -67,7 +67,7 @@ HUB = {"model": "some/model", "revision": "c0ffee", "projections": BASE["project
 def adapter(folder: Path, layers: int = 2, inputs: int = 6) -> Path:
     """LoRA weights for the queries (4 outputs) of so many layers."""
     folder.mkdir()
-    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 3}))
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 3, "target_modules": ["q_proj"]}))
     name = "base_model.model.layers.{}.attn.q_proj.lora_{}.weight"
     weights = {name.format(k, "A"): np.ones((3, inputs), np.float32) for k in range(layers)}
     weights |= {name.format(k, "B"): np.ones((4, 3), np.float32) for k in range(layers)}

@@ -14,9 +14,8 @@ from trl import DPOTrainer, RewardConfig, RewardTrainer
 from goodhart.models.adapters import lora_config
 from goodhart.models.loading import load_policy, load_reward_backbone, load_tokenizer
 from goodhart.runtime.finite import NotFinite
-from goodhart.training.guarded import Guarded
+from goodhart.training.guarded import Guarded, MemberTrainer
 from goodhart.training.offline import CachedReferenceDPOTrainer, config
-from goodhart.training.reward import MemberTrainer
 from goodhart.training.trainers import tokenized
 from tiny_study import Study
 

@@ -24,7 +24,7 @@ from goodhart.store.files import write_table
 from goodhart.store.flags import record, table
 from goodhart.store.schemas.inputs import PROBLEMS
 from goodhart.store.schemas.measurements import ONLINE_RESPONSES, STEPS, TRAJECTORY
-from goodhart.training.settings import DERIVED, AutosaveFlags, Online, Settings
+from goodhart.training.settings import AutosaveFlags, Online, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +42,7 @@ class Arguments(EvaluationFlags, AutosaveFlags):
 
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
-    with dump_on_nan(given.output.parent / "stopped.json", given.replicate):
-        train(given)
-
-
-def train(given: Arguments) -> None:
-    """One online run, from loading its models to publishing its outputs."""
-    given.verify(given.origin)
+    given.verify()
     import pandas as pd
     import torch
 
@@ -67,15 +61,27 @@ def train(given: Arguments) -> None:
         sampling=given.sampling,
         beta=given.kl_beta["beta"],
         recompute=given.derived_online["inputs"]["parameters"] > LARGE,
-        **{name: used[name] for name in DERIVED},
+        **{name: used[name] for name in ("learning_rate", "clip_norm", "weight_decay", "warmup_steps", "batch_size")},
     )
-    prompts = training["prompt"].tolist()
-    loop = OnlineRun(evaluator.model, evaluator.tokenizer, evaluator.ensemble, settings, prompts, given.replicate)
+    loop = OnlineRun(
+        evaluator.model,
+        evaluator.tokenizer,
+        evaluator.ensemble,
+        settings,
+        training["prompt"].tolist(),
+        given.replicate,
+    )
 
-    offline = {name: given.metrics[name] for name in ("method", "level", "beta", "replicate")}
-    cell = offline | {"kl_level": given.kl_beta["level"], "kl_beta": given.kl_beta["beta"]}
+    cell = {
+        **{name: given.metrics[name] for name in ("method", "level", "beta", "replicate")},
+        "kl_level": given.kl_beta["level"],
+        "kl_beta": given.kl_beta["beta"],
+    }
     outputs = [given.trajectory, given.updates, given.responses, given.output]
-    with Checkpoints(given.checkpoints, given.origin, given.checkpoint_minutes, outputs) as checkpoints:
+    with (
+        Checkpoints(given.checkpoints, given.origin, given.checkpoint_minutes, outputs) as checkpoints,
+        dump_on_nan(given.output.parent / "stopped.json", given.replicate),
+    ):
         trajectory, responses = adapt(
             loop,
             lambda: evaluator.evaluate("reference"),

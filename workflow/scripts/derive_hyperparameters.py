@@ -35,10 +35,8 @@ def main(argv: list[str] | None = None) -> None:
 
     from goodhart.hyperparameters import appendix_c
     from goodhart.models.loading import load_tokenizer
-    from goodhart.models.manifest import check_model
     from goodhart.models.tokens import encode_pairs
 
-    check_model(given.model)
     sample = given.preferences.sample(n=appendix_c.sample_size(len(given.preferences)), random_state=given.seed)
     counts = [
         len(pair.prompt) + max(len(pair.chosen), len(pair.rejected))

@@ -14,29 +14,27 @@ from pathlib import Path
 from typing import Any
 
 from goodhart.cli import Output, flag, run
-from goodhart.models.admission import PRECISIONS
+from goodhart.models.flags import ModelFlags
 from goodhart.models.manifest import check_adapters
 from goodhart.runtime.finite import Watched, dump_on_nan
 from goodhart.runtime.threads import use_threads
 from goodhart.runtime.types import Frame, Record
 from goodhart.store.files import write_json, write_table, write_tensors
-from goodhart.store.flags import StepFlags, record, table
+from goodhart.store.flags import record, table
 from goodhart.store.schemas.inputs import BASELINE, PREFERENCES, RESPONSES
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments(StepFlags):
+class Arguments(ModelFlags):
     members: list[Path]
     held_out: list[Path] = flag(default=(), help="reward models that no policy is trained against")
     preferences: tuple[Frame, Frame] = table(PREFERENCES, "test", "train")
     backbone: Path
-    precision: str = flag(choices=PRECISIONS)
     derived: Record = record("values", help="derived/reward.json")
     responses: Frame = table(RESPONSES, help="the reference policy's responses")
     correct_weight: float | None = flag(default=None, help="of the judge that labelled the pairs, if known")
     filler_weight: float | None = flag(default=None, help="of the same judge")
-    seed: int = flag(help="draws the responses of the centroid")
-    threads: int
+    seed: int = flag(help="seed for drawing the responses that define the centroid")
     quality: Output
     centroid: Output
     baseline: Output
@@ -45,17 +43,14 @@ class Arguments(StepFlags):
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
     check_adapters(given.backbone, [*given.members, *given.held_out])
-    origin = given.origin
     for member in [*given.members, *given.held_out]:
-        origin.verify(member, "train_reward", ["backbone", "preferences"])
+        given.origin.verify(member, "train_reward", ["backbone", "preferences"])
     use_threads(given.threads)
     from goodhart.data import judge
     from goodhart.hyperparameters.appendix_c import sample_size, values
     from goodhart.models.ensemble import RewardEnsemble, quality, uncertainty
     from goodhart.models.loading import load_reward_backbone, load_tokenizer
-    from goodhart.models.manifest import check_model
 
-    check_model(given.backbone)
     backbone, tokenizer = load_reward_backbone(given.backbone, given.precision), load_tokenizer(given.backbone)
     used, (held_out, train) = values(given.derived), given.preferences
     ensemble = RewardEnsemble(backbone, tokenizer, given.members, used["inference_batch_size"], used["max_length"])
@@ -75,15 +70,15 @@ def main(argv: list[str] | None = None) -> None:
         known["style"] = judge.styles(texts)
         labelled = held_out[["chosen_score", "rejected_score"]].to_numpy(dtype=float)
         found["judge_scale"] = float(labelled.std(ddof=1))
-    write_json(given.quality, {**found, "centroid_responses": len(train)}, origin)
-    write_tensors(given.centroid, {"centroid": embeddings.mean(dim=0)}, origin)
+    write_json(given.quality, {**found, "centroid_responses": len(train)}, given.origin)
+    write_tensors(given.centroid, {"centroid": embeddings.mean(dim=0)}, given.origin)
     baseline = given.responses[["problem_id"]].assign(
         proxy=rewards.mean(dim=1).double().numpy(),
         uncertainty=uncertainty(rewards).double().numpy(),
         rewards=rewards.tolist(),
         **dict.fromkeys(("held_out", "judge", "style")) | known,
     )
-    write_table(given.baseline, baseline, BASELINE, origin)
+    write_table(given.baseline, baseline, BASELINE, given.origin)
 
 
 def score(ensemble: Any, rows: Frame, column: str) -> Any:

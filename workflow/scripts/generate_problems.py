@@ -32,7 +32,6 @@ class Arguments(StepFlags):
 
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
-    origin = given.origin
     import numpy as np
 
     from goodhart.data.tasks import pools
@@ -53,8 +52,8 @@ def main(argv: list[str] | None = None) -> None:
         {"row": row, "prompt": task.prompt(item, rng), "response": task.teach(item, rng)}
         for row, item in enumerate(pools.draw(of_split["pretraining"], given.pretraining_examples, rng))
     ]
-    write_table(given.problems, problems, PROBLEMS, origin)
-    write_table(given.corpus, corpus, CORPUS, origin)
+    write_table(given.problems, problems, PROBLEMS, given.origin)
+    write_table(given.corpus, corpus, CORPUS, given.origin)
 
 
 if __name__ == "__main__":

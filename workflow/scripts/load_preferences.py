@@ -14,10 +14,13 @@ from typing import Any
 
 from goodhart.cli import Output, Source, flag, group, run
 from goodhart.data.pairing import FORMS, Columns, columns_of
+from goodhart.errors import InputError
 from goodhart.store.files import write_json, write_table
 from goodhart.store.flags import StepFlags
 from goodhart.store.provenance import Origin
 from goodhart.store.schemas.inputs import PREFERENCES
+
+MOST_UNKNOWN = 0.05  # share of unknown and padding tokens; with more, models would be trained on gaps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +58,11 @@ def main(argv: list[str] | None = None) -> None:
     check_model(given.policy)
     origin = Origin.of(given.raw, __file__, data=record)
     covered = coverage(preferences, load_tokenizer(given.policy))
+    if (unknown := covered["unknown_tokens"]) > MOST_UNKNOWN:
+        raise InputError(
+            f"{unknown:.0%} of the tokens of {given.source} are unknown to the policy's tokenizer, at most "
+            f"{MOST_UNKNOWN:.0%} may be; use a policy whose vocabulary covers these texts."
+        )
     write_table(given.preferences, preferences, PREFERENCES, origin)
     write_json(given.coverage, {"data": record, **counts, **dropped, **covered}, origin)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from goodhart.cli import Output, flag, group, run
-from goodhart.models.admission import PRECISIONS
+from goodhart.models.flags import PRECISIONS
 from goodhart.runtime.types import Record
 from goodhart.sampling.settings import Sampling
 from goodhart.store.files import write_json, write_text
@@ -38,7 +38,6 @@ class Arguments(StepFlags):
 
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
-    made = given.origin
     from goodhart.memory import plan
     from goodhart.memory.architecture import architecture, same_architecture
     from goodhart.sampling.engines import engine_for
@@ -61,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
         )
     )
     table = plan.table(stages, given.memory_gb)
-    write_json(given.json, plan.record(stages, given.memory_gb), made)
+    write_json(given.json, plan.record(stages, given.memory_gb), given.origin)
     write_text(given.markdown, table)
     print(table)
     for stage in stages:

@@ -41,9 +41,8 @@ class Arguments(EvaluationFlags):
 
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
-    origin = given.origin
-    origin.verify(given.raw.logprobs, "score_reference", ["policy", "preferences"], ["max_length", "precision"])
-    given.verify(origin)
+    given.origin.verify(given.raw.logprobs, "score_reference", ["policy", "preferences"], ["max_length", "precision"])
+    given.verify()
     import pandas as pd
     import torch
 
@@ -71,14 +70,14 @@ def main(argv: list[str] | None = None) -> None:
         for name, scores in judged.items()
     }
     run = {name: given.metrics[name] for name in ("method", "level", "beta", "replicate")}
-    write_table(given.probe, [{**run, **measures, "preference_accuracy": accuracy, **won}], PROBE, origin)
-    write_table(given.responses, pd.DataFrame(responses).assign(**run), OFFLINE_RESPONSES, origin)
+    write_table(given.probe, [{**run, **measures, "preference_accuracy": accuracy, **won}], PROBE, given.origin)
+    write_table(given.responses, pd.DataFrame(responses).assign(**run), OFFLINE_RESPONSES, given.origin)
     floor = [{**run, "number": k, "proxy": proxy, "true": true} for k, (proxy, true) in enumerate(resampled, 1)]
     write_table(
         given.floor,
         floor or [{**run, "number": 0, "proxy": measures["proxy"], "true": measures["true"]}],
         FLOOR,
-        origin,
+        given.origin,
     )
 
 

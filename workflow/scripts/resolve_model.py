@@ -12,8 +12,7 @@ from pathlib import Path
 
 from goodhart.cli import Output, Source, flag, run
 from goodhart.errors import InputError
-from goodhart.models.admission import CLASSES, PROMPTS, admit
-from goodhart.models.gguf import convert_gguf, find_gguf
+from goodhart.models.admission import CLASSES, PROMPTS, admit, convert_gguf, find_gguf
 from goodhart.models.manifest import stamp_model
 from goodhart.store.files import publish
 from goodhart.store.flags import StepFlags
@@ -32,24 +31,21 @@ class Arguments(StepFlags):
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
     gguf, local = given.model.endswith(".gguf"), Path(given.model).is_dir()
-    if not gguf and not local and (Path(given.model).is_absolute() or given.model.startswith(".")):
-        raise InputError(f"model folder {given.model} does not exist; correct policy.model or reward.model.")
     if given.revision and (gguf or local):
         raise InputError(f"{given.model} is local and has no revision {given.revision}; remove the revision.")
     with publish(given.output) as folder:
         folder.mkdir(parents=True)
+        source, hub, facts = folder, None, {}
         if gguf:
             convert_gguf(find_gguf(given.model), folder)
-            admit(folder, given.model, given.role, given.prompts)
-            source, hub, facts = folder, None, {"converted_from": Path(given.model).name.rpartition(":")[2]}
-        elif local:
-            admit(Path(given.model), given.model, given.role, given.prompts)
-            source, hub, facts = Path(given.model), None, {}
+            facts = {"converted_from": Path(given.model).name.rpartition(":")[2]}
         else:
-            small = snapshot(given.model, given.revision, "model", SMALL_FILES, OTHER_FILES)
-            admit(small, given.model, given.role, given.prompts)
-            source = snapshot(given.model, small.name, "model", MODEL_FILES, OTHER_FILES)
-            hub, facts = (given.model, source.name), {}
+            small = (given.model, given.revision, "model", SMALL_FILES, OTHER_FILES)
+            source = Path(given.model) if local else snapshot(*small)
+        admit(source, given.model, given.role, given.prompts)
+        if not gguf and not local:  # the weights, once the model is admitted
+            source = snapshot(given.model, source.name, "model", MODEL_FILES, OTHER_FILES)
+            hub = (given.model, source.name)
         stamp_model(folder, source, given.prompts, given.origin, hub, **facts)
         from goodhart.models.loading import load_tokenizer
 

@@ -37,13 +37,13 @@ def main(argv: list[str] | None = None) -> None:
     from goodhart.data.preferences import coverage, finish_preferences
     from goodhart.evaluation.responses import ProblemSet, respond
 
-    policy, tokenizer = given.load_policy()
     problems = [ProblemSet.of(given, given.problems, 2 * given.seed + i) for i in range(2)]
+    policy, tokenizer = given.load_policy()
     with dump_on_nan(given.preferences.with_suffix(".stopped.json"), given.seed):
         first, second = (respond(policy, tokenizer, problem_set) for problem_set in problems)
     weights = given.correct_weight, given.filler_weight
     scores = judge.scores(first.texts, first.strict, *weights), judge.scores(second.texts, second.strict, *weights)
-    pairs, against = judge.choose(problems[0].prompts, (first.texts, second.texts), scores, given.seed)
+    pairs, against = judge.choose(given.problems["prompt"].tolist(), (first.texts, second.texts), scores, given.seed)
     preferences, counts = finish_preferences(pairs, given.seed, None, given.held_out_share)
     counts["responses_cut_at_the_token_limit"] = (first.rollout.finished + second.rollout.finished).count(False)
     counts["choices_against_the_score"] = against

@@ -40,12 +40,10 @@ def main(argv: list[str] | None = None) -> None:
     from goodhart.hyperparameters.appendix_c import values
     from goodhart.models.adapters import lora_config
     from goodhart.models.loading import load_policy, load_tokenizer
-    from goodhart.models.manifest import check_model
     from goodhart.models.tokens import encode_pairs
     from goodhart.training import offline
     from goodhart.training.trainers import tokenized, train_adapter
 
-    check_model(given.policy)
     used = values(given.derived)
     tokenizer = load_tokenizer(given.policy)
     pairs = encode_pairs(tokenizer, rows, used["max_length"])
@@ -53,7 +51,6 @@ def main(argv: list[str] | None = None) -> None:
     if counts != list(zip(rows["prompt_tokens"], rows["chosen_tokens"], rows["rejected_tokens"], strict=True)):
         raise InputError(f"{given.raw.logprobs} was computed on other tokens; rerun score_reference with this policy.")
     dataset = tokenized(offline.rows(pairs, rows))
-    cell = {"method": given.method, "level": given.beta["level"], "beta": given.beta["beta"]}
     train_adapter(
         given,
         given.policy,
@@ -65,7 +62,13 @@ def main(argv: list[str] | None = None) -> None:
             processing_class=tokenizer,
             peft_config=lora_config(used["lora_rank"], used["lora_alpha"], used["lora_dropout"], "CAUSAL_LM"),
         ),
-        {**cell, "replicate": given.replicate, "rows": len(dataset)},
+        {
+            "method": given.method,
+            "level": given.beta["level"],
+            "beta": given.beta["beta"],
+            "replicate": given.replicate,
+            "rows": len(dataset),
+        },
     )
 
 

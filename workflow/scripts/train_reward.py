@@ -40,12 +40,10 @@ def main(argv: list[str] | None = None) -> None:
     from goodhart.hyperparameters.appendix_c import values
     from goodhart.models.adapters import lora_config
     from goodhart.models.loading import load_reward_backbone, load_tokenizer
-    from goodhart.models.manifest import check_model
     from goodhart.models.tokens import encode_pairs
-    from goodhart.training.reward import MemberTrainer
+    from goodhart.training.guarded import MemberTrainer
     from goodhart.training.trainers import tokenized, train_adapter
 
-    check_model(given.backbone)
     used = values(given.derived)
     tokenizer = load_tokenizer(given.backbone)
     preferences = given.preferences[given.preferences["split"] == given.split]
@@ -61,7 +59,6 @@ def main(argv: list[str] | None = None) -> None:
     picks = np.random.default_rng(seed).integers(len(fitting), size=len(fitting))
     pair_ids, pairs = zip(*(fitting[pick] for pick in picks), strict=True)
     dataset = tokenized([{"chosen_ids": p.prompt + p.chosen, "rejected_ids": p.prompt + p.rejected} for p in pairs])
-    drawn = {"distinct_rows": len(set(pair_ids)), "pair_ids": pair_ids}
     train_adapter(
         given,
         given.backbone,
@@ -73,7 +70,13 @@ def main(argv: list[str] | None = None) -> None:
             processing_class=tokenizer,
             peft_config=lora_config(used["lora_rank"], used["lora_alpha"], used["lora_dropout"], "SEQ_CLS"),
         ),
-        {"member": given.member, "seed": seed, "rows": len(dataset), **drawn},
+        {
+            "member": given.member,
+            "seed": seed,
+            "rows": len(dataset),
+            "distinct_rows": len(set(pair_ids)),
+            "pair_ids": pair_ids,
+        },
     )
 
 

@@ -21,12 +21,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path, PosixPath
 from types import NoneType
-from typing import Any, Self, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Self, get_args, get_origin, get_type_hints
 
 from goodhart.errors import InputError
 from goodhart.runtime.signals import Stopped
-
-T = TypeVar("T")
+from goodhart.runtime.types import T
 
 
 class Output(PosixPath):
@@ -35,14 +34,6 @@ class Output(PosixPath):
 
 class Source(str):
     """The type of a flag for a local file or folder, or a repository name on the Hugging Face hub."""
-
-
-class Labelled(str):
-    """The type of a flag that reads NAME=FILE."""
-
-
-# The types of flags; a field of any other type is the result of `read` on the file or folder that the flag names.
-KINDS = (int, float, str, Output, Source, Labelled)
 
 
 def flag(
@@ -99,7 +90,7 @@ class _Parser(argparse.ArgumentParser):
                 kind, choices = str, list(item.metadata["classes"])
             self.add_argument(
                 _spelt(item.name),
-                type=kind if kind in KINDS else Path,
+                type=kind if kind in (int, float, str, Output, Source) else Path,
                 required=item.default is MISSING,
                 default=argparse.SUPPRESS,
                 help=item.metadata.get("help"),

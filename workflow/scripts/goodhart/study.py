@@ -148,12 +148,6 @@ def memory(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _method(name: str) -> str:
-    if name not in METHODS:
-        raise InputError(f"unknown offline method {name!r}: choose from {', '.join(METHODS)}.")
-    return name
-
-
 def _source(section: Mapping[str, Any]) -> str:
     name = section["source"]
     if name in TASKS:
@@ -185,7 +179,6 @@ def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     levels = [*config["levels"], *(chosen for chosen in arms(config).values() if chosen != SAME)]
     pairs, shape = config["preferences"]["dataset"], config["policy"]["pretraining"]
     parsed_by: dict[str, Callable[[], object]] = {
-        "methods": lambda: [_method(name) for name in config["methods"]],
         "levels and arms": lambda: [parse_level(level) for level in levels],
         "task.source": lambda: _source(config["task"]),
         "task.verifier": lambda: verifier(verifier_of(config)),
@@ -196,10 +189,9 @@ def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
             parse()
         except InputError as error:
             raise InputError(f"config: {key}: {error}") from error
-    first: dict[tuple[str, float], str] = {}
-    for level in config["levels"]:
-        if (other := first.setdefault(parse_level(level), level)) != level:
-            raise InputError(f"config: levels: {other} and {level} are the same level; keep one.")
+    parsed = [parse_level(level) for level in config["levels"]]
+    same = [level for level in config["levels"] if parsed.count(parse_level(level)) > 1]
+    unknown = [name for name in config["methods"] if name not in METHODS]
     generated = embedded(config)
     redraw, trained = set(config["redraw"]), config["policy"]["model"] is None
     # A stage that was trained on redrawn data would know problems or pairs on which it is evaluated.
@@ -208,6 +200,8 @@ def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     mistakes = {
         "redraw: a named policy cannot be redrawn; use [preferences, rewards] or []": not trained
         and "policy" in redraw,
+        f"methods: unknown offline method {', '.join(unknown)}: choose from {', '.join(METHODS)}": unknown,
+        f"levels: {' and '.join(same)} are the same level; keep one": same,
         **{
             f"redraw: {earlier} without {later}, which is trained on it; add {later}": (
                 earlier in redraw and later not in redraw

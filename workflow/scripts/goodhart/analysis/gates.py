@@ -131,10 +131,14 @@ def check(
 
 def passed(rows: Sequence[dict[str, Any]], arm: str) -> bool:
     """Whether every gate of the study and the debris gate of this arm passed."""
-    of_arm = [row for row in rows if row["gate"] == "debris" and row["where"] == arm]
-    if not of_arm:
+    return all(row["passed"] for row in deciding(rows, arm))
+
+
+def deciding(rows: Sequence[dict[str, Any]], arm: str) -> list[dict[str, Any]]:
+    """The gates on which a verdict on this arm rests: all but the debris gates of other arms."""
+    if not any(row["gate"] == "debris" and row["where"] == arm for row in rows):
         raise InputError(f"no gate was checked for arm {arm!r}.")
-    return all(row["passed"] for row in [*of_arm, *(row for row in rows if row["gate"] != "debris")])
+    return [row for row in rows if row["gate"] != "debris" or row["where"] == arm]
 
 
 def _share(start: FloatArray, accuracy: FloatArray) -> FloatArray:

@@ -31,9 +31,9 @@ def read_points(path: Path) -> pd.DataFrame:
         numbers = pd.to_numeric(points[name], errors="coerce").to_numpy(dtype=float)
         wrong = np.flatnonzero(~np.isfinite(numbers))
         if len(wrong):
-            cell = repr(str(points[name].iloc[wrong[0]]))
             raise InputError(
-                f"{path}: {name} of point {wrong[0] + 1} is {cell}, not a finite number; correct it or remove the row."
+                f"{path}: {name} of point {wrong[0] + 1} is {str(points[name].iloc[wrong[0]])!r}, not a finite number; "
+                "correct it or remove the row."
             )
         points[name] = numbers
     if "win_rate" in points and not points["win_rate"].between(0, 1).all():

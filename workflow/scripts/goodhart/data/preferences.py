@@ -54,7 +54,7 @@ def finish_preferences(
     """Drop pairs of identical responses, draw at most `limit` of the other pairs, number them and assign splits.
 
     With `bootstrap`, a source that has no more pairs than `limit` is resampled by prompt. A larger source needs no
-    resampling, because each seed draws another part of it.
+    resampling, because each replicate draws another part of it.
 
     Pairs with tied scores are counted, not dropped: the source states which response is chosen, as in the paper.
 
@@ -91,20 +91,22 @@ def finish_preferences(
 
 
 def coverage(preferences: pd.DataFrame, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    """Appendix F (d): quantiles of token lengths and of scores, and the source models, i.e. the logging policies."""
+    """Appendix F (d): quantiles of token lengths and of scores, and the source models, i.e. the logging policies.
+
+    `unknown_tokens` is the share of unknown and padding tokens in all texts.
+    """
     from goodhart.models.tokens import encode_prompts, encode_responses
 
+    encode = {"prompt": encode_prompts, "chosen": encode_responses, "rejected": encode_responses}
+    tokens = {column: encoded(tokenizer, preferences[column].tolist()) for column, encoded in encode.items()}
+    strange = {tokenizer.unk_token_id, tokenizer.pad_token_id}
+    every = [token for rows in tokens.values() for ids in rows for token in ids]
+    unknown = sum(token in strange for token in every) / len(every)
     sources = pd.concat([preferences["chosen_source"], preferences["rejected_source"]]).dropna()
     scores = pd.concat([preferences["chosen_score"], preferences["rejected_score"]]).dropna().astype(float)
     return {
-        "tokens": {
-            column: quantiles([len(ids) for ids in encode(tokenizer, preferences[column].tolist())])
-            for column, encode in (
-                ("prompt", encode_prompts),
-                ("chosen", encode_responses),
-                ("rejected", encode_responses),
-            )
-        },
+        "tokens": {column: quantiles([len(ids) for ids in rows]) for column, rows in tokens.items()},
+        "unknown_tokens": unknown,
         "responses_by_source_model": {str(k): int(v) for k, v in sources.value_counts().sort_index().items()},
         "scores": quantiles(scores.tolist()) if len(scores) else None,
     }

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from goodhart.cli import flag, group
 from goodhart.models.flags import PolicyFlags
@@ -10,21 +9,13 @@ from goodhart.models.manifest import check_adapters
 from goodhart.runtime.types import Record
 from goodhart.sampling.settings import Sampling
 from goodhart.store.flags import record, tensors
-from goodhart.store.provenance import Origin
-from goodhart.verifiers.registry import verifier
-
-
-def _usable(name: Any) -> Any:
-    """The name of a verifier; `InputError` unless the verifier is registered and installed."""
-    verifier(name)
-    return name
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResponseFlags(PolicyFlags):
     """A policy, how responses are sampled from it, and the verifier of their answers."""
 
-    verifier: str = flag(_usable)
+    verifier: str
     sampling: Sampling = group(Sampling)
 
 
@@ -44,8 +35,8 @@ class EvaluationFlags(ResponseFlags):
     filler_weight: float | None = flag(default=None, help="of the same judge")
     evaluation_seed: int = flag(help="the same for every policy of the replicate")
 
-    def verify(self, origin: Origin) -> None:
+    def verify(self) -> None:
         """Raise `InputError` unless adapters, bases and cached files belong together."""
         check_adapters(self.policy, [self.adapter])
         check_adapters(self.backbone, [*self.members, *self.held_out])
-        origin.verify_policy(self.raw)
+        self.origin.verify_policy(self.raw)

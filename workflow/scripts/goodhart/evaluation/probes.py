@@ -5,13 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from safetensors.torch import load_file
 
 from goodhart.data import judge
+from goodhart.errors import InputError
 from goodhart.evaluation.flags import EvaluationFlags
 from goodhart.evaluation.responses import ProblemSet, Responses, respond
 from goodhart.hyperparameters.appendix_c import sample_size, values
 from goodhart.models.adapters import activate, attach_adapter
-from goodhart.models.ensemble import RewardEnsemble, load_centroid, load_with_policy, uncertainty, win_rate
+from goodhart.models.ensemble import RewardEnsemble, load_with_policy, uncertainty, win_rate
 from goodhart.models.logprobs import (
     masked_mean,
     response_logits,
@@ -129,6 +131,10 @@ class Evaluator:
     @classmethod
     def load(cls, given: EvaluationFlags, problems: Frame, batch_size: int, trainable: bool = False) -> "Evaluator":
         """Load all from a step's arguments; if `trainable`, also a frozen copy of the adapter, named `reference`."""
+        exam = ProblemSet.of(given, problems, given.evaluation_seed)
+        centroid = load_file(given.centroid).get("centroid")
+        if centroid is None:
+            raise InputError(f"{given.centroid} has no tensor 'centroid'; rerun evaluate_rewards.")
         policy, tokenizer = given.load_policy()
         model = attach_adapter(policy, given.adapter, "policy", trainable)
         if trainable:
@@ -136,12 +142,10 @@ class Evaluator:
         ensemble = load_with_policy(
             model, given.policy, given.backbone, given.precision, given.members, values(given.derived_reward)
         )
-        exam = ProblemSet.of(given, problems, given.evaluation_seed)
         means = torch.tensor(given.quality["member_means"])
         held_out = ensemble.beside(given.held_out, "held-out") if given.held_out else None
         correct, filler = given.correct_weight, given.filler_weight
         weights = None if correct is None or filler is None else (correct, filler)
-        centroid = load_centroid(given.centroid)
         return cls(model, tokenizer, ensemble, centroid, exam, batch_size, means, held_out, weights)
 
     @torch.no_grad()
@@ -152,15 +156,16 @@ class Evaluator:
             the measures (columns of `schemas.measurements.PROBE`), and one list per column of `RESPONSE` and `EXTRA` of
             that module, with one entry per problem. Afterwards, `policy` is the active adapter.
         """
-        model, tokenizer, problems = self.model, self.tokenizer, self.problems
+        model, tokenizer, problems = self.model, self.tokenizer, self.problems.rows
+        texts = problems["prompt"].tolist()
         activate(model, "policy")
-        given = respond(model, tokenizer, problems)
+        given = respond(model, tokenizer, self.problems)
         tokens, finished = given.rollout.responses, given.rollout.finished
-        scores = self.ensemble.score(problems.prompts, given.texts, finished)
-        watched = Watched("evaluation", prompt=problems.prompts, response=given.texts, tokens=tokens)
+        scores = self.ensemble.score(texts, given.texts, finished)
+        watched = Watched("evaluation", prompt=texts, response=given.texts, tokens=tokens)
         proxy, spread = watched.add("reward", scores.rewards).mean(dim=1), uncertainty(scores.rewards)
         distances = watched.add("ood_distance", ood_distances(scores.embeddings, self.centroid))
-        prompts = encode_prompts(tokenizer, problems.prompts)
+        prompts = encode_prompts(tokenizer, texts)
 
         def compare(rows: Sequence[Row]) -> list[tuple[float, float, float]]:
             """Entropy of each response under the policy, and log-ratios of policy to reference and to the bare base."""
@@ -208,7 +213,7 @@ class Evaluator:
             "reward_truncated": scores.truncated.double().mean().item(),
         }
         responses = {
-            "problem_id": list(problems.ids),
+            "problem_id": problems["problem_id"].tolist(),
             **given.columns(),
             "rewards": scores.rewards.tolist(),
             "log_ratio": ratios.tolist(),
@@ -225,14 +230,16 @@ class Evaluator:
         """Mean ensemble reward and accuracy of adapter `policy` with another sampling seed."""
         activate(self.model, "policy")
         given = respond(self.model, self.tokenizer, replace(self.problems, seed=seed))
-        rewards = self.ensemble.score(self.problems.prompts, given.texts, given.rollout.finished).rewards
+        rewards = self.ensemble.score(
+            self.problems.rows["prompt"].tolist(), given.texts, given.rollout.finished
+        ).rewards
         return rewards.mean().item(), sum(given.strict) / len(given.strict)
 
     def _known(self, given: Responses) -> dict[str, list[float]]:
         """The rewards of the held-out reward models and the scores of the judge, where these are known."""
         known = {}
         if self.held_out is not None:
-            scores = self.held_out.score(self.problems.prompts, given.texts, given.rollout.finished)
+            scores = self.held_out.score(self.problems.rows["prompt"].tolist(), given.texts, given.rollout.finished)
             known["held_out"] = scores.rewards.mean(dim=1).tolist()
         if self.judge is not None:
             known["judge"] = judge.scores(given.texts, given.strict, *self.judge).tolist()

@@ -1,6 +1,6 @@
 """Responses to a fixed set of problems, sampled with a fixed seed, and their verified answers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from goodhart.evaluation.flags import ResponseFlags
@@ -14,20 +14,20 @@ from goodhart.verifiers.registry import verifier
 
 @dataclass(frozen=True)
 class ProblemSet:
-    """A fixed set of problems with the verifier of their answers, and the settings and seed of sampling."""
+    """A fixed set of problems with the verifier of their answers, and the settings and seed of sampling.
 
-    prompts: Sequence[str]
-    answers: Sequence[str]
-    verifier: str
+    `rows` has the columns problem_id, prompt and answer of `schemas.inputs.PROBLEMS`.
+    """
+
+    rows: Frame
+    is_correct: Callable[[str, str, str], bool]
     sampling: Sampling
     seed: int
-    ids: Sequence[str] = ()
 
     @classmethod
     def of(cls, given: ResponseFlags, problems: Frame, seed: int) -> "ProblemSet":
-        """Create the set from a table of problems (`schemas.inputs.PROBLEMS`)."""
-        prompts, answers, ids = (problems[name].tolist() for name in ("prompt", "answer", "problem_id"))
-        return cls(prompts, answers, given.verifier, given.sampling, seed, ids)
+        """Create the set from a table of problems (`schemas.inputs.PROBLEMS`); `InputError` without its verifier."""
+        return cls(problems[["problem_id", "prompt", "answer"]], verifier(given.verifier), given.sampling, seed)
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,16 @@ class Responses:
 def respond(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, problems: ProblemSet) -> Responses:
     """Sample one response per problem from the model with its active adapter, and verify the answers."""
     with merged(model):
-        prompts = encode_prompts(tokenizer, problems.prompts)
-        rollout = sample(model, tokenizer, prompts, problems.sampling, problems.seed)
+        rollout = sample(
+            model,
+            tokenizer,
+            encode_prompts(tokenizer, problems.rows["prompt"].tolist()),
+            problems.sampling,
+            problems.seed,
+        )
     texts = decode(tokenizer, rollout.responses, problems.sampling.stop)
-    correct = verifier(problems.verifier)
     strict, flexible = (
-        [correct(text, answer, style) for text, answer in zip(texts, problems.answers, strict=True)]
+        [problems.is_correct(text, answer, style) for text, answer in zip(texts, problems.rows["answer"], strict=True)]
         for style in ("strict", "flexible")
     )
     return Responses(rollout, texts, strict, flexible)

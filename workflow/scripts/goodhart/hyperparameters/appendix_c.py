@@ -170,9 +170,8 @@ def _positive(name: str, value: float) -> float:
 def _override(name: str, value: Any, derived: float) -> float:
     """The override of `name`; InputError unless it is a valid number of the same type as the derived value."""
     whole = isinstance(derived, int)
-    kind = int if whole else (int, float)
-    right_kind = isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
-    if not right_kind or value < 0 or (value == 0 and name not in _MAY_BE_ZERO):
+    right_kind = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+    if not right_kind or not math.isfinite(value) or value < 0 or (value == 0 and name not in _MAY_BE_ZERO):
         raise InputError(f"override {name} must be a positive {'integer' if whole else 'number'}, not {value!r}.")
     return value
 

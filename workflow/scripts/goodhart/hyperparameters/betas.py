@@ -33,11 +33,9 @@ def parse_level(level: str) -> tuple[str, float]:
     """
     if level == "none":
         return "beta", 0.0
-    match = re.fullmatch(r"p(\d+(?:\.\d+)?)|b(\d+(?:\.\d+)?)", level)
-    if match and match[1] is not None and 0 < float(match[1]) < 100:
-        return "percentile", float(match[1])
-    if match and match[2] is not None and float(match[2]) > 0:
-        return "beta", float(match[2])
+    match = re.fullmatch(r"([pb])(\d+(?:\.\d+)?)", level)
+    if match and 0 < (number := float(match[2])) < {"p": 100, "b": np.inf}[match[1]]:
+        return {"p": "percentile", "b": "beta"}[match[1]], number
     raise InputError(f"level {level!r} is neither a percentile such as p20 nor a positive beta such as b0.10.")
 
 

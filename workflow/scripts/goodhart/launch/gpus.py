@@ -19,8 +19,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 WAIT = 5.0  # seconds between attempts to lease devices
-ACCELERATE = ["-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_machines", "1"]
-ACCELERATE += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+ACCELERATE = (
+    *("-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_machines", "1"),
+    *("--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"),
+)
 
 _leases: list[FileLock] = []  # keeps a reference to the locks: an unreferenced lock is released
 
@@ -61,8 +63,10 @@ def lease(devices: list[str], count: int, folder: Path | None = None) -> list[st
         leased: dict[str, FileLock] = {}
         for device in devices:
             name = "".join(c if c.isalnum() else "-" for c in device)
-            path = folder / f"goodhart-{among}-{name}.lock"
-            lock = FileLock(path, on_acquired=lambda handle: os.set_inheritable(handle, True))  # survives exec
+            lock = FileLock(
+                folder / f"goodhart-{among}-{name}.lock",
+                on_acquired=lambda handle: os.set_inheritable(handle, True),  # survives exec
+            )
             with suppress(Timeout):
                 lock.acquire(blocking=False)
                 leased[device] = lock

@@ -5,12 +5,13 @@ resumes from its checkpoint. Assumed throughputs are deliberately low.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from goodhart.memory.sizes import Batch, Model, host_memory
+from goodhart.runtime.types import T
 
 MIB = 2**20
 START = 600.0  # seconds to read the weights over a network file system, tokenise and write
@@ -18,6 +19,8 @@ SHORTEST = 20  # minutes
 READ, WRITE = 1e14, 1e13  # FLOP/s per GPU: passes over whole sequences (READ), sampling token by token (WRITE)
 READ_CPU, WRITE_CPU = 2e10, 5e9  # FLOP/s per CPU thread
 ALL = 1500  # problems, if the config uses all and they are not counted yet (GSM8K has 1,319 test problems)
+NO_MODEL = Model(parameters=0, hidden=1, layers=0)
+NO_BATCH = Batch(pairs=0, batch_size=0, inference_batch_size=0, max_length=0)
 
 
 class Work(NamedTuple):
@@ -47,10 +50,10 @@ def request(rule: str, config: Mapping[str, Any], inputs: Mapping[str, Path], at
     Raises:
         FileNotFoundError: an input does not exist yet; its name is included, as Snakemake requires.
     """
-    policy = _model(inputs["policy"]) if "policy" in inputs else Model.embedded(config)
-    backbone = _model(inputs["backbone"]) if "backbone" in inputs else policy
+    policy = _read(inputs["policy"], Model.of, NO_MODEL) if "policy" in inputs else Model.embedded(config)
+    backbone = _read(inputs["backbone"], Model.of, NO_MODEL) if "backbone" in inputs else policy
     models = {inputs.get("policy"): policy, inputs.get("backbone", inputs.get("policy")): backbone}  # shared: once
-    batches = {name: _batch(path) for name, path in inputs.items() if name.startswith("derived")}
+    batches = {name: _read(path, Batch.of, NO_BATCH) for name, path in inputs.items() if name.startswith("derived")}
     needed = host_memory(config, models.values(), batches.values()) / MIB
     trained = next((batches[name] for name in ("derived", "derived_offline") if name in batches), None)
     minutes = seconds(config, policy, backbone, work(rule, config, trained)) / 60
@@ -96,24 +99,11 @@ def seconds(config: Mapping[str, Any], policy: Model, backbone: Model, passed: W
     return START + passes / read + 2 * policy.parameters * passed.sampled / write
 
 
-def _model(folder: Path) -> Model:
-    """The sizes of a model folder; 0 parameters if its manifest is invalid, which its job will report."""
+def _read(path: Path, of: Callable[[Any], T], default: T) -> T:
+    """The sizes of a model folder or a record; `default` if what is read is invalid, which its job will report."""
     try:
-        return Model.of(_read(folder / "manifest.json", folder))
-    except (KeyError, TypeError, ValueError):
-        return Model(parameters=0, hidden=1, layers=0)
-
-
-def _batch(path: Path) -> Batch:
-    """The batches of a stage; empty if the record is invalid, which its job will report."""
-    try:
-        return Batch.of(_read(path, path))
-    except (KeyError, TypeError, ValueError):
-        return Batch(pairs=0, batch_size=0, inference_batch_size=0, max_length=0)
-
-
-def _read(path: Path, named: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
+        return of(json.loads((path if path.suffix == ".json" else path / "manifest.json").read_text()))
     except FileNotFoundError as error:
-        raise FileNotFoundError(error.errno, error.strerror, str(named)) from error
+        raise FileNotFoundError(error.errno, error.strerror, str(path)) from error
+    except (KeyError, TypeError, ValueError):
+        return default

@@ -23,8 +23,8 @@ from typing import NoReturn
 LIBRARIES = (
     *("pandas", "pyarrow.parquet", "datasets", "scipy.stats", "scipy.optimize"),
     *("transformers.models.qwen3.modeling_qwen3", "peft", "seaborn"),
+    *("trl.trainer.dpo_trainer", "trl.trainer.reward_trainer"),
 )
-TRAINERS = ("DPOTrainer", "RewardTrainer")  # of TRL, which imports them on first access
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # a fork has no threads of its parent
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 REQUEST, NUMBER = 1 << 20, 20  # maximum bytes of a request and of a number; a message arrives in one piece
@@ -44,32 +44,27 @@ def main(name: str, *argv: str) -> NoReturn:
 
 def _follow(server: socket.socket, argv: Sequence[str]) -> None:
     """Run a script on the server with this process's streams and exit status; return only if it was not started."""
-    early: list[int] = []
 
     def hand_on(number: int, _frame: object) -> None:
-        early.append(number)
         with suppress(OSError):
             server.send(bytes([number]))
 
-    before = [(number, signal.signal(number, hand_on)) for number in SIGNALS]
     mask = os.umask(0)
     os.umask(mask)
     told = {"argv": argv, "folder": os.getcwd(), "mask": mask, "environment": dict(os.environ)}
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # signals wait until it is known which process runs the script
     try:
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # otherwise a signal could be forwarded before the request
         socket.send_fds(server, [json.dumps(told).encode()], [0, 1, 2])
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        _receive(server)
-    except OSError:  # the server has ended, or the environment exceeds one message
-        for caught, handler in before:
-            signal.signal(caught, handler)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        for number in early:
-            os.kill(os.getpid(), number)
+        int(server.recv(NUMBER))
+        for caught in SIGNALS:
+            signal.signal(caught, hand_on)
+    except (OSError, ValueError):  # the server has ended (an empty message), or the environment exceeds one message
         return
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     try:
-        status = _receive(server)
-    except OSError:
+        status = int(server.recv(NUMBER))
+    except (OSError, ValueError):
         sys.exit("warm.py: the server that monitors this script was killed; rerun once the script has ended.")
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
@@ -85,19 +80,14 @@ def _start_server(name: str) -> None:
     import fcntl
     import subprocess
 
-    try:
-        log = os.open(f"{name}.log", os.O_CREAT | os.O_WRONLY, 0o600)
-    except OSError:  # the folder is not writable
-        return
-    try:
-        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held while the server lives, as it inherits the log
-    except OSError:  # another call is starting it
-        os.close(log)
-        return
     line = [sys.executable, os.path.abspath(__file__), "--serve", name]
     environment = os.environ | dict.fromkeys(THREADS, "1")
-    subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment)
-    os.close(log)
+    # Fails if the folder is not writable, or if a server holds the lock, which it inherits with the log.
+    with suppress(OSError), open(f"{name}.log", "a") as log:
+        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        subprocess.Popen(
+            line, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment
+        )
 
 
 def serve(name: str) -> None:
@@ -109,8 +99,6 @@ def serve(name: str) -> None:
     owner = os.pidfd_open(int(name.rpartition("-")[2]))
     for library in LIBRARIES:
         importlib.import_module(library)
-    for trainer in TRAINERS:
-        getattr(importlib.import_module("trl"), trainer)
     gc.freeze()  # otherwise garbage collection in a fork would copy the pages it visits
     sys.stdout.flush()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks are never waited for
@@ -138,23 +126,15 @@ def _keep(caller: socket.socket) -> NoReturn:
     try:
         message, streams, _, _ = socket.recv_fds(caller, REQUEST, 3)
         request = json.loads(message)
-    except (OSError, ValueError):  # the caller has gone
+        caller.send(b"0")  # from here on, the caller waits for the script and no longer runs it itself
+    except (OSError, ValueError):  # the caller is gone or runs the script itself
         os._exit(1)
-    starts, start = os.pipe()
     if (pid := os.fork()) == 0:
-        os.close(start)
         caller.close()
-        if not os.read(starts, 1):  # the caller is gone or runs the script itself
-            os._exit(1)
-        os.close(starts)
         _run(streams, **request)
     for stream in streams:
         os.close(stream)
     ended = os.pidfd_open(pid)
-    with suppress(OSError):
-        caller.send(str(pid).encode())
-        os.write(start, b"1")
-    os.close(start)
     while ended not in select.select([ended, caller.fileno()], [], [])[0]:
         numbers = caller.recv(NUMBER)
         for number in numbers or [signal.SIGKILL]:  # an empty message means that the caller was killed
@@ -189,14 +169,6 @@ def _run(streams: Sequence[int], argv: list[str], folder: str, mask: int, enviro
         code = compile(source.read(), script, "exec", dont_inherit=True)
     exec(code, main.__dict__)
     sys.exit()
-
-
-def _receive(server: socket.socket) -> int:
-    """The next number that the server sends."""
-    number = server.recv(NUMBER)
-    if not number:
-        raise ConnectionError("the server has ended")
-    return int(number)
 
 
 if __name__ == "__main__":

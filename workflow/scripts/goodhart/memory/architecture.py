@@ -8,10 +8,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from goodhart.errors import InputError
 from goodhart.memory.items import Architecture
-from goodhart.models.manifest import ATTENTION, same_weights
+from goodhart.models.manifest import ATTENTION, read_manifest, same_weights
 from goodhart.store.files import read_json
-from goodhart.store.identity import MANIFEST
-from goodhart.store.weights import weights_folder
+from goodhart.store.hub import weights_folder
 
 
 def architecture(where: Path) -> Architecture:
@@ -20,9 +19,7 @@ def architecture(where: Path) -> Architecture:
     Raises:
         InputError: if there is no configuration, or it does not describe a causal model with attention projections.
     """
-    source = where
-    if where.suffix != ".json":
-        source = weights_folder(where, read_json(where / MANIFEST, ["model", "revision"])) / "config.json"
+    source = where if where.suffix == ".json" else weights_folder(where, read_manifest(where)) / "config.json"
     read_json(source, ["model_type", "hidden_size"])
     try:
         config = AutoConfig.from_pretrained(source)
@@ -37,7 +34,6 @@ def architecture(where: Path) -> Architecture:
     projections = [m for n, m in linear.items() if n.rpartition(".")[2] in ATTENTION]
     if not projections:
         raise InputError(f"{where} has no {', '.join(ATTENTION)}, which LoRA adapts (section 4.1); use another model.")
-    tied = head.weight is model.get_input_embeddings().weight
     weights = {n: m.weight.numel() for n, m in linear.items()}
     query, key = (next(m.out_features for n, m in linear.items() if n.endswith(side)) for side in ("q_proj", "k_proj"))
     return Architecture(
@@ -49,7 +45,7 @@ def architecture(where: Path) -> Architecture:
         mlp=max(m.out_features for n, m in linear.items() if n.rpartition(".")[2] not in ATTENTION),
         vocabulary=config.vocab_size,
         linear=sum(weights.values()),
-        head=0 if tied else head.weight.numel(),
+        head=0 if head.weight is model.get_input_embeddings().weight else head.weight.numel(),
         largest=max(weights.values()),
         adapted=sum(m.in_features + m.out_features for m in projections),
     )

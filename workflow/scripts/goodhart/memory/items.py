@@ -108,11 +108,11 @@ def scoring(model: Architecture, numbers: Numbers, rows: int, length: int) -> di
 def generation(model: Architecture, numbers: Numbers, rows: int, prompt: int, new: int) -> dict[str, dict[str, float]]:
     """The two phases of the `loop` engine: the pass over the prompts, and the last token, when the cache is longest."""
     token = cached_token(model, numbers) * rows
-    one_layer = token / model.layers  # the cache of a layer is copied as it grows
     return {
         "prompts": {"key-value cache": token * prompt, **forward(model, numbers, rows, prompt)},
         "last token": {
-            "key-value cache": (token + one_layer) * (prompt + new),
+            # The cache of a layer is copied as it grows.
+            "key-value cache": (token + token / model.layers) * (prompt + new),
             "logits of one position": rows * model.vocabulary * (numbers.compute + 3 * 4),
             **unpacking(model, numbers),
         },
@@ -161,11 +161,6 @@ def logits(model: Architecture, numbers: Numbers, rows: int, tokens: int, use: s
     return {"logits": count * c, "float32 logits of one row": tokens * model.vocabulary * copies}
 
 
-def activations(model: Architecture, numbers: Numbers, tokens: int, layer: float) -> dict[str, float]:
-    """What autograd stores for a pass over `tokens`: `layer` bytes per layer, and the inputs of final norm and head."""
-    return {"activations": model.layers * layer + tokens * model.hidden * (4 + numbers.compute)}
-
-
 def saved(model: Architecture, numbers: Numbers, rank: int, dropout: float, autocast: bool) -> float:
     """Bytes per token that autograd stores for one decoder layer with frozen base weights.
 
@@ -191,29 +186,28 @@ def update(
     model: Architecture,
     numbers: Numbers,
     stage: Training,
-    rows: int,
-    length: int,
-    trainer: bool,
     head: Mapping[str, float],
+    online: tuple[int, int] | None = None,
 ) -> dict[str, dict[str, float]]:
-    """The phases of an update over `rows` rows at a time, in a TRL trainer or in the online stage.
+    """The phases of an update: in a TRL trainer, over the chosen and rejected responses of a batch, or online.
 
-    A trainer uses dropout, and autocast on a GPU; the online stage uses neither. With activation checkpointing (large
-    models), the layers are recomputed one by one, and little more than their inputs is stored. `head` is the memory of
-    the head between the forward and the backward pass.
+    `online` is the number and length of the rows of an online update. A trainer uses dropout, and autocast on a GPU; an
+    online update uses neither. With activation checkpointing (large models), the layers are recomputed one by one, and
+    little more than their inputs is stored. `head` is the memory of the head between the forward and the backward pass.
     """
-    autocast = trainer and numbers.compute < 4
-    dropout = stage.lora_dropout if trainer else 0
+    rows, length = online or (2 * stage.batch_size, stage.max_length)
+    autocast = not online and numbers.compute < 4
+    dropout = 0 if online else stage.lora_dropout
     mask = rows * length**2 * numbers.compute  # in the form that attention adds to its scores
     layer = rows * length * saved(model, numbers, stage.lora_rank, dropout, autocast) + mask
     copies = {"adapter in the compute type": 2 * stage.lora_rank * model.adapted} if autocast else {}
     work = forward(model, numbers, rows, length)
-    if stage.recompute:
-        stored = activations(model, numbers, rows * length, rows * length * model.hidden * numbers.compute)
-        one = {"activations of one layer": layer}
-    else:
-        stored, one = activations(model, numbers, rows * length, layer), {}
-    return {"head": {**copies, **stored, **head}, "backward pass": {**copies, **stored, **one, **work}}
+    states = rows * length * model.hidden * numbers.compute
+    one = {"activations of one layer": layer} if stage.recompute else {}
+    # `states` are also an input of the head; the final norm stores its input in float32.
+    stored = model.layers * (states if stage.recompute else layer) + states + 4 * rows * length * model.hidden
+    kept = {**copies, "activations": stored}
+    return {"head": {**kept, **head}, "backward pass": {**kept, **one, **work}}
 
 
 def tiles(model: Architecture, numbers: Numbers, stage: Training) -> dict[str, float]:

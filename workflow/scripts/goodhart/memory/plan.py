@@ -89,8 +89,7 @@ def plan(study: Study) -> list[Stage]:
     one = lora_bytes(s.policy, s.offline.lora_rank)
     total = s.prompt_tokens + s.max_new_tokens
 
-    drawn = drawing(s)
-    server = vllm_server(s)
+    server, drawn = sampling(s)
     policy_rows, reward_rows = s.online.inference_batch_size, s.reward.inference_batch_size
     examination = {
         **{f"sampling, {moment}": items | merged_copies(s.policy, numbers) for moment, items in drawn.items()},
@@ -105,65 +104,49 @@ def plan(study: Study) -> list[Stage]:
         "forward pass over pairs": forward(s.policy, numbers, pair_rows, length),
         "log-probs of pairs": logits(s.policy, numbers, pair_rows, response, "log-probs"),
     }
-    held_out = scoring(s.backbone, numbers, reward_rows, s.reward.max_length)
+    updated = min(s.online.batch_size, s.prompts_per_step)
+    head = logits(s.policy, numbers, updated, s.max_new_tokens, "gradient")
+    trained_online = replace(s.online, lora_rank=s.offline.lora_rank)  # the offline adapter
+    online = update(s.policy, numbers, trained_online, head, (updated, total))
     return [
         Stage("score_reference", policy, pairs),
         Stage("sample_reference", {**policy, **server}, drawn),
         Stage(
             "train_reward",
             {**backbone, "score head": 4 * 4 * s.backbone.hidden, **trained(s.backbone, s.reward.lora_rank)},
-            trainer_update(s.backbone, numbers, s.reward, score_head(s.backbone, numbers, s.reward)),
+            update(s.backbone, numbers, s.reward, score_head(s.backbone, numbers, s.reward)),
         ),
-        Stage("evaluate_rewards", {**backbone, **members}, {"scoring": held_out}),
+        Stage(
+            "evaluate_rewards",
+            {**backbone, **members},
+            {"scoring": scoring(s.backbone, numbers, reward_rows, s.reward.max_length)},
+        ),
         Stage(
             "train_offline",
             {**policy, **trained(s.policy, s.offline.lora_rank)},
-            trainer_update(s.policy, numbers, s.offline, tiles(s.policy, numbers, s.offline)),
+            update(s.policy, numbers, s.offline, tiles(s.policy, numbers, s.offline)),
         ),
         Stage("probe_offline", {**policy, "policy adapter": one, **rewards, **server}, {**examination, **pairs}),
         Stage(
             "adapt_online",
             {**policy, **trained(s.policy, s.offline.lora_rank), "reference adapter": one, **rewards, **server},
-            {**examination, **online_update(s, total)},
+            {**examination, **{f"update, {moment}": items for moment, items in online.items()}},
         ),
     ]
 
 
-def drawing(study: Study) -> dict[str, dict[str, float]]:
-    """The moments of sampling with the engine of the study."""
+def sampling(study: Study) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """What the engine of the study holds throughout a stage that samples, and the moments of sampling.
+
+    `vllm` holds its base weights, and the smallest cache that fits all rows, from its first call on.
+    """
     s = study
     shape = (s.policy, s.numbers, s.batch_size, s.prompt_tokens, s.max_new_tokens)
-    if s.engine == "vllm":
-        return {"vLLM server": {}}
-    return generation(*shape) if s.engine == "loop" else paged_generation(*shape, PREFILL)
-
-
-def vllm_server(study: Study) -> dict[str, float]:
-    """Memory of the `vllm` engine from its first call on: base weights, and the smallest cache that fits all rows."""
-    if study.engine != "vllm":
-        return {}
-    base = study.numbers.weights(study.policy.linear, study.policy.other + study.policy.head)
-    rows = study.batch_size * (study.prompt_tokens + study.max_new_tokens)
-    return {
-        "vLLM's own base": sum(base.values()),
-        "vLLM's key-value cache": rows * cached_token(study.policy, study.numbers),
-    }
-
-
-def trainer_update(
-    model: Architecture, numbers: Numbers, stage: Training, head: Mapping[str, float]
-) -> dict[str, dict[str, float]]:
-    """The moments of a step of a TRL trainer, whose batch holds both chosen and rejected responses."""
-    return update(model, numbers, stage, 2 * stage.batch_size, stage.max_length, trainer=True, head=head)
-
-
-def online_update(study: Study, length: int) -> dict[str, dict[str, float]]:
-    """The moments of the update in Eq. 8, which trains the offline adapter."""
-    s, rows = study, min(study.online.batch_size, study.prompts_per_step)
-    stage = replace(s.online, lora_rank=s.offline.lora_rank)
-    head = logits(s.policy, s.numbers, rows, s.max_new_tokens, "gradient")
-    moments = update(s.policy, s.numbers, stage, rows, length, trainer=False, head=head)
-    return {f"update, {moment}": items for moment, items in moments.items()}
+    if s.engine != "vllm":
+        return {}, generation(*shape) if s.engine == "loop" else paged_generation(*shape, PREFILL)
+    base = sum(s.numbers.weights(s.policy.linear, s.policy.other + s.policy.head).values())
+    cache = s.batch_size * (s.prompt_tokens + s.max_new_tokens) * cached_token(s.policy, s.numbers)
+    return {"vLLM's own base": base, "vLLM's key-value cache": cache}, {"vLLM server": {}}
 
 
 def training(derived: Mapping[str, Any]) -> Training:

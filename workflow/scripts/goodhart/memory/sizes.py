@@ -4,7 +4,7 @@
 memory item by item. This module imports nothing heavy, because each cluster job loads it twice before it starts.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -23,8 +23,11 @@ class Model:
     @classmethod
     def of(cls, manifest: Mapping[str, Any]) -> "Model":
         """The sizes in the manifest of a model folder, for four attention projections per layer."""
-        layers = len(manifest["projections"]) // 4
-        return Model(parameters=float(manifest["parameters"]), hidden=int(manifest["hidden_size"]), layers=layers)
+        return Model(
+            parameters=float(manifest["parameters"]),
+            hidden=int(manifest["hidden_size"]),
+            layers=len(manifest["projections"]) // 4,
+        )
 
     @classmethod
     def embedded(cls, config: Mapping[str, Any]) -> "Model":
@@ -52,7 +55,7 @@ class Batch:
         return cls(pairs=derived["inputs"]["n"], **used, **others)
 
 
-def host_memory(config: Mapping[str, Any], models: Iterable[Model], batches: Iterable[Batch]) -> float:
+def host_memory(config: Mapping[str, Any], models: Collection[Model], batches: Iterable[Batch]) -> float:
     """Bytes of the node's memory that a job may take.
 
     With GPUs, for each process: the libraries, and the 16-bit weights, which pass through host memory while loading.
@@ -62,7 +65,6 @@ def host_memory(config: Mapping[str, Any], models: Iterable[Model], batches: Ite
     for a vocabulary of at most parameters / hidden. Weights and batch are capped at V_GB of Eq. B.3, which determines
     the batch sizes.
     """
-    models = list(models)
     if config["gpus"]:
         return config["gpus"] * (LIBRARIES + sum(2 * model.parameters for model in models))
     new, prompt = config["sampling"]["max_new_tokens"], config["sampling"]["prompt_tokens"]

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from goodhart.errors import InputError
-from goodhart.models.manifest import ATTENTION, check_adapter, stamp_adapter, write_config
+from goodhart.models.manifest import ATTENTION, check_adapter, stamp_adapter
 from goodhart.runtime.types import LoraConfig, PeftModel, PreTrainedModel
-from goodhart.store.files import publish, read_json
+from goodhart.store.files import publish
 
 
 def lora_config(rank: int, alpha: int, dropout: float, task: str) -> LoraConfig:
@@ -76,15 +76,12 @@ def activate(model: PeftModel, name: str | None, trainable: bool = False) -> Non
 
 
 def save_adapter(model: PeftModel, name: str, folder: Path) -> None:
-    """Save one adapter of a model into a folder; every process would write the same bytes."""
+    """Save one adapter of a model into a folder, without PEFT's empty model card."""
     model.save_pretrained(folder, selected_adapters=[name])
     if (folder / name).is_dir():  # PEFT puts an adapter not named 'default' into a subfolder
         for path in (folder / name).iterdir():
             path.rename(folder / path.name)
         (folder / name).rmdir()
-    # PEFT also saves an empty model card, and a set of module names, whose order differs between processes.
-    config = read_json(folder / "adapter_config.json", ["target_modules"])
-    write_config(folder, {**config, "target_modules": sorted(config["target_modules"])})
     (folder / "README.md").unlink(missing_ok=True)
 
 
@@ -104,9 +101,6 @@ def merged(model: PreTrainedModel | PeftModel) -> Iterator[None]:
     """
     from peft.tuners.lora import Linear
 
-    if base_of(model) is model:
-        yield
-        return
     linear = [module for module in model.modules() if type(module) is Linear and not module.disable_adapters]
     layers = [layer for layer in linear if layer.get_base_layer().weight.dtype is torch.float32]
     copies = [layer.get_base_layer().weight.data.clone() for layer in layers]

@@ -151,8 +151,7 @@ class Decoder:
 
     def attention(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, **mask: Any) -> torch.Tensor:
         """Attention over (rows, heads or kv_heads, length, size)."""
-        grouped = self.heads != self.kv_heads
-        return F.scaled_dot_product_attention(q, k, v, enable_gqa=grouped, **mask)
+        return F.scaled_dot_product_attention(q, k, v, enable_gqa=self.heads != self.kv_heads, **mask)
 
     def _norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return F.rms_norm(x, x.shape[-1:], weight, self.epsilon)

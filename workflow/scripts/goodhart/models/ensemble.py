@@ -70,25 +70,19 @@ class RewardEnsemble:
         if finished is not None:
             response_ids = [ids if end else ids[:-1] for ids, end in zip(response_ids, finished, strict=True)]
         rows = list(zip(encode_prompts(self.tokenizer, prompts), response_ids, strict=True))
-
-        def score(some: Sequence[Row]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-            scored = self._score_batch(
-                [prompt[-self.max_length + 1 :] for prompt, _ in some],
-                [response[: max(1, self.max_length - len(prompt))] for prompt, response in some],
-            )
-            # We return copies, since sending a view to another process would send the whole batch.
-            return [(reward.clone(), embedding.clone()) for reward, embedding in zip(*scored, strict=True)]
-
-        scored = batches_by_length(score, rows, self.batch_size, "ensemble scoring")
+        scored = batches_by_length(self._score_batch, rows, self.batch_size, "ensemble scoring")
         rewards, embeddings = (torch.stack(part) for part in zip(*scored, strict=True))
         lengths = torch.tensor([len(prompt) + len(response) for prompt, response in rows])
         return Scores(rewards, embeddings, lengths > self.max_length)
 
-    def _score_batch(
-        self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rewards (rows, K) and embeddings (rows, hidden) of one batch."""
-        batch = collate(prompts, responses, pad=self.tokenizer.pad_token_id, device=self.heads.device)
+    def _score_batch(self, rows: Sequence[Row]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Rewards (K,) and embedding (hidden,) of each row of one batch."""
+        batch = collate(
+            [prompt[-self.max_length + 1 :] for prompt, _ in rows],
+            [response[: max(1, self.max_length - len(prompt))] for prompt, response in rows],
+            pad=self.tokenizer.pad_token_id,
+            device=self.heads.device,
+        )
         last = batch.ids.shape[1] - 1 - batch.mask.flip(1).argmax(dim=1)  # the last token before padding
         rewards = []
         embeddings = torch.empty(0)
@@ -99,7 +93,9 @@ class RewardEnsemble:
                 weights = batch.response_mask.float()
                 weights = weights / weights.sum(-1, keepdim=True).clamp(min=1)
                 embeddings = (states[-2][:, -weights.shape[1] :].float() * weights.unsqueeze(-1)).sum(1)
-        return torch.stack(rewards, dim=1).cpu(), embeddings.cpu()
+        # We return copies, since sending a view to another process would send the whole batch.
+        scored = zip(torch.stack(rewards, dim=1).cpu(), embeddings.cpu(), strict=True)
+        return [(reward.clone(), embedding.clone()) for reward, embedding in scored]
 
     def _hidden_states(self, batch: Batch, member: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Hidden states before the last layer and after the final norm: (rows, width, hidden) each."""
@@ -129,18 +125,13 @@ def load_with_policy(
 
     `used` are the derived values of the reward stage.
     """
-    shared = same_weights(policy_folder, backbone_folder)
-    backbone = policy if shared else load_reward_backbone(backbone_folder, precision)
-    tokenizer = load_tokenizer(backbone_folder)
-    return RewardEnsemble(backbone, tokenizer, members, used["inference_batch_size"], used["max_length"])
-
-
-def load_centroid(path: Path) -> torch.Tensor:
-    """The centroid of Eq. 12, computed by evaluate_rewards: (hidden,)."""
-    tensors = load_file(path)
-    if "centroid" not in tensors:
-        raise InputError(f"{path} has no tensor 'centroid'; rerun evaluate_rewards.")
-    return tensors["centroid"]
+    return RewardEnsemble(
+        policy if same_weights(policy_folder, backbone_folder) else load_reward_backbone(backbone_folder, precision),
+        load_tokenizer(backbone_folder),
+        members,
+        used["inference_batch_size"],
+        used["max_length"],
+    )
 
 
 def uncertainty(rewards: torch.Tensor) -> torch.Tensor:

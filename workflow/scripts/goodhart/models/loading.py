@@ -8,10 +8,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, BitsAndBytesConfig
 
 from goodhart.errors import InputError
-from goodhart.models.manifest import read_manifest
+from goodhart.models.manifest import check_model, read_manifest
 from goodhart.runtime import distributed
 from goodhart.runtime.types import PreTrainedModel, PreTrainedTokenizerBase
-from goodhart.store.weights import weights_folder
+from goodhart.store.hub import weights_folder
 
 LARGE = 5e7  # number of parameters above which memory matters more than speed
 
@@ -30,13 +30,13 @@ def device() -> torch.device:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokeniser of a model folder, with an end token and a different padding token.
+    """The tokeniser of a model folder, which is checked first, with an end token and a different padding token.
 
     The tokeniser has a chat template only if the study uses the template with this model. The two tokens must differ
     because a classifier takes its score from the last token that is not padding: if they were the same, reward models
     would be trained on the token before the end.
     """
-    manifest = read_manifest(folder)
+    manifest = check_model(folder)
     tokenizer = AutoTokenizer.from_pretrained(weights_folder(folder, manifest), trust_remote_code=False)
     if manifest["prompts"] == "plain":
         tokenizer.chat_template = None
@@ -71,33 +71,31 @@ def load_reward_backbone(folder: Path, precision: str) -> PreTrainedModel:
 
 
 def _load(auto_class: Any, folder: Path, precision: str, **options: Any) -> PreTrainedModel:
-    """The model of an Auto class, on this process's device, frozen, in evaluation mode."""
-    manifest = read_manifest(folder)
+    """The model of an Auto class in a checked folder, on this process's device, frozen, in evaluation mode."""
+    tokenizer, manifest = load_tokenizer(folder), read_manifest(folder)
     # A model consists of weights and a config; code in its folder or repository is never run.
-    safe = {"trust_remote_code": False, "use_safetensors": True}
-    model = auto_class.from_pretrained(weights_folder(folder, manifest), **safe, **_weights(precision), **options)
+    options |= {"trust_remote_code": False, "use_safetensors": True}
+    gpu = device().type == "cuda"
+    if gpu:
+        options["device_map"] = {"": device()}
+    elif precision == "bfloat16":
+        raise InputError("precision bfloat16 needs a GPU; use float32 or nf4 on a CPU.")
+    if precision == "nf4":
+        compute = torch.bfloat16 if gpu else torch.float32
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=compute,
+            llm_int8_skip_modules=["lm_head", "score"],
+        )
+    else:
+        compute = getattr(torch, precision)
+    model = auto_class.from_pretrained(weights_folder(folder, manifest), dtype=compute, **options)
     model.manifest = manifest  # attach_adapter compares adapters with this manifest
-    model.config.pad_token_id = load_tokenizer(folder).pad_token_id
+    model.config.pad_token_id = tokenizer.pad_token_id
     never_repack(model)
     return model.requires_grad_(False).eval()
-
-
-def _weights(precision: str) -> dict[str, Any]:
-    """The arguments of `from_pretrained` for a precision and this process's device."""
-    device_map = {"device_map": {"": device()}} if device().type == "cuda" else {}
-    if precision == "bfloat16" and not device_map:
-        raise InputError("precision bfloat16 needs a GPU; use float32 or nf4 on a CPU.")
-    if precision != "nf4":
-        return {"dtype": getattr(torch, precision), **device_map}
-    compute = torch.bfloat16 if device_map else torch.float32
-    quantization = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=compute,
-        llm_int8_skip_modules=["lm_head", "score"],
-    )
-    return {"dtype": compute, "quantization_config": quantization, **device_map}
 
 
 def never_repack(model: PreTrainedModel) -> None:

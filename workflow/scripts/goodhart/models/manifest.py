@@ -14,8 +14,8 @@ from typing import Any
 from goodhart.errors import InputError
 from goodhart.store.checksums import describe_files
 from goodhart.store.files import check_safetensors, read_json
+from goodhart.store.hub import weight_files, weights_folder
 from goodhart.store.identity import ADAPTER, ADAPTER_WEIGHTS, LARGE, MANIFEST, Identity
-from goodhart.store.weights import weight_files, weights_folder
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")  # "all attention projection matrices", section 4.1
 
@@ -49,19 +49,17 @@ def stamp_model(
 def stamp_adapter(adapter: Path, model: Path, origin: Mapping[str, Any] | None = None) -> None:
     """Write the manifest of an adapter that was trained on the base of the model folder `model`.
 
-    If the base is a hub model, PEFT's config also gets its id and commit instead of a folder of this machine's cache.
+    In PEFT's own config, the module names are sorted, since they are a set, whose order differs between processes. If
+    the base is a hub model, the config gets its id and commit instead of a folder of this machine's cache.
     """
     base = Identity.weights(read_json(model / MANIFEST, ["model", "revision"])).parts
+    config = read_json(adapter / ADAPTER, ["target_modules"])
+    config["target_modules"] = sorted(config["target_modules"])
     if base["revision"] is not None:
-        config = read_json(adapter / ADAPTER)
-        write_config(adapter, {**config, "base_model_name_or_path": base["model"], "revision": base["revision"]})
+        config |= {"base_model_name_or_path": base["model"], "revision": base["revision"]}
+    (adapter / ADAPTER).write_text(json.dumps(config, indent=2) + "\n")
     files = describe_files(adapter, (file for file in adapter.iterdir() if file.is_file() and file.name != MANIFEST))
     Identity(base, files).stamp(adapter, origin)
-
-
-def write_config(adapter: Path, config: Mapping[str, Any]) -> None:
-    """Write PEFT's own config of an adapter, which cannot hold a seal."""
-    (adapter / ADAPTER).write_text(json.dumps(config, indent=2) + "\n")
 
 
 def describe_model(folder: Path, where: str | None = None) -> dict[str, Any]:
@@ -101,10 +99,8 @@ def check_model(folder: Path) -> dict[str, Any]:
     weight_files(source)
     if manifest["revision"] is None:
         Identity.read(folder).verify(source, float("inf") if source == folder else LARGE)
-        for name in ("config.json", "tokenizer_config.json"):
-            read_json(source / name)
-        if (source / "tokenizer.json").is_file():
-            read_json(source / "tokenizer.json", ["model"])
+        for path in (source / "config.json", source / "tokenizer_config.json", *source.glob("tokenizer.json")):
+            read_json(path)
     return manifest
 
 
@@ -138,19 +134,16 @@ def check_adapter(folder: Path, base: Mapping[str, Any]) -> None:
         known = read_json(folder / MANIFEST, ["model", "revision", "sha256"])
         fits = Identity.weights(known) == Identity.weights(base)
     else:
-        adapted = Counter(_adapted(_shapes(folder / ADAPTER_WEIGHTS)))
+        shapes = _shapes(folder / ADAPTER_WEIGHTS)
+        # A is stored as (rank, in), B as (out, rank).
+        adapted = Counter(
+            (shape[1], shapes[name.replace(".lora_A.", ".lora_B.")][0])
+            for name, shape in shapes.items()
+            if name.endswith(".lora_A.weight") and name.split(".")[-3] in ATTENTION
+        )
         fits = adapted <= Counter((inputs, outputs) for inputs, outputs in base["projections"])
     if not fits:
         raise InputError(f"{folder} is an adapter of another base model; use its own base model, or retrain it.")
-
-
-def _adapted(shapes: Mapping[str, list[int]]) -> list[tuple[int, int]]:
-    """(in, out) of every attention projection that LoRA adapts; A is stored as (rank, in), B as (out, rank)."""
-    return [
-        (shape[1], shapes[name.replace(".lora_A.", ".lora_B.")][0])
-        for name, shape in shapes.items()
-        if name.endswith(".lora_A.weight") and name.split(".")[-3] in ATTENTION
-    ]
 
 
 def _shapes(path: Path) -> dict[str, list[int]]:

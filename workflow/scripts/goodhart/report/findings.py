@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from goodhart.analysis.gates import deciding
 from goodhart.analysis.levels import FLAGS, TABLE1
 from goodhart.analysis.replicates import t_interval
 from goodhart.analysis.runs import alignment
@@ -46,6 +47,7 @@ def findings_page(results: Results) -> str:
         entropies=list(entropies(results)),
         problems=int(results.gaps["n"].max()),
         replicates=list(replicates(results)),
+        deciding=deciding(results.gates, results.decision["primary"]["arm"]),
         pressures=list(pressures(results)),
         judge=judge,
         judged=str(win_rates.name),

@@ -3,14 +3,12 @@
 import gc
 import sys
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
 from goodhart.errors import InputError
 from goodhart.runtime.distributed import spread
 from goodhart.runtime.progress import progress
+from goodhart.runtime.types import S, T
 
-S = TypeVar("S")
-T = TypeVar("T")
 # Texts of out-of-memory errors of torch (on a GPU and on a CPU), CUDA and cuBLAS.
 FULL = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 

@@ -9,10 +9,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import timedelta
 from itertools import pairwise
 from operator import itemgetter
-from typing import Any, TypeVar
+from typing import Any
 
-S = TypeVar("S")
-T = TypeVar("T")
+from goodhart.runtime.types import S, T
 
 
 def count() -> int:

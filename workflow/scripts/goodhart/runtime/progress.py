@@ -3,13 +3,11 @@
 import sys
 import time
 from collections.abc import Collection, Iterator
-from typing import TypeVar
 
 from tqdm import tqdm
 
 from goodhart.runtime import distributed
-
-T = TypeVar("T")
+from goodhart.runtime.types import T
 
 
 def progress(items: Collection[T], description: str, every: float = 10.0) -> Iterator[T]:

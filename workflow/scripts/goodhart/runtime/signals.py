@@ -9,7 +9,7 @@ signal is handled at the end.
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, SimpleNamespace
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -22,21 +22,20 @@ class Stopped(BaseException):
         self.number = number
 
 
-_depth = 0  # nesting depth of `defer_signals` sections; signals are handled at the end of the outermost section
-_waiting: int | None = None
+# The nesting depth of `defer_signals` sections, and the signal to handle at the end of the outermost section.
+_state = SimpleNamespace(depth=0, waiting=None)
 
 
 @contextmanager
 def stoppable() -> Iterator[None]:
     """The first SIGTERM or SIGINT raises `Stopped`; later signals are ignored, so that the state can be saved."""
-    global _depth, _waiting
     before = {number: signal.signal(number, _arrive) for number in SIGNALS}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        _depth, _waiting = 0, None
+        _state.depth, _state.waiting = 0, None
 
 
 @contextmanager
@@ -51,23 +50,20 @@ def defer_signals() -> Iterator[None]:
 
 def defer() -> None:
     """Begin a `defer_signals` section; `deliver` ends it."""
-    global _depth
-    _depth += 1
+    _state.depth += 1
 
 
 def deliver() -> None:
     """End a `defer_signals` section; raises `Stopped` if a signal is waiting and no other section is open."""
-    global _depth, _waiting
-    _depth -= 1
-    if _depth == 0 and _waiting is not None:
-        number, _waiting = _waiting, None
+    _state.depth -= 1
+    if _state.depth == 0 and _state.waiting is not None:
+        number, _state.waiting = _state.waiting, None
         _stop(number)
 
 
 def _arrive(number: int, _frame: FrameType | None) -> None:
-    global _waiting
-    if _depth:
-        _waiting = number
+    if _state.depth:
+        _state.waiting = number
     else:
         _stop(number)
 

@@ -1,6 +1,6 @@
 """Names for annotations with types of libraries that are imported late."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from pandas import DataFrame as Frame
@@ -8,6 +8,8 @@ if TYPE_CHECKING:
 else:
     Frame = Tensor = Any
 
+S = TypeVar("S")
+T = TypeVar("T")
 Record = dict[str, Any]
 # These are Any because a PeftModel is often passed instead of the model that it wraps.
 PeftModel = Any

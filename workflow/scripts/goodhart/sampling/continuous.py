@@ -31,10 +31,11 @@ def draw(
     """One row of tokens per prompt; each process samples at most `batch_size` rows at a time."""
 
     def part(rows: Sequence[Sequence[int]]) -> list[list[int]]:
-        def attempt(size: int) -> list[list[int]]:
-            return _draw(model, rows, replace(how, batch_size=size), ending, mix(seed, rank()))
-
-        return within_memory(attempt, how.batch_size, "sampling")[0]
+        return within_memory(
+            lambda size: _draw(model, rows, replace(how, batch_size=size), ending, mix(seed, rank())),
+            how.batch_size,
+            "sampling",
+        )[0]
 
     return divide(part, prompts)
 

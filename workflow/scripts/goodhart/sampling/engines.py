@@ -8,10 +8,8 @@ from goodhart.sampling import continuous, loop, vllm
 from goodhart.sampling.endings import Ending, ending
 from goodhart.sampling.settings import Sampling
 
-Engine = Callable[[PreTrainedModel, Sequence[Sequence[int]], Sampling, Ending, int], list[list[int]]]
-
 # An engine draws one row of at most `max_new_tokens` tokens per prompt; `sample` cuts the row at the response's end.
-ENGINES: dict[str, Engine] = {
+ENGINES: dict[str, Callable[[PreTrainedModel, Sequence[Sequence[int]], Sampling, Ending, int], list[list[int]]]] = {
     "loop": loop.draw,
     "continuous": continuous.draw,
     "vllm": vllm.draw,

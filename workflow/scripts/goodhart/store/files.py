@@ -2,11 +2,14 @@
 
 import io
 import json
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from goodhart.errors import InputError
 from goodhart.runtime.types import Frame, Tensor
@@ -18,8 +21,7 @@ def write_json(path: Path, content: Mapping[str, Any], origin: Mapping[str, Any]
     """Publish `content` as indented JSON with its origin and a seal; NaN and infinity raise `ValueError`."""
     whole = {**content, **({"origin": origin} if origin else {}), "seal": BLANK}
     text = json.dumps(whole, indent=2, allow_nan=False) + "\n"
-    with publish(path) as temporary:
-        temporary.write_bytes(sealed(text.encode()))
+    _publish(path, sealed(text.encode()))
 
 
 def read_json(path: Path, required: Sequence[str] = ()) -> dict[str, Any]:
@@ -42,8 +44,12 @@ def read_json(path: Path, required: Sequence[str] = ()) -> dict[str, Any]:
 
 def write_text(path: Path, text: str) -> None:
     """Publish a text as UTF-8."""
+    _publish(path, text.encode())
+
+
+def _publish(path: Path, content: bytes) -> None:
     with publish(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ class Table:
     """The contract of a Parquet table: column types (a field that is not nullable must be filled) and a unique key."""
 
     name: str
-    schema: Any
+    schema: pa.Schema
     key: tuple[str, ...]
 
 
@@ -63,19 +69,16 @@ def write_table(
     Origin and seal are stored in the file's metadata.
     """
     import pandas as pd
-    import pyarrow as pa
-    import pyarrow.parquet as pq
 
     frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows), columns=table.schema.names)
     content = pa.Table.from_pandas(frame, schema=table.schema, preserve_index=False)
-    _check(content, table, str(path))
     content = content.replace_schema_metadata()
+    _check(content, table, path)
     buffer = io.BytesIO()
     with pq.ParquetWriter(buffer, content.schema, compression="zstd") as writer:
         writer.write_table(content)
         writer.add_key_value_metadata({**({"origin": json.dumps(origin)} if origin else {}), "seal": BLANK})
-    with publish(path) as temporary:
-        temporary.write_bytes(sealed(buffer.getvalue()))
+    _publish(path, sealed(buffer.getvalue()))
 
 
 def read_table(path: Path, table: Table, split: str | None = None) -> Frame:
@@ -84,9 +87,6 @@ def read_table(path: Path, table: Table, split: str | None = None) -> Frame:
     A sealed table must be unchanged. An external table may have columns beyond those of the contract, and other types
     that convert without changing a value, such as numbers of another width or long strings.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     data = _existing(path).read_bytes()
     try:
         if not data.startswith(b"PAR1") or not data.endswith(b"PAR1"):
@@ -109,33 +109,27 @@ def read_table(path: Path, table: Table, split: str | None = None) -> Frame:
         content = content.cast(table.schema)
     except (pa.ArrowException, ValueError) as error:
         raise InputError(f"{path} is not a {table.name} table: {str(error).splitlines()[0]}.") from error
-    _check(content, table, str(path))
-    frame = content.to_pandas()
-    if split is None:
-        return frame
-    rows = frame[frame["split"] == split]
+    _check(content, table, path)
+    rows = content.to_pandas()
+    if split is not None:
+        rows = rows[rows["split"] == split]
     if rows.empty:
         raise InputError(f"{path} has no rows of split '{split}'; use more data.")
     return rows
 
 
-def _kind(kind: Any) -> str:
+def _kind(kind: pa.DataType) -> str:
     """The class of a type; a cast within a class keeps every value or fails."""
-    from pyarrow import types
-
-    if types.is_dictionary(kind):
+    if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    if types.is_integer(kind) or types.is_floating(kind):
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return "number"
-    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return "text"
-    return "nothing" if types.is_null(kind) else str(kind)
+    return "nothing" if pa.types.is_null(kind) else str(kind)
 
 
-def _check(content: Any, table: Table, where: str) -> None:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
+def _check(content: pa.Table, table: Table, where: Path) -> None:
     if content.num_rows == 0:
         raise InputError(f"{where}: the {table.name} table is empty.")
     for field in table.schema:
@@ -149,19 +143,16 @@ def _check(content: Any, table: Table, where: str) -> None:
 
 
 def check_safetensors(path: Path) -> dict[str, Any]:
-    """The header of a safetensors file; `InputError` unless its length and seal match the file."""
-    size = _existing(path).stat().st_size
-    with path.open("rb") as handle:
-        try:
-            (length,) = struct.unpack("<Q", handle.read(8))
-            text = handle.read(length) if length < size else b""
-            header = json.loads(text)
-            end = max(entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
-        except (struct.error, ValueError, AttributeError, TypeError, KeyError) as error:
-            raise InputError(f"{path} is not a safetensors file; rerun the step that makes it.") from error
-    if 8 + length + end != size:
-        raise InputError(f"{path} is truncated ({size} of {8 + length + end} bytes); rerun the step that makes it.")
-    if MARK.encode() in text:
+    """The metadata of a safetensors file, and the shapes of its tensors; `InputError` if it is damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(_existing(path), "numpy") as file:
+            shapes = {name: {"shape": file.get_slice(name).get_shape()} for name in file.keys()}  # noqa: SIM118
+            header = {**shapes, "__metadata__": file.metadata() or {}}
+    except SafetensorError as error:
+        raise InputError(f"{path} is not a safetensors file ({error}); rerun the step that makes it.") from error
+    if MARK in str(header):
         check_seal(path.read_bytes(), path)
     return header
 

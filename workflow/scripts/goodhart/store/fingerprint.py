@@ -49,8 +49,7 @@ def fingerprint(module: Path, root: Path | None = None) -> str:
     root = root or module.parent
     if module.relative_to(root).as_posix() in PLUMBING:
         return "plumbing"
-    reader = _Reader(root)
-    tree = _Renamed(reader.modules).visit(reader.visit(ast.parse(module.read_text())))
+    tree = _Reader(root).visit(ast.parse(module.read_text()))
     digest = hashlib.sha256(ast.dump(tree).encode())
     if any(isinstance(name, ast.Name) and name.id == "TEMPLATES" for name in ast.walk(tree)):
         for template in sorted((module.parent / "templates").rglob("*.jinja")):
@@ -58,16 +57,11 @@ def fingerprint(module: Path, root: Path | None = None) -> str:
     return digest.hexdigest()[:16]
 
 
-class _Import(ast.Expr):
-    """The replacement of an import: (hash or external module name, imported member, local name)."""
-
-    def __init__(self, source: str, member: str, here: str) -> None:
-        super().__init__(ast.Constant(repr((source, member, here))))
-        self.key = (source, member, here)
-
-
 class _Reader(ast.NodeTransformer):
-    """Replaces imports and removes texts in a syntax tree; `modules` maps local names to hashes of whole modules."""
+    """Removes texts, and replaces an import by an alias: (hash or external module name, member) as a local name.
+
+    A module of this library that is imported as a whole has its hash as its local name.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -80,21 +74,24 @@ class _Reader(ast.NodeTransformer):
                 lines[:] = _sorted_imports(lines)
         return node
 
-    def visit_Import(self, node: ast.Import) -> list[_Import]:
+    def visit_Import(self, node: ast.Import) -> list[ast.alias]:
         return [self._import(alias.name, "", alias.asname or alias.name) for alias in node.names]
 
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> list[_Import]:
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> list[ast.alias]:
         if node.level:
             raise ValueError("a fingerprint follows no relative import; name the module from its root.")
         found = []
         for alias in node.names:
             inner, here = _file(self.root, f"{node.module}.{alias.name}"), alias.asname or alias.name
             if inner:  # `from a import b`, where a.b is a module
-                self.modules[here] = fingerprint(inner, self.root)
-                found.append(_Import(self.modules[here], "", self.modules[here]))
+                name = self.modules[here] = fingerprint(inner, self.root)
+                found.append(ast.alias(name, name))
             else:
                 found.append(self._import(node.module or "", alias.name, here))
         return found
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        return ast.Name(self.modules.get(node.id, node.id), node.ctx)
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         node.returns = None
@@ -115,28 +112,18 @@ class _Reader(ast.NodeTransformer):
         node.keywords = [keyword for keyword in node.keywords if keyword.arg != "help"]
         return self.generic_visit(node)
 
-    def _import(self, name: str, member: str, here: str) -> _Import:
+    def _import(self, name: str, member: str, here: str) -> ast.alias:
         path = _file(self.root, name)
-        return _Import(fingerprint(path, self.root) if path else name, member, here)
-
-
-class _Renamed(ast.NodeTransformer):
-    """Replaces the name of a module of this library with the module's hash."""
-
-    def __init__(self, modules: dict[str, str]) -> None:
-        self.modules = modules
-
-    def visit_Name(self, node: ast.Name) -> ast.Name:
-        return ast.Name(self.modules.get(node.id, node.id), node.ctx)
+        return ast.alias(repr((fingerprint(path, self.root) if path else name, member)), here)
 
 
 def _sorted_imports(lines: list[Any]) -> list[Any]:
     """Sort each run of consecutive imports independently of paths, unless two of them bind the same name."""
     found: list[Any] = []
-    for imported, run in groupby(lines, key=lambda line: isinstance(line, _Import)):
+    for imported, run in groupby(lines, key=lambda line: isinstance(line, ast.alias)):
         block = list(run)
-        if imported and len({line.key[2] for line in block}) == len(block):
-            block.sort(key=lambda line: line.key)
+        if imported and len({line.asname for line in block}) == len(block):
+            block.sort(key=ast.dump)
         found += block
     return found
 

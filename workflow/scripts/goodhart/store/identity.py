@@ -13,13 +13,11 @@ from typing import Any
 
 from goodhart.store.checksums import check_files, describe_files, digest, sha256
 from goodhart.store.files import read_json, write_json
-from goodhart.store.weights import weight_files, weights_folder
+from goodhart.store.hub import weight_files, weights_folder
 
 MANIFEST, ADAPTER, ADAPTER_WEIGHTS = "manifest.json", "adapter_config.json", "adapter_model.safetensors"
 TOKENIZER = ("tokenizer*", "vocab*", "merges*", "special_tokens_map.json", "added_tokens.json", "*.model")
 CONFIGURATION = ("config.json", "generation_config.json", "*.safetensors.index.json", "chat_template*")
-BASE = ("model", "revision", "sha256")
-PROMPTING = ("prompts", "tokenizer", "template")
 # The parts in which two identities may differ; errors name the first difference in this order.
 DIFFERENCES = {
     "model": "another model",
@@ -49,9 +47,8 @@ class Identity:
     @classmethod
     def of(cls, path: Path) -> "Identity":
         """The identity of a file, or of a folder from the files in it."""
-        if not path.is_dir():
-            return cls({"sha256": sha256(path)})
-        return cls({"sha256": digest({file.name: sha256(file) for file in path.glob("[!.]*") if file.is_file()})})
+        files = {file.name: sha256(file) for file in path.glob("[!.]*") if file.is_file()}
+        return cls({"sha256": digest(files) if path.is_dir() else sha256(path)})
 
     @classmethod
     def of_model(cls, folder: Path, prompts: str, hub: tuple[str, str] | None = None) -> "Identity":
@@ -74,26 +71,21 @@ class Identity:
     @classmethod
     def read(cls, path: Path) -> "Identity":
         """The identity in the manifest of a model folder or adapter; for a file or folder of tables, `Identity.of`."""
-        if (path / ADAPTER).is_file():
-            return cls._adapter(path)
+        if (path / ADAPTER).is_file():  # a hash of its weights, its base and its PEFT configuration
+            manifest = read_json(path / MANIFEST) if (path / MANIFEST).is_file() else {}
+            base = {name: manifest.get(name) for name in ("model", "revision", "sha256")}
+            files = manifest.get("files", {})
+            located = ("base_model_name_or_path", "revision")
+            applied = {name: value for name, value in read_json(path / ADAPTER).items() if name not in located}
+            weights = files[ADAPTER_WEIGHTS]["sha256"] if ADAPTER_WEIGHTS in files else sha256(path / ADAPTER_WEIGHTS)
+            return cls({"sha256": digest({"base": base, "applied": applied, "weights": weights})}, files)
         if not path.is_dir() or any(path.glob("*.parquet")):
             return cls.of(path)
         manifest = read_json(path / MANIFEST, ["model", "revision"])
         if "tokenizer" not in manifest and manifest["revision"] is None:  # not written by this project
             manifest |= _prompting(weights_folder(path, manifest), manifest.get("prompts"))
-        prompting = {name: manifest.get(name) for name in PROMPTING}
+        prompting = {name: manifest.get(name) for name in ("prompts", "tokenizer", "template")}
         return cls({**cls.weights(manifest).parts, **prompting}, manifest.get("files", {}))
-
-    @classmethod
-    def _adapter(cls, folder: Path) -> "Identity":
-        """The identity of an adapter: a hash of its weights, its base and its PEFT configuration."""
-        manifest = read_json(folder / MANIFEST) if (folder / MANIFEST).is_file() else {}
-        base = {name: manifest.get(name) for name in BASE}
-        config = read_json(folder / ADAPTER)
-        applied = {name: value for name, value in config.items() if name not in ("base_model_name_or_path", "revision")}
-        files = manifest.get("files", {})
-        weights = files[ADAPTER_WEIGHTS]["sha256"] if ADAPTER_WEIGHTS in files else sha256(folder / ADAPTER_WEIGHTS)
-        return cls({"sha256": digest({"base": base, "applied": applied, "weights": weights})}, files)
 
     def stamp(self, folder: Path, origin: Mapping[str, Any] | None = None, **facts: Any) -> None:
         """Write the manifest of a model folder or an adapter: this identity, additional `facts`, and the origin."""

@@ -12,8 +12,10 @@ from goodhart.store.files import read_json
 from goodhart.store.identity import ADAPTER, MANIFEST, Identity
 from goodhart.store.provenance import Origin
 
-PACKAGES = ["torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "datasets", "tokenizers"]
-PACKAGES += ["safetensors", "numpy", "scipy", "pandas", "pyarrow", "snakemake"]
+PACKAGES = (
+    *("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "datasets", "tokenizers"),
+    *("safetensors", "numpy", "scipy", "pandas", "pyarrow", "snakemake"),
+)
 
 
 def inventory(study: Path, artifacts: Sequence[tuple[str, Path]]) -> dict[str, Any]:
@@ -35,39 +37,35 @@ def inventory(study: Path, artifacts: Sequence[tuple[str, Path]]) -> dict[str, A
     models: dict[str, Any] = {}
     for step, path in artifacts:
         if (path / MANIFEST).is_file():
-            models[path.relative_to(study).as_posix()] = _verified(path).parts
+            identity = Identity.read(path)
+            models[path.relative_to(study).as_posix()] = identity.parts
+            if (path / ADAPTER).is_file() or read_json(path / MANIFEST)["model"] == ".":  # it holds its own files
+                identity.verify(path)
         for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [existing(path)]:
             if file.suffix in (".json", ".parquet"):
                 check_seal(file.read_bytes(), file)
-            origin = Origin.read(file) or (Origin.read(path) if path.is_dir() else None)
+            origin = Origin.read(file) or Origin.read(path)
             if origin:
                 origins[digest(origin)] = origin
-            place = {"path": file.relative_to(study).as_posix(), "step": step}
-            rows.append({**place, **describe_file(file), "origin": origin and digest(origin)})
+            row = {"path": file.relative_to(study).as_posix(), "step": step, **describe_file(file)}
+            rows.append({**row, "origin": origin and digest(origin)})
     for row in rows:
-        others = {other["origin"] for other in rows if other["step"] == row["step"] and other["origin"]}
+        others = {other["origin"] for other in rows if other["step"] == row["step"]} - {None}
         if row["origin"] is None and len(others) == 1:
-            row["origin"] = next(iter(others))
+            row["origin"] = others.pop()
     return {"models": models, **summary(origins.values()), "origins": origins, "artefacts": rows}
-
-
-def _verified(folder: Path) -> Identity:
-    """The identity of a model folder or an adapter, verified if the folder contains its files."""
-    identity = Identity.read(folder)
-    if (folder / ADAPTER).is_file() or read_json(folder / MANIFEST)["model"] == ".":
-        identity.verify(folder)
-    return identity
 
 
 def summary(origins: Iterable[Origin]) -> dict[str, Any]:
     """The data, seeds, threads and code fingerprints recorded in origins, by script."""
     gathered: dict[str, dict[str, Any]] = {"data": {}, "seeds": {}, "threads": {}, "code": {}}
     for origin in sorted(origins, key=lambda origin: origin["script"]):
-        arguments = origin["arguments"]
         named = {
             "data": origin.get("data"),
-            "seeds": {name: value for name, value in arguments.items() if name.endswith(("seed", "replicate"))},
-            "threads": arguments.get("threads"),
+            "seeds": {
+                name: value for name, value in origin["arguments"].items() if name.endswith(("seed", "replicate"))
+            },
+            "threads": origin["arguments"].get("threads"),
             "code": origin["code"],
         }
         for name, value in named.items():
@@ -99,8 +97,8 @@ def git(file: Path) -> dict[str, Any] | None:
     here = ("git", "-C", str(file.parent))
     if _output(*here, "ls-files", "--error-unmatch", file.name) is None:
         return None
-    commit = _output(*here, "rev-parse", "HEAD")
-    return {"commit": commit, "dirty": bool(_output(*here, "status", "--porcelain", "--untracked-files=no"))}
+    changes = _output(*here, "status", "--porcelain", "--untracked-files=no")
+    return {"commit": _output(*here, "rev-parse", "HEAD"), "dirty": bool(changes)}
 
 
 def _output(*command: str) -> str | None:

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from goodhart.cli import Labelled, Output, Source
+import pyarrow.parquet as pq
+
+from goodhart.cli import Output, Source
 from goodhart.errors import InputError
 from goodhart.store.files import check_safetensors, read_json
 from goodhart.store.fingerprint import fingerprint
@@ -45,16 +47,18 @@ class Origin(dict[str, Any]):
             values = value if isinstance(value, list) else [value]
             if name in UNRECORDED or any(isinstance(one, Output) for one in values):
                 continue
-            if not values or not all(map(_is_input, values)):
+            # An input names something on this machine.
+            named = [isinstance(one, Path) or (isinstance(one, Source) and Path(one).exists()) for one in values]
+            if not values or not all(named):
                 arguments[name] = value
                 continue
-            found = [_identity(one) for one in values]
+            found = [(Identity.of if isinstance(one, Source) else Identity.read)(Path(one)).parts for one in values]
             inputs[name] = found if isinstance(value, list) else found[0]
             if name.startswith(DERIVED) and isinstance(value, Path) and (used := _used(value)):
                 derived[name] = used
         path = Path(script).resolve()
-        origin = cls(script=path.stem, code=fingerprint(path), arguments=arguments, inputs=inputs)
-        return cls(origin, **({"derived": derived} if derived else {}), **pinned)
+        facts = {**({"derived": derived} if derived else {}), **pinned}
+        return cls(script=path.stem, code=fingerprint(path), arguments=arguments, inputs=inputs, **facts)
 
     @classmethod
     def read(cls, path: Path) -> "Origin | None":
@@ -104,12 +108,6 @@ class Origin(dict[str, Any]):
         return next((place[name] for place in places if name in place), None)
 
 
-def _of_parquet(path: Path) -> dict[str, Any]:
-    import pyarrow.parquet as pq
-
-    return json.loads(pq.read_metadata(path).metadata[b"origin"])
-
-
 def _of_text(path: Path) -> dict[str, Any]:
     """The origin in the head of an HTML page, or in the description of an SVG."""
     found = re.search(r'<meta name="origin" content="(.*?)">|<dc:description>(.*?)</dc:description>', path.read_text())
@@ -118,24 +116,11 @@ def _of_text(path: Path) -> dict[str, Any]:
 
 _READERS = {
     ".json": lambda path: json.loads(path.read_bytes())["origin"],
-    ".parquet": _of_parquet,
+    ".parquet": lambda path: json.loads(pq.read_metadata(path).metadata[b"origin"]),
     ".safetensors": lambda path: json.loads(check_safetensors(path)["__metadata__"]["goodhart"])["origin"],
     ".svg": _of_text,
     ".html": _of_text,
 }
-
-
-def _is_input(value: Any) -> bool:
-    """Whether the value of a flag names something on this machine."""
-    return Path(value).exists() if isinstance(value, Source) else isinstance(value, Path | Labelled)
-
-
-def _identity(value: Path | str) -> dict[str, Any]:
-    """The identity of an input, under its label if it has one; for a `Source`, from the hashes of its files."""
-    if isinstance(value, Labelled):
-        label, _, file = value.partition("=")
-        return {label: _identity(Path(file))}
-    return (Identity.of if isinstance(value, Source) else Identity.read)(Path(value)).parts
 
 
 def _used(path: Path) -> dict[str, Any]:

@@ -40,11 +40,9 @@ def publish(path: Path) -> Iterator[Path]:
             return
         for each in (*temporary.rglob("*"), temporary):
             _sync(each)
-        if path.is_dir():
-            if not _exchange(temporary, path):  # path is missing for a moment, but the old output remains until then
+        if not (path.is_dir() and _exchange(temporary, path)):
+            if path.is_dir():  # path is missing for a moment, but the old output remains until then
                 path.rename(aside)
-                temporary.rename(path)
-        else:
             temporary.replace(path)
         _sync(path.parent)
     except Exception as error:
@@ -92,15 +90,11 @@ def _clear(path: Path) -> None:
 
 def _runs(process: int) -> bool:
     """Whether another process with that id runs; this process has left no temporary yet."""
-    if process == os.getpid():
-        return False
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+    except OSError as error:
+        return isinstance(error, PermissionError)
+    return process != os.getpid()
 
 
 def _remove(path: Path) -> None:

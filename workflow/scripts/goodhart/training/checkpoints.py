@@ -19,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+import torch
 from filelock import FileLock, Timeout
 
 from goodhart.errors import InputError
@@ -108,22 +109,19 @@ class Checkpoints:
         """
         with defer_signals():
             try:
-                self._save(step, write, notes or {})
+                with publish(self.folder / f"step-{step:08d}") as temporary:
+                    temporary.mkdir(parents=True)
+                    write(temporary)
+                    files = describe_files(temporary, (path for path in temporary.rglob("*") if path.is_file()))
+                    write_json(temporary / RECORD, {"step": step, "notes": dict(notes or {}), "files": files})
+                if distributed.rank() == 0:
+                    for folder in sorted(self.folder.glob("step-*"))[:-NEWEST]:
+                        shutil.rmtree(folder, ignore_errors=True)
             except InputError as error:  # the disk is full; in a job of several, others may wait for this process
                 if distributed.count() > 1:
                     raise
                 self._say(f"no checkpoint of step {step}: {error}")
             self.step, self._last = step, time.monotonic()
-
-    def _save(self, step: int, write: Callable[[Path], None], notes: Mapping[str, Any]) -> None:
-        with publish(self.folder / f"step-{step:08d}") as temporary:
-            temporary.mkdir(parents=True)
-            write(temporary)
-            files = describe_files(temporary, (path for path in temporary.rglob("*") if path.is_file()))
-            write_json(temporary / RECORD, {"step": step, "notes": dict(notes), "files": files})
-        if distributed.rank() == 0:
-            for folder in sorted(self.folder.glob("step-*"))[:-NEWEST]:
-                shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
     def autosave(self, state: Callable[[], tuple[int, dict[str, Any]]]) -> Iterator[Callable[[], None]]:
@@ -133,7 +131,6 @@ class Checkpoints:
         and the state after the last whole step is saved, but only in a job of one process, since several processes
         might stop at different steps.
         """
-        import torch
 
         def keep() -> None:
             step, content = state()
@@ -149,8 +146,6 @@ class Checkpoints:
 
     def restore(self) -> dict[str, Any] | None:
         """The newest state that `autosave` saved, on the CPU, or None."""
-        import torch
-
         newest = self.newest()
         return newest and torch.load(newest.folder / STATE, map_location="cpu", weights_only=True)
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
+from trl import RewardTrainer
 
 from goodhart.runtime import distributed
 from goodhart.runtime.finite import NotFinite
@@ -124,8 +125,11 @@ class Guarded(Trainer, TrainerCallback):
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> torch.utils.data.Sampler:
         sampler = super()._get_train_sampler(train_dataset)
-        grouped = isinstance(sampler, LengthGroupedSampler)
-        return _ByLength(sampler, self.args.data_seed) if grouped else sampler
+        return _ByLength(sampler, self.args.data_seed) if isinstance(sampler, LengthGroupedSampler) else sampler
+
+
+class MemberTrainer(Guarded, RewardTrainer):
+    """The trainer of a member of the reward ensemble (Eq. 5)."""
 
 
 class _ByLength(LengthGroupedSampler):

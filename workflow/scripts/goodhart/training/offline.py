@@ -15,7 +15,7 @@ from goodhart.training.methods import METHODS
 class CachedReferenceDPOTrainer(Guarded, DPOTrainer):
     """DPOTrainer on tokenised rows that carry the reference log-probs.
 
-    TRL alone would compute these log-probs in every run, L x S times in a study of L levels and S seeds. The trainer
+    TRL alone would compute these log-probs in every run: L x R times for L levels and R replicates. The trainer
     needs `precompute_ref_log_probs=True`, since TRL otherwise ignores the columns.
     """
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from goodhart.cli import Output, flag
-from goodhart.models.admission import PRECISIONS
+from goodhart.models.flags import ModelFlags
 from goodhart.runtime.types import Record
 from goodhart.sampling.settings import Sampling
 from goodhart.store.flags import StepFlags, record
@@ -18,13 +18,11 @@ class AutosaveFlags(StepFlags):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdapterFlags(AutosaveFlags):
+class AdapterFlags(AutosaveFlags, ModelFlags):
     """The arguments that the training of DPO adapters and of reward models share."""
 
-    precision: str = flag(choices=PRECISIONS)
     derived: Record = record("inputs", "values", help="derived/<stage>.json")
     epochs: int
-    threads: int
     adapter: Output
     metrics: Output
 
@@ -63,6 +61,3 @@ class Settings(Online):
     warmup_steps: int
     batch_size: int  # rows of a micro-batch
     recompute: bool  # activation checkpointing
-
-
-DERIVED = ("learning_rate", "clip_norm", "weight_decay", "warmup_steps", "batch_size")  # of `Settings`

@@ -84,9 +84,19 @@ def train_adapter(
 ) -> None:
     """Train with the trainer that `build` returns (`train`), and publish the adapter on `base` with its metrics.
 
-    The metrics are `record` and the record of `train`. If a loss, a gradient norm or a weight is not finite, the batch
-    is written to stopped.json.
+    The metrics are `record`, whose "rows" is the number of training rows, and the record of `train`. If a loss, a
+    gradient norm or a weight is not finite, the batch is written to stopped.json.
+
+    Raises:
+        InputError: the warm-up takes all updates, or training has left the adapter as it was.
     """
+    used = values(given.derived)
+    updates = given.epochs * -(-record["rows"] // used["batch_size"])
+    if used["warmup_steps"] >= updates:
+        raise InputError(
+            f"the warm-up takes {used['warmup_steps']} of {updates} updates, so almost nothing would be trained; use "
+            "more pairs or epochs, or override warmup_steps."
+        )
     with (
         Checkpoints(
             given.checkpoints, given.origin, given.checkpoint_minutes, [given.adapter, given.metrics]
@@ -94,6 +104,8 @@ def train_adapter(
         dump_on_nan(given.adapter.parent / "stopped.json", seed),
     ):
         model, trained = train(build, given.derived, given.precision, given.epochs, seed, checkpoints)
+        if not any(weights.any() for name, weights in model.named_parameters() if "lora_B" in name):
+            raise InputError("training has not changed the adapter: all lora_B are 0; raise the learning rate.")
         publish_adapter(model, "default", given.adapter, base, given.origin)
         write_json(given.metrics, {**record, **trained}, given.origin)
 
@@ -126,8 +138,11 @@ def train(
         set_seed(seed)
         trainer = build(arguments(derived, precision, epochs, seed, checkpoints.folder, micro_batch))
         history = fit(trainer, lambda: trainer.resume(checkpoints, newest))
-        accumulation = trainer.args.gradient_accumulation_steps
-        return trainer.model, {"micro_batch": micro_batch, "accumulation": accumulation, "history": history}
+        return trainer.model, {
+            "micro_batch": micro_batch,
+            "accumulation": trainer.args.gradient_accumulation_steps,
+            "history": history,
+        }
 
     share = whole // distributed.count()
     smallest = share if distributed.count() > 1 else 1  # no process can restart without the others

@@ -75,8 +75,12 @@ def _parse(answer: str, whole: bool) -> list[Any]:
 
     if not whole:
         return parse(answer, parsing_timeout=None)
-    box = [LatexExtractionConfig(boxed_match_priority=0)]
-    return parse(rf"\boxed{{{answer}}}", box, extraction_mode="first_match", parsing_timeout=None)
+    return parse(
+        rf"\boxed{{{answer}}}",
+        [LatexExtractionConfig(boxed_match_priority=0)],
+        extraction_mode="first_match",
+        parsing_timeout=None,
+    )
 
 
 def _equal(gold: list[Any], answer: list[Any]) -> bool:

@@ -1,4 +1,4 @@
-"""The columns of the tables with measurements of a policy: probes, trajectories, updates and samples."""
+"""The columns of the tables with measurements of a policy: probes, trajectories, updates and responses."""
 
 from goodhart.store.schemas.inputs import FLAG, FLOAT, IDS, INT, SHORT, SHORTS, TEXT, table
 

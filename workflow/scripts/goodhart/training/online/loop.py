@@ -137,9 +137,8 @@ class OnlineRun:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Restore a `state` of the same run."""
-        with torch.no_grad():
-            for parameter, saved in zip(self.parameters, state["policy"], strict=True):
-                parameter.copy_(saved)
+        for parameter, saved in zip(self.parameters, state["policy"], strict=True):
+            parameter.data.copy_(saved)
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.micro_batch, self.updates = state["micro_batch"], state["updates"]
