@@ -238,6 +238,55 @@ def test_a_stage_that_is_not_redrawn_is_that_of_replicate_0() -> None:
     assert study.evaluation_seed(changed("evaluation.seed", 5), 3) == 8  # the default redraws the problems
 
 
+@pytest.mark.parametrize(
+    ("redraw", "own"),
+    [
+        ([], set()),
+        (["rewards"], {"rewards", "scores"}),
+        (["preferences", "rewards"], {"preferences", "rewards", "scores"}),
+        (["policy", "preferences", "rewards"], {"policy", "preferences", "rewards", "reference", "scores"}),
+        (["task", "policy", "preferences", "rewards"], {*study.REDRAWN_BY} - {"backbone"}),
+    ],
+)
+def test_the_stages_that_a_replicate_draws_anew(redraw: list[str], own: set[str]) -> None:
+    """What rests on a stage that is redrawn is redrawn with it; a named backbone never is."""
+    config = changed("redraw", redraw)
+    study.check(config, SCHEMA)
+    assert {stage for stage in study.REDRAWN_BY if study.drawn(config, stage, 2) == 2} == own
+    assert {study.drawn(config, stage, 2) for stage in study.REDRAWN_BY} <= {0, 2}
+    assert {study.drawn(config, stage, 0) for stage in study.REDRAWN_BY} == {0}
+
+
+def test_pairs_of_a_data_set_are_redrawn_by_a_bootstrap_of_prompts() -> None:
+    assert study.bootstrapped(CONFIG) is None  # sampled pairs are sampled anew
+    config = changed("preferences.source", "dataset")
+    assert study.bootstrapped(config) == "prompts"
+    assert study.bootstrapped(config | {"redraw": ["rewards"]}) is None
+
+
+def test_the_primary_contrast_is_that_of_the_last_arm() -> None:
+    assert study.decision(CONFIG) == {"arm": "matched", "beta_from": 0.3, "beta_to": 3}
+    assert study.decision(changed("decision.arm", "paper"))["arm"] == "paper"
+    assert study.decision(changed("arms", {"matched": "p20", "paper": "same", "own": None}))["arm"] == "paper"
+    for arm in ("own", "matchd"):
+        with pytest.raises(InputError, match=r"config: decision\.arm: the study has no such arm"):
+            study.check(changed("decision.arm", arm), SCHEMA)
+
+
+def test_only_sampled_preferences_have_a_judge() -> None:
+    """The judge of a data set is unknown, so that it can score no responses of a policy."""
+    assert study.judge(CONFIG) == {"correct_weight": 4.0, "filler_weight": 1.6}
+    assert study.judge(changed("preferences.source", "dataset")) == {}
+
+
+def test_held_out_reward_models_need_prompts_of_their_own() -> None:
+    with pytest.raises(InputError, match=r"preferences\.held_out_share: reward\.held_out needs a share of the prompts"):
+        study.check(changed("preferences.held_out_share", 0), SCHEMA)
+    config = changed("reward.held_out", 0)
+    config["preferences"]["held_out_share"] = 0
+    study.check(config, SCHEMA)
+
+
 def test_sampled_preferences_need_the_embedded_task() -> None:
     config = changed("task.source", "dataset")
     config["policy"]["model"], config["redraw"] = "some/model", []

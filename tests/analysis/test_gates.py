@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from goodhart.analysis.gates import GATES, check, passed
+from goodhart.analysis.gates import GATES, check, deciding, passed
 from goodhart.errors import InputError
 
 R, BETAS = [0, 1, 2], {"b0.30": 0.3, "b1.00": 1.0, "b3.00": 3.0}
@@ -54,6 +54,7 @@ def test_every_gate_has_a_row_and_failures_say_what_they_cost() -> None:
     assert (passed(rows, "own"), passed(rows, "paper")) == (True, False)
     with pytest.raises(InputError, match="arm 'matched'"):
         passed(rows, "matched")
+    assert [r for r in rows if r not in deciding(rows, "own")] == [r for r in rows if r["where"] == "paper"]
 
 
 def test_figures_on_paper() -> None:

@@ -108,8 +108,17 @@ def test_fewer_than_two_levels_give_no_verdict(count: int) -> None:
     found = verdict(table, gates_passed=True)
     assert list(found["levels_of"]) == ["p50"][:count]
     assert (found["verdict"], found["needed"], found["total"]["verdict"]) == ("no verdict", None, "no verdict")
-    assert found["sentence"] == f"No verdict: the primary contrast has {count} of the two levels that it needs."
+    assert f"the primary contrast has {count} of the two levels that it needs" in found["sentence"]
     assert (found["contrasts"], found["conditions"]) == ({}, {})
+
+
+def test_levels_with_online_betas_of_their_own_give_no_verdict() -> None:
+    """What such levels lose may be due to either use of beta."""
+    table = runs()
+    found = verdict(table.assign(kl_level=table["level"]), gates_passed=True)
+    assert list(found["levels_of"]) == list(BETAS)
+    assert (found["verdict"], found["total"]["verdict"], found["contrasts"]) == ("no verdict", "no verdict", {})
+    assert "its levels also differ in the online beta (Eq. 10)" in found["sentence"]
 
 
 def test_a_failed_gate_leaves_no_verdict() -> None:

@@ -123,6 +123,64 @@ def test_splits_go_by_prompt_and_are_near_80_10_10() -> None:
     assert splits != [preferences.split_of(f"prompt {i}", seed=1) for i in range(10_000)]
 
 
+def test_a_share_of_the_prompts_is_held_out_and_the_others_are_split_as_before() -> None:
+    """Of a fifth that is held out, 80/10/10 of the rest are 64, 8 and 8 percent."""
+    prompts = [f"prompt {i}" for i in range(10_000)]
+    splits = pd.Series([preferences.split_of(prompt, seed=0, held_out=0.2) for prompt in prompts])
+    shares = {preferences.HELD_OUT: 0.2, "train": 0.64, "validation": 0.08, "test": 0.08}
+    assert splits.value_counts(normalize=True).to_dict() == pytest.approx(shares, abs=0.015)
+    none = [preferences.split_of(prompt, seed=0, held_out=0.0) for prompt in prompts]
+    assert none == [preferences.split_of(prompt, seed=0) for prompt in prompts]
+    assert {preferences.split_of(prompt, seed=0, held_out=1.0) for prompt in prompts[:99]} == {preferences.HELD_OUT}
+    more = [preferences.split_of(prompt, seed=0, held_out=0.3) for prompt in prompts]
+    held_out, wider = ({p for p, s in zip(prompts, of, strict=True) if s == "held_out"} for of in (splits, more))
+    assert held_out < wider
+
+
+def test_held_out_prompts_are_in_no_other_split() -> None:
+    prompts = [f"p{i % 50}" for i in range(400)]
+    kept, counts = preferences.finish_preferences(pairs(400, prompt=prompts), seed=0, limit=None, held_out=0.3)
+    assert kept.groupby("prompt")["split"].nunique().max() == 1
+    assert set(counts["pairs_by_split"]) == {"held_out", "train", "validation", "test"}
+    assert kept["split"].tolist() == [preferences.split_of(prompt, 0, 0.3) for prompt in kept["prompt"]]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_drawn_prompt_brings_all_of_its_pairs(seed: int) -> None:
+    """Prompts of 2, 1 and 3 pairs, of which three are drawn: 3 to 9 pairs."""
+    frame = pairs(6, prompt=["a", "b", "a", "c", "c", "c"]).set_index(pd.Index([9, 4, 4, 0, 1, 2]))  # any index
+    drawn = preferences.bootstrap_prompts(frame, seed)
+    times = drawn.groupby("chosen").size().to_dict()
+    of_prompt = {
+        prompt: {times.get(chosen, 0) for chosen in part["chosen"]} for prompt, part in frame.groupby("prompt")
+    }
+    assert all(len(counts) == 1 for counts in of_prompt.values())  # all pairs of a prompt as often
+    assert sum(counts.pop() for counts in of_prompt.values()) == 3
+    known = frame.to_dict("records")
+    assert all(row in known for row in drawn.to_dict("records"))
+    pd.testing.assert_frame_equal(drawn, preferences.bootstrap_prompts(frame, seed))
+
+
+def test_a_bootstrap_leaves_out_a_third_of_the_prompts() -> None:
+    """(1 - 1 / n)^n of them, about 1 / e; every seed leaves out others."""
+    frame = pairs(2_000)
+    drawn = [set(preferences.bootstrap_prompts(frame, seed)["prompt"]) for seed in (0, 1)]
+    assert [len(prompts) / 2_000 for prompts in drawn] == pytest.approx([1 - 1 / np.e] * 2, abs=0.03)
+    assert drawn[0] != drawn[1]
+
+
+def test_a_source_that_is_used_whole_is_resampled_and_a_part_of_it_is_not() -> None:
+    whole, counts = preferences.finish_preferences(pairs(500), seed=3, limit=None, bootstrap=True)
+    assert len(whole) == counts["pairs"] == 500
+    assert counts["prompts"] == whole["prompt"].nunique() < 400
+    assert whole["pair_id"].tolist() == list(range(500))
+    assert whole.groupby("prompt")["split"].nunique().max() == 1  # copies of a pair are in one split
+    limited, _ = preferences.finish_preferences(pairs(500), seed=3, limit=500, bootstrap=True)
+    pd.testing.assert_frame_equal(limited, whole)
+    part, _ = preferences.finish_preferences(pairs(500), seed=3, limit=499, bootstrap=True)
+    assert part["prompt"].nunique() == 499
+
+
 def test_no_prompt_is_in_two_splits() -> None:
     prompts = [f"p{i % 50}" for i in range(400)]
     kept, counts = preferences.finish_preferences(pairs(400, prompt=prompts), seed=0, limit=None)

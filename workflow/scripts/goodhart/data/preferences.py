@@ -45,7 +45,7 @@ def bootstrap_prompts(pairs: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Draw as many prompts as there are, with replacement; each draw of a prompt brings all of its pairs."""
     codes, prompts = pd.factorize(pairs["prompt"])
     drawn = np.random.default_rng(seed).integers(len(prompts), size=len(prompts))
-    return pairs.loc[pairs.index.repeat(np.bincount(drawn, minlength=len(prompts))[codes])]
+    return pairs.iloc[np.repeat(np.arange(len(pairs)), np.bincount(drawn, minlength=len(prompts))[codes])]
 
 
 def finish_preferences(

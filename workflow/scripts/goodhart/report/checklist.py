@@ -168,7 +168,7 @@ def _reproducibility(results: Results) -> Iterator[Item]:
         "How the betas were derived",
         set(results.runs["level"]) <= {row["level"] for row in levels if row["rule"]},
         f"{grid}. Median δ = {number(first['median_delta'], 6)} nats over n = {first['n']} training pairs",
-        "beta_grid.json, reference/logprobs.parquet",
+        "beta_grid.json, replicate-<r>/reference/logprobs.parquet",
         "Eq. 6-7, hyperparameters.betas.beta_at",
     )
     thresholds = results.scales["thresholds"]
@@ -211,7 +211,7 @@ def _reproducibility(results: Results) -> Iterator[Item]:
         f"({coverage['identical_pairs_dropped']} pairs of identical responses dropped, "
         f"{'no scores given' if ties is None else f'{ties} pairs with tied scores'}); "
         f"median tokens: {number(lengths[0]['median'])} chosen, {number(lengths[1]['median'])} rejected",
-        "data/coverage.json",
+        "replicate-<r>/data/coverage.json",
         "data.preferences.coverage",
     )
 

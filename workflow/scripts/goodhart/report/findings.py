@@ -116,11 +116,18 @@ def pressures(results: Results) -> Iterator[dict[str, Any]]:
     """The accuracy of each level at equal pressure: mean and interval over the replicates in which it gets there."""
     if results.pressure is None:
         return
-    groups = results.pressure.groupby(["arm", "kind", "level"], sort=False)
-    for (arm, kind, level), part in groups:
+    groups = results.pressure.groupby(["method", "arm", "kind", "level"], sort=False)
+    for (method, arm, kind, level), part in groups:
         known = part.dropna(subset=["true"])
-        cell = {"arm": arm, "kind": PRESSURES[str(kind)], "level": level, "beta": part["beta"].mean()}
-        yield {**cell, "target": part["target"].mean(), "of": len(part), **t_interval(known["true"])}
+        yield {
+            "arm": results.name(str(method), str(arm)),
+            "kind": PRESSURES[str(kind)],
+            "level": level,
+            "beta": part["beta"].mean(),
+            "target": part["target"].mean(),
+            "of": len(part),
+            **t_interval(known["true"]),
+        }
 
 
 def entropies(results: Results) -> Iterator[dict[str, Any]]:
