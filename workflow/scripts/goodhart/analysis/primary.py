@@ -32,7 +32,7 @@ def primary_runs(runs: pd.DataFrame, arm: str, beta_from: float, beta_to: float)
 
 
 def verdict(primary: pd.DataFrame, gates_passed: bool) -> dict[str, Any]:
-    """`decision.decide` on the primary contrast; no verdict below two levels, or where they differ in the online beta."""
+    """`decision.decide` on the primary contrast; no verdict below two levels, or if they differ in the online beta."""
     levels = primary.groupby("level", sort=False)["beta"].mean().to_dict()
     confounded = len(set(primary["kl_level"])) > 1
     if len(levels) < 2 or confounded:
