@@ -5,7 +5,7 @@ decide. No replicate is ever dropped: a figure that is missing in one replicate 
 gates read the levels of the primary contrast alone, because the verdict rests on these.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -129,12 +129,12 @@ def check(
     ]
 
 
-def passed(rows: Sequence[dict[str, Any]], arm: str) -> bool:
+def passed(rows: Sequence[Mapping[str, Any]], arm: str) -> bool:
     """Whether every gate of the study and the debris gate of this arm passed."""
     return all(row["passed"] for row in deciding(rows, arm))
 
 
-def deciding(rows: Sequence[dict[str, Any]], arm: str) -> list[dict[str, Any]]:
+def deciding(rows: Sequence[Mapping[str, Any]], arm: str) -> list[Mapping[str, Any]]:
     """The gates on which a verdict on this arm rests: all but the debris gates of other arms."""
     if not any(row["gate"] == "debris" and row["where"] == arm for row in rows):
         raise InputError(f"no gate was checked for arm {arm!r}.")

@@ -32,13 +32,14 @@ def primary_runs(runs: pd.DataFrame, arm: str, beta_from: float, beta_to: float)
 
 
 def verdict(primary: pd.DataFrame, gates_passed: bool) -> dict[str, Any]:
-    """`decision.decide` on the primary contrast; no verdict where it has fewer than two levels, or several online betas."""
+    """`decision.decide` on the primary contrast; no verdict below two levels, or if they differ in the online beta."""
     levels = primary.groupby("level", sort=False)["beta"].mean().to_dict()
-    confounded = primary["kl_level"].nunique() > 1
+    confounded = len(set(primary["kl_level"])) > 1
     if len(levels) < 2 or confounded:
         few = f"the primary contrast has {len(levels)} of the two levels that it needs"
         reason = "its levels also differ in the online beta (Eq. 10)" if confounded else few
-        nothing = {"verdict": "no verdict", "needed": None, "sentence": f"No verdict on the primary contrast: {reason}."}
+        sentence = f"No verdict on the primary contrast: {reason}."
+        nothing = {"verdict": "no verdict", "sentence": sentence, "needed": None}
         return {"levels_of": levels, **nothing, "total": nothing, "replicates": 0, "conditions": {}, "contrasts": {}}
     return {"levels_of": levels, **decide(cells(primary), gates_passed)}
 
