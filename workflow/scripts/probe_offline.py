@@ -6,8 +6,8 @@ are known, the held-out reward models and the judge give two further win rates.
 
     python workflow/scripts/probe_offline.py --adapter adapter --metrics metrics.json --policy policy \
         --backbone policy --precision float32 --members member-0/adapter member-1/adapter \
-        --quality quality.json --centroid centroid.safetensors --baseline baseline.parquet --preferences preferences.parquet \
-        --logprobs logprobs.parquet --derived-offline offline.json --derived-reward reward.json \
+        --quality quality.json --centroid centroid.safetensors --baseline baseline.parquet \
+        --preferences preferences.parquet --logprobs logprobs.parquet --derived-offline offline.json --derived-reward reward.json \
         --problems problems.parquet --verifier gsm8k --max-new-tokens 48 --batch-size 192 --engine auto \
         --evaluation-seed 1 --floor-seeds 4 --threads 1 --probe probe.parquet --responses responses.parquet \
         --floor floor.parquet
@@ -62,7 +62,8 @@ def main(argv: list[str] | None = None) -> None:
         accuracy = preference_accuracy(
             evaluator.model, evaluator.tokenizer, pairs, used["max_length"], evaluator.batch_size
         )
-    judged = {"win_rate": [sum(rewards) / len(rewards) for rewards in responses["rewards"]]}
+    # The mean in the precision of the baseline, or the same response might win or lose by rounding.
+    judged = {"win_rate": torch.tensor(responses["rewards"]).mean(dim=1).tolist()}
     judged |= {f"{name}_win_rate": responses[name] for name in ("held_out", "judge") if name in responses}
     columns = {"win_rate": "proxy", "held_out_win_rate": "held_out", "judge_win_rate": "judge"}
     won = {
