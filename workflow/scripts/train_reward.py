@@ -33,6 +33,9 @@ class Arguments(AdapterFlags):
 
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
+    preferences = given.preferences[given.preferences["split"] == given.split]
+    if preferences.empty:
+        raise InputError(f"{given.raw.preferences} has no rows of split '{given.split}'; use more data.")
     use_threads(given.threads)
     import numpy as np
     from trl import RewardConfig
@@ -48,12 +51,12 @@ def main(argv: list[str] | None = None) -> None:
     check_model(given.backbone)
     used = values(given.derived)
     tokenizer = load_tokenizer(given.backbone)
-    preferences = given.preferences[given.preferences["split"] == given.split]
     encoded = encode_pairs(tokenizer, preferences, used["max_length"])
     fitting = [(int(number), pair) for number, pair in zip(preferences["pair_id"], encoded, strict=True) if pair]
     if not fitting:
         raise InputError(
-            f"no preference pair of split {given.split} fits into max_length = {used['max_length']} tokens; override max_length."
+            f"no preference pair of split {given.split} fits into max_length = {used['max_length']} tokens; override "
+            "max_length."
         )
     # The resample and the initial weights of member k do not depend on the number of members.
     seed = mix(given.seed, given.member)

@@ -66,7 +66,7 @@ def write_table(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows), columns=table.schema.names)
+    frame = pd.DataFrame(rows if isinstance(rows, pd.DataFrame) else list(rows), columns=table.schema.names)
     content = pa.Table.from_pandas(frame, schema=table.schema, preserve_index=False)
     _check(content, table, str(path))
     content = content.replace_schema_metadata()
