@@ -64,17 +64,22 @@ def test_the_published_points_give_the_published_fit(tmp_path: Path, suffix: str
 
 
 def test_replicates_and_win_rates_are_read_where_there_are_some(tmp_path: Path) -> None:
-    """The path over lambda by hand: (43 - 31.1) / 0.1 and (145.8 - 43) / 0.2; the same points in each of two replicates."""
-    points = pd.concat([PUBLISHED.assign(replicate=s, win_rate=[0.5, 0.6, 0.8]) for s in ("a", "b")])
+    """The path over lambda by hand: (43 - 31.1) / 0.1 and (145.8 - 43) / 0.2; each replicate has the same points."""
+    points = pd.concat([PUBLISHED.assign(replicate=s, win_rate=[0.5, 0.6, 0.8]) for s in "abcdefgh"])
     save(points, tmp_path / "points.csv")
     fit = fitted(tmp_path / "points.csv")
-    assert fit["n"] == 6
+    assert fit["n"] == 24
     assert fit["beta_star_interval"]["eq15"] == pytest.approx([1.105, 1.105], abs=5e-4)
     *turns, last = fit["tradeoff"]["path"]
     assert [step["lambda_to"] for step in turns] == pytest.approx([119, 514])
     assert [step["lambda_to_interval"] for step in turns] == [pytest.approx([119, 119]), pytest.approx([514, 514])]
     assert (last["lambda_to"], last["lambda_to_interval"]) == (None, None)
-    assert fit["tradeoff"]["support"]["replicates"] == 2
+    assert fit["tradeoff"]["support"]["replicates"] == 8
+    save(points[points["replicate"] < "h"], tmp_path / "points.csv")
+    fit = fitted(tmp_path / "points.csv")
+    assert fit["beta_star"]["eq15"] == pytest.approx(1.105, abs=5e-4)
+    assert set(fit["beta_star_interval"].values()) == {None}  # seven replicates are too few for a bootstrap
+    assert fit["tradeoff"]["support"] is None
 
 
 @pytest.mark.filterwarnings("error")

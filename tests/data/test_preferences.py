@@ -123,6 +123,44 @@ def test_splits_go_by_prompt_and_are_near_80_10_10() -> None:
     assert splits != [preferences.split_of(f"prompt {i}", seed=1) for i in range(10_000)]
 
 
+def test_a_share_of_the_prompts_is_held_out_and_the_others_are_split_as_before() -> None:
+    prompts = [f"prompt {i}" for i in range(10_000)]
+    splits = [preferences.split_of(prompt, 0, 0.2) for prompt in prompts]
+    shares = pd.Series(splits).value_counts(normalize=True)
+    assert shares.to_dict() == pytest.approx(
+        {"train": 0.64, "held_out": 0.2, "validation": 0.08, "test": 0.08}, abs=0.015
+    )
+    assert [preferences.split_of(prompt, 0, 0.0) for prompt in prompts] == [
+        preferences.split_of(prompt, 0) for prompt in prompts
+    ]
+
+
+def test_a_bootstrap_draws_prompts_with_all_their_pairs() -> None:
+    frame = pairs(400, prompt=[f"p{i % 100}" for i in range(400)])
+    kept, counts = preferences.finish_preferences(frame, seed=0, limit=None, bootstrap=True)
+    assert len(kept) == counts["pairs"] == 400
+    assert counts["prompts"] == kept["prompt"].nunique()
+    assert counts["prompts"] / 100 == pytest.approx(1 - 1 / np.e, abs=0.12)
+    assert kept["pair_id"].tolist() == list(range(400))
+    assert kept.groupby("prompt")["split"].nunique().max() == 1
+    times = kept.groupby("prompt")["chosen"].value_counts().groupby("prompt").agg(["min", "max", "size"])
+    assert (times["min"] == times["max"]).all()
+    assert (times["size"] == 4).all()
+    again, _ = preferences.finish_preferences(frame, seed=0, limit=None, bootstrap=True)
+    other, _ = preferences.finish_preferences(frame, seed=1, limit=None, bootstrap=True)
+    pd.testing.assert_frame_equal(kept, again)
+    assert set(kept["prompt"]) != set(other["prompt"])
+
+
+def test_a_source_larger_than_the_limit_needs_no_bootstrap() -> None:
+    drawn, plain = (
+        preferences.finish_preferences(pairs(200), seed=0, limit=100, bootstrap=bootstrap)[0]
+        for bootstrap in (True, False)
+    )
+    pd.testing.assert_frame_equal(drawn, plain)
+    assert drawn["prompt"].is_unique
+
+
 def test_no_prompt_is_in_two_splits() -> None:
     prompts = [f"p{i % 50}" for i in range(400)]
     kept, counts = preferences.finish_preferences(pairs(400, prompt=prompts), seed=0, limit=None)
