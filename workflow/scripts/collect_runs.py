@@ -20,7 +20,7 @@ from goodhart.runtime.types import Frame, Record
 from goodhart.store.files import write_json, write_table, write_text
 from goodhart.store.flags import StepFlags, record, table
 from goodhart.store.schemas.inputs import BASELINE, RESPONSES
-from goodhart.store.schemas.measurements import FLOOR, ONLINE_RESPONSES, PROBE, STEPS, TRAJECTORY
+from goodhart.store.schemas.measurements import FLOOR, PROBE, SCORED_RESPONSES, STEPS, TRAJECTORY
 from goodhart.store.schemas.summaries import GAPS, RUNS
 
 POINTS = ["level", "beta", "augc", "replicate", "win_rate"]
@@ -29,7 +29,7 @@ POINTS = ["level", "beta", "augc", "replicate", "win_rate"]
 @dataclass(frozen=True, kw_only=True)
 class Arguments(StepFlags):
     trajectories: list[Frame] = table(TRAJECTORY)
-    responses: list[Frame] = table(ONLINE_RESPONSES, help="of the same runs, in the same order")
+    responses: list[Frame] = table(SCORED_RESPONSES, help="of the same runs, in the same order")
     updates: list[Frame] = table(STEPS, help="of the same runs")
     probes: list[Frame] = table(PROBE, help="of their offline checkpoints")
     floors: list[Frame] = table(FLOOR, help="of the same checkpoints")

@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
             "max_length."
         )
     # The resample and the initial weights of member k do not depend on the number of members.
-    seed = mix(given.seed, given.member)
+    seed = mix(given.seed, given.member, *([1] if given.split == "held_out" else []))
     picks = np.random.default_rng(seed).integers(len(fitting), size=len(fitting))
     pair_ids, pairs = zip(*(fitting[pick] for pick in picks), strict=True)
     dataset = tokenized([{"chosen_ids": p.prompt + p.chosen, "rejected_ids": p.prompt + p.rejected} for p in pairs])
