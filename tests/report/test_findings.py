@@ -20,6 +20,7 @@ from jinja2 import UndefinedError
 
 from balanced import Balanced
 from goodhart.analysis.gates import deciding
+from goodhart.analysis.tradeoff import optimal_conservatism
 from goodhart.report import findings, numbers, verdicts
 from goodhart.report.checklist import Item, checklist, checklist_page
 from goodhart.report.figures import FIGURES
@@ -261,7 +262,8 @@ def test_a_level_that_an_arm_has_not_is_a_dash(many: Results) -> None:
 def test_lambda_is_tabled_step_by_step(many: Results) -> None:
     """AUGC 1, 2, 4 at win rates 0.5, 0.6, 0.7 in each of eight replicates: every resample agrees."""
     replicates = [replicate for replicate in range(8) for _ in range(3)]
-    law = fit([0.4, 1.0, 2.5] * 8, [1.0, 2.0, 4.0] * 8, replicates, [0.5, 0.6, 0.7] * 8)
+    law = fit([0.4, 1.0, 2.5], [1.0, 2.0, 4.0])
+    law["tradeoff"] = optimal_conservatism([0.4, 1.0, 2.5] * 8, [1.0, 2.0, 4.0] * 8, [0.5, 0.6, 0.7] * 8, replicates)
     rows = rows_of("β* by λ", changed(many, fits=dict.fromkeys(many.fits, law)))[:3]
     spans = ["from 0 to 10 [10, 10]", "from 10 to 20 [20, 20]", "from 20 to ∞"]
     assert [next(cell for name, cell in row.items() if "λ" in name) for row in rows] == spans
