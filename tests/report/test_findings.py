@@ -197,6 +197,11 @@ def test_the_second_use_of_beta_compares_arms(many: Results) -> None:
     assert len(stated(made(arms=("paper",)), SECOND_USE)) == 2
 
 
+def test_arms_that_share_all_runs_are_not_compared() -> None:
+    *_, last = stated(study(["p20"], 2, ["paper", "matched"]), SECOND_USE)
+    assert last == "Arms matched and paper share all of their 2 runs."
+
+
 def test_methods_are_told_apart() -> None:
     both = study(["p20", "p80"], 2, ["paper"], ("dpo", "ipo"))
     assert {row["arm"] for row in rows_of(FITS, both)} == {"dpo, paper", "ipo, paper"}
