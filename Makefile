@@ -68,7 +68,7 @@ bench: .venv/run
 	  --output $(FOUND)/6-offline_dpo.parquet
 	$(BIN)/python bench/limits.py $(POCKET) --precision float32 --repeats 5 --output $(FOUND)/limits-1-pocket.parquet
 	$(BIN)/python bench/limits.py $(LARGER) --precision float32 --repeats 2 --output $(FOUND)/limits-2-135m.parquet
-	$(BIN)/python bench/scaling.py --cores 2 --levels 2 4 8 --seeds 1 2 4 --members 2 4 8 --new-tokens 24 48 96 192 \
+	$(BIN)/python bench/scaling.py --cores 2 --levels 2 4 8 --replicates 1 2 4 --members 2 4 8 --new-tokens 24 48 96 192 \
 	  --repeats 3 --output $(FOUND)/scaling.parquet
 	$(BIN)/python bench/write_performance.py --input $(FOUND) --page docs/performance.md --figure docs/images/performance.svg
 

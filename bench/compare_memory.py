@@ -43,7 +43,7 @@ def jobs(study: str, root: Path = Path()) -> list[Job]:
     logs = root / "logs" / study
     found = []
     for stage, plan in read_json(root / "results" / study / "memory.json", ["stages"])["stages"].items():
-        for log in [logs / f"{stage}.log", *sorted((logs / stage).glob("*.log"))]:
+        for log in sorted([*logs.rglob(f"{stage}.log"), *logs.rglob(f"{stage}/*.log")]):
             text = log.read_text() if log.is_file() else ""
             peaks = [(float(gpu or 0), float(process), bool(gpu)) for process, gpu in PEAK.findall(text)]
             if peaks:

@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from goodhart.training import offline
     from goodhart.training.trainers import arguments, tokenized
 
-    study = args.study
+    study = args.study / "replicate-0"
     derived = read_json(study / "derived/offline.json", ["inputs", "values"])
     beta, used = read_json(study / f"beta/{args.level}.json", ["beta"])["beta"], values(derived)
     logprobs = read_table(study / "reference/logprobs.parquet", LOGPROBS, split="train")

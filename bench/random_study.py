@@ -123,14 +123,15 @@ def write_data(folder: Path, vocabulary: int, length: int, pairs: int) -> None:
 
 
 def study(args: argparse.Namespace) -> dict:
-    """One level, one seed, three members, two updates: every stage at its full width, none at its full length.
+    """One level, one replicate, three members, two updates: every stage at its full width, none at its full length.
 
     A reward reads no more rows at once than there are: with the width that Appendix C derives, no batch would be full.
     """
     folder, rows = args.output, args.prompts_per_step
     return {
         "study": "bench",
-        "seeds": [0],
+        "replicates": [0],
+        "redraw": [],
         "levels": ["p50"],
         "arms": {"paper": "same", "matched": None},
         "precision": "nf4",
@@ -150,11 +151,13 @@ def study(args: argparse.Namespace) -> dict:
         "policy": {"model": f"{folder}/policy"},
         "reward": {
             "model": f"{folder}/reward",
+            "held_out": 0,
             "epochs": 1,
             "override": {"max_length": args.length, "inference_batch_size": rows},
         },
         "preferences": {
             "source": "dataset",
+            "held_out_share": 0,
             "dataset": {
                 "source": f"{folder}/pairs.jsonl",
                 "chosen_score_column": None,
@@ -164,6 +167,7 @@ def study(args: argparse.Namespace) -> dict:
         "offline": {"override": {"max_length": args.length}},
         "online": {"steps": 2, "prompts_per_step": rows, "evaluate_every": 2},
         "sampling": {"max_new_tokens": args.max_new_tokens, "batch_size": rows},
+        "evaluation": {"floor_seeds": 0},
     }
 
 

@@ -1,9 +1,10 @@
-r"""How a study's time grows with its levels, its seeds and its reward members, and an update's with its length.
+r"""How a study's time grows with its levels, its replicates and its reward members, and an update's with its length.
 
 Small studies are run whole, each from nothing; a stage's time is the sum of its jobs' in Snakemake's benchmark files.
-What levels and seeds share must not grow. Run it in the repository's folder; earlier results of the study are removed.
+What levels and replicates share must not grow; no stage is redrawn here. Run it in the repository's folder; earlier
+results of the study are removed.
 
-    python bench/scaling.py --cores 2 --levels 2 4 8 --seeds 1 2 4 --members 2 4 8 --new-tokens 24 48 96 192 \
+    python bench/scaling.py --cores 2 --levels 2 4 8 --replicates 1 2 4 --members 2 4 8 --new-tokens 24 48 96 192 \
         --repeats 3 --output results/bench-comparisons/scaling.parquet
 """
 
@@ -33,6 +34,7 @@ STUDY = "bench-scaling"
 # A study of half a minute; libraries are imported once, so a stage's seconds are those of its work all the same.
 SMALL: dict[str, Any] = {
     "study": STUDY,
+    "redraw": [],
     "arms": {"paper": "same", "matched": None},
     "task": {
         "online_problems": 300,
@@ -42,9 +44,9 @@ SMALL: dict[str, Any] = {
     "policy": {"pretraining": {"steps": 600}},
     "online": {"steps": 16, "evaluate_every": 8},
 }
-GROWING = {  # the stages with a job a level, seed or member
+GROWING = {  # the stages with a job a level, replicate or member
     "levels": ("train_offline", "probe_offline", "adapt_online"),
-    "seeds": ("train_offline", "probe_offline", "adapt_online"),
+    "replicates": ("train_offline", "probe_offline", "adapt_online"),
     "members": ("train_reward",),
 }
 SHARED = ("pretrain_policy", "sample_preferences", "score_reference", "sample_reference", "train_reward")
@@ -64,7 +66,7 @@ SHAPE = {
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser(__doc__)
     args.add_argument("--cores", type=int, required=True)
-    for axis in ("levels", "seeds", "members", "new-tokens"):
+    for axis in ("levels", "replicates", "members", "new-tokens"):
         args.add_argument(
             f"--{axis}", type=int, nargs="+", required=True, help="the first is that of the other studies"
         )
@@ -93,19 +95,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     publish(args.output, table)
 
 
-def stage_seconds(cores: int, levels: int, seeds: int, members: int) -> dict[str, float]:
+def stage_seconds(cores: int, levels: int, replicates: int, members: int) -> dict[str, float]:
     """Run one study from nothing; core-seconds of each stage."""
     clear(STUDY)
     percentiles = [round(100 * (i + 1) / (levels + 1)) for i in range(levels)]
-    sizes = {"levels": [f"p{p}" for p in percentiles], "seeds": list(range(seeds)), "reward": {"members": members}}
+    sizes = {"levels": [f"p{p}" for p in percentiles], "replicates": list(range(replicates))}
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-        yaml.safe_dump(SMALL | sizes, file)
+        yaml.safe_dump(SMALL | sizes | {"reward": {"members": members}}, file)
         file.flush()
         line = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--quiet", "all", "--configfile", file.name]
         done = subprocess.run(line, capture_output=True, text=True)
     if done.returncode:
         raise InputError(
-            f"the study of {levels} levels, {seeds} seeds and {members} members failed: {done.stderr[-500:]}"
+            f"the study of {levels} levels, {replicates} replicates and {members} members failed: {done.stderr[-500:]}"
         )
     return {stage: sum(jobs) for stage, jobs in job_seconds(STUDY).items()}
 

@@ -2,14 +2,13 @@ r"""The pocket study as one straight script on stock trainers: what the workflow
 
 One process does one part after the other: pretraining with transformers' Trainer, rewards with trl's RewardTrainer,
 offline training with its DPOTrainer, online adaptation with its RLOOTrainer, every response by `generate`. The sizes
-are those of the study; the problems, the judge, Appendix C and the pure measures are the workflow's own. Writes
-trajectory.parquet, probes.parquet, runs.csv, quality.json and timings.json, the seconds of each stage.
+are those of the study; the problems, the judge, Appendix C and the pure measures are the workflow's own. Each
+replicate repeats all stages, or only the offline and online ones where the config redraws nothing. Writes
+trajectory.parquet, probes.parquet, floor.parquet, runs.csv, quality.json and timings.json, the seconds of each stage.
 
 Where it departs from the workflow, and why:
 
- - Pretraining takes rows in random order, padded. The workflow's batches hold rows of like length and come in random
-   order; transformers' `group_by_length` hands them out from long to short, which left the policy at a third of the
-   accuracy. Its warm-ups begin at a rate of 0, and norms have no weight decay.
+ - The warm-up of pretraining begins at a rate of 0, and norms have no weight decay.
  - Online, RLOO takes two responses a prompt at least: half the prompts an update, the same number of rows. Its
    baseline is the other response of the prompt; its KL penalty is linear, a part of the reward, and has the constant
    coefficient beta, as TRL has no Eq. 10. Advantages are normalised over the batch, as in Eq. 9. There is one update a
@@ -18,7 +17,8 @@ Where it departs from the workflow, and why:
  - Each reward is a model of its own, its adapter merged into it. Policies are sampled with their adapters unmerged, as
    RLOOTrainer samples them.
  - Random numbers differ in all stages, so figures agree with the workflow's in kind, not digit by digit.
- - Nothing is cached, resumed, checked or sealed; there are no fits, intervals over seeds, figures and reports.
+ - Nothing is cached, resumed, checked or sealed; responses are not kept, and there are no fits,
+   intervals over replicates, gates, figures and reports.
 
     python bench/stock_study.py --config config/config.yaml --threads 1 --output results/stock
 """
@@ -52,11 +52,11 @@ from trl.trainer.utils import use_adapter
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 
 from goodhart.analysis.gap import augc, gap, gap_paper, true_scale
-from goodhart.analysis.statistics import mean_and_se
+from goodhart.analysis.replicates import t_interval
 from goodhart.cli import parser, run
-from goodhart.data.preferences import finish_preferences
+from goodhart.data import judge
+from goodhart.data.preferences import HELD_OUT, finish_preferences
 from goodhart.data.tasks import pools
-from goodhart.data.tasks.fillers import count_fillers
 from goodhart.data.tasks.registry import TASKS, task_of
 from goodhart.errors import InputError
 from goodhart.evaluation.probes import diversity, ood_distances
@@ -67,7 +67,8 @@ from goodhart.models.ensemble import quality, uncertainty, win_rate
 from goodhart.models.logprobs import masked_mean
 from goodhart.models.manifest import describe_model
 from goodhart.models.tokens import Batch, collate, encode_pairs, encode_prompts, encode_responses
-from goodhart.study import Cell, all_levels, arms, cells, overrides, sampling, verifier_of
+from goodhart.runtime.seeds import mix
+from goodhart.study import REDRAWN_BY, Cell, all_levels, arms, cells, evaluation_seed, overrides, sampling, verifier_of
 from goodhart.training.pretraining import Shape, build_model, build_tokenizer
 from goodhart.verifiers.registry import verifier
 
@@ -79,13 +80,17 @@ PLAIN = {"use_cpu": True, "bf16": False, "gradient_checkpointing": False, "datal
 PLAIN |= {"save_strategy": "no", "logging_strategy": "no", "report_to": [], "disable_tqdm": True}
 
 
+REDRAWN = {entry for entries in REDRAWN_BY.values() for entry in entries}
+
+
 @dataclass
 class Study:
-    """What the stages hand on to one another."""
+    """What the stages of one replicate hand on to one another; `seconds` are those of all replicates."""
 
     config: dict[str, Any]
     folder: Path
     seconds: dict[str, float]
+    replicate: int = 0
     tokenizer: Any = None
     problems: dict[str, tuple[list[str], list[str]]] = field(default_factory=dict)  # prompts and answers, by split
     corpus: list[tuple[str, str]] = field(default_factory=list)  # prompt and teacher's response
@@ -93,13 +98,24 @@ class Study:
     used: dict[str, dict[str, Any]] = field(default_factory=dict)  # Appendix C, by stage
     betas: dict[str, float] = field(default_factory=dict)
     rewards: list[Any] = field(default_factory=list)
+    held_out: list[Any] = field(default_factory=list)  # reward models that no policy is trained against
     measured: dict[str, Any] = field(default_factory=dict)  # centroid, scales, rewards of the reference's responses
 
     def policy(self) -> Any:
         return AutoModelForCausalLM.from_pretrained(self.folder / "policy", dtype=torch.float32)
 
-    def adapter(self, level: str, seed: int) -> Path:
-        return self.folder / "offline" / level / f"seed-{seed}"
+    def adapter(self, level: str, replicate: int) -> Path:
+        return self.folder / "offline" / level / f"replicate-{replicate}"
+
+    def seed(self, *section: str) -> int:
+        """The seed of a section of the config in this replicate."""
+        found: Any = self.config
+        for name in section:
+            found = found[name]
+        return int(found["seed"]) + self.replicate
+
+    def evaluation_seed(self) -> int:
+        return evaluation_seed(self.config, self.replicate)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -113,7 +129,7 @@ def make_problems(study: Study) -> None:
     """Problems by split and the teacher's corpus, as generate_problems makes them."""
     section = study.config["task"]
     sizes = section[section["source"]]
-    task, rng = task_of(section["source"], sizes), np.random.default_rng(section["seed"])
+    task, rng = task_of(section["source"], sizes), np.random.default_rng(study.seed("task"))
     of_split = pools.split(task.items(), pools.SHARES, rng)
     counts = {split: section[f"{split}_problems"] for split in ("online", "evaluation")}
     for split, count in {"preference": sizes["preference_problems"], **counts}.items():
@@ -126,7 +142,8 @@ def make_problems(study: Study) -> None:
 def pretrain(study: Study) -> None:
     """The policy, from nothing: loss on the responses alone."""
     sizes = study.config["policy"]["pretraining"]
-    torch.manual_seed(sizes["seed"])
+    seed = study.seed("policy", "pretraining")
+    torch.manual_seed(seed)
     study.tokenizer = build_tokenizer([text for pair in study.corpus for text in pair])
     study.tokenizer.padding_side = "left"
     model = build_model(study.tokenizer, Shape(*(sizes[name] for name in SHAPE)))
@@ -140,7 +157,7 @@ def pretrain(study: Study) -> None:
         adam_beta1=0.9,
         adam_beta2=0.98,
         weight_decay=0.01,
-        seed=sizes["seed"],
+        seed=seed,
         **PLAIN,
     )
     rows = encoded(study, *zip(*study.corpus, strict=True))
@@ -152,19 +169,13 @@ def pretrain(study: Study) -> None:
 
 
 def make_preferences(study: Study) -> None:
-    """Two responses a prompt; the flawed judge chooses with probability sigmoid(difference)."""
-    given, model = study.config["preferences"], study.policy()
-    (prompts, answers), weights = study.problems["preference"], given["sampled"]
-    texts, scores = [], []
-    for draw in range(2):
-        _, written = respond(study, model, prompts, 2 * given["seed"] + draw)
-        fillers = np.array([count_fillers(text) for text in written])
-        right = np.array(verify(study, written, answers))
-        texts.append(np.array(written, dtype=object))
-        scores.append(weights["correct_weight"] * right + weights["filler_weight"] * fillers)
-    wins = np.random.default_rng(given["seed"]).random(len(prompts)) < 1 / (1 + np.exp(scores[1] - scores[0]))
-    sides = {"chosen": np.where(wins, *texts), "rejected": np.where(wins, *texts[::-1])}
-    pairs, counts = finish_preferences(pd.DataFrame({"prompt": prompts, **sides}), given["seed"], None)
+    """Two responses a prompt, between which the flawed judge chooses."""
+    given, model, seed = study.config["preferences"], study.policy(), study.seed("preferences")
+    prompts, answers = study.problems["preference"]
+    first, second = (respond(study, model, prompts, mix(seed, draw))[1] for draw in range(2))
+    scored = [judge.scores(texts, verify(study, texts, answers), **given["sampled"]) for texts in (first, second)]
+    frame, _ = judge.choose(prompts, (first, second), (scored[0], scored[1]), seed)
+    pairs, counts = finish_preferences(frame, seed, None, given["held_out_share"])
     study.pairs = {str(split): part.reset_index(drop=True) for split, part in pairs.groupby("split")}
     print(f"{counts['pairs']} pairs: {counts['pairs_by_split']}")
 
@@ -173,7 +184,7 @@ def derive(study: Study) -> None:
     """Appendix C for each stage, with the overrides of the config, as derive_hyperparameters makes it."""
     model, train = describe_model(study.folder / "policy"), study.pairs["train"]
     size = appendix_c.sample_size(len(train))
-    sample = train.sample(n=size, random_state=study.config["preferences"]["seed"])
+    sample = train.sample(n=size, random_state=study.seed("preferences"))
     pairs = encode_pairs(study.tokenizer, sample, max_length=sys.maxsize)
     for stage in ("reward", "offline", "online"):
         record = appendix_c.derive(
@@ -197,11 +208,12 @@ def find_betas(study: Study) -> None:
 
 
 def train_rewards(study: Study) -> None:
-    """K members, each on a bootstrap resample of its own, as models of their own."""
-    train, first = study.pairs["train"], study.config["reward"]["seed"]
+    """K members, each on a bootstrap resample of its own, as models of their own; then those of the held-out pairs."""
+    config, first = study.config["reward"], study.seed("reward")
     load = AutoModelForSequenceClassification.from_pretrained
-    for member in range(study.config["reward"]["members"]):
-        seed = int(np.random.SeedSequence([first, member]).generate_state(1)[0])
+    kinds = ((study.rewards, "train", config["members"]), (study.held_out, HELD_OUT, config["held_out"]))
+    for models, split, member in ((models, split, k) for models, split, count in kinds for k in range(count)):
+        train, seed = study.pairs[split], mix(first, member)
         picks = np.random.default_rng(seed).integers(len(train), size=len(train))
         transformers.set_seed(seed)
         trainer = RewardTrainer(
@@ -212,37 +224,46 @@ def train_rewards(study: Study) -> None:
             peft_config=lora(study, "reward", "SEQ_CLS"),
         )
         trainer.train()
-        study.rewards.append(trainer.model.merge_and_unload().eval().requires_grad_(False))
+        models.append(trainer.model.merge_and_unload().eval().requires_grad_(False))
 
 
 def evaluate_rewards(study: Study) -> None:
     """Quality on held-out pairs, scales of the gap, centroid of Eq. 12, rewards of the reference policy's responses."""
-    test, train, seed = study.pairs["test"], study.pairs["train"], study.config["reward"]["seed"]
-    record = quality(*(score(study, encoded(study, test["prompt"], test[side]))[0] for side in SIDES))
+    test, train, seed = study.pairs["test"], study.pairs["train"], study.seed("evaluation")
+    pairs = [encoded(study, test["prompt"], test[side]) for side in SIDES]
+    record = quality(*(score(study, rows)[0] for rows in pairs))
+    if study.held_out:
+        record["held_out"] = quality(*(score(study, rows, study.held_out)[0] for rows in pairs))
     centre = train.sample(n=appendix_c.sample_size(len(train)), random_state=seed)
     prompts, answers = study.problems["evaluation"]
-    rows, written = respond(study, study.policy(), prompts, study.config["evaluation"]["seed"])
+    rows, written = respond(study, study.policy(), prompts, study.evaluation_seed())
     right = sum(verify(study, written, answers))
+    others, _ = respond(
+        study, study.policy(), study.problems["online"][0][: len(prompts)], mix(study.evaluation_seed(), 0)
+    )
+    for models in filter(None, (study.rewards, study.held_out)):
+        score(study, others, models)  # as the workflow, which calibrates the proxy on these problems
     study.measured = {
         "scales": (record["proxy_scale"], true_scale(right, len(answers))),
         "centroid": score(study, encoded(study, centre["prompt"], centre["chosen"]), embed=True)[1].mean(dim=0),
         "baseline": score(study, rows)[0].mean(dim=1),
+        "member_means": torch.tensor(record["member_means"]),
     }
-    (study.folder / "quality.json").write_text(json.dumps(record, indent=2))
+    study.measured["quality"] = record
     print(f"held-out accuracy of the reward models {record['member_accuracy']}, accuracy {right / len(answers):.3f}")
 
 
-def train_offline(study: Study, level: str, seed: int) -> Any:
+def train_offline(study: Study, level: str, replicate: int) -> Any:
     """One DPO adapter; returns the model that carries it."""
     trainer = DPOTrainer(
         model=study.policy(),
-        args=DPOConfig(beta=study.betas[level], **arguments(study, "offline", seed), **epochs(study, "offline")),
+        args=DPOConfig(beta=study.betas[level], **arguments(study, "offline", replicate), **epochs(study, "offline")),
         train_dataset=preferences(study.pairs["train"]),
         processing_class=study.tokenizer,
         peft_config=lora(study, "offline", "CAUSAL_LM"),
     )
     trainer.train()
-    trainer.model.save_pretrained(study.adapter(level, seed))
+    trainer.model.save_pretrained(study.adapter(level, replicate))
     return trainer.model
 
 
@@ -254,6 +275,16 @@ def probe(study: Study, model: Any) -> dict[str, float]:
         gains = [after - before for after, before in zip(now, pair_logprobs(study, model, "test"), strict=True)]
     won = win_rate(rewards.mean(dim=1), study.measured["baseline"])
     return {**measures, "preference_accuracy": win_rate(*gains), "win_rate": won}
+
+
+def resample(study: Study, model: Any) -> list[dict[str, float]]:
+    """Proxy and accuracy of a checkpoint with other sampling seeds, for the noise floor."""
+    (prompts, answers), rows = study.problems["evaluation"], []
+    for number in range(1, study.config["evaluation"]["floor_seeds"] + 1):
+        given, written = respond(study, model, prompts, mix(study.evaluation_seed(), number))
+        proxy, true = score(study, given)[0].mean().item(), float(np.mean(verify(study, written, answers)))
+        rows.append({"number": number, "proxy": proxy, "true": true})
+    return rows
 
 
 class Evaluations(transformers.TrainerCallback):
@@ -281,7 +312,7 @@ def adapt_online(study: Study, cell: Cell) -> list[dict[str, Any]]:
 
     evaluations = Evaluations(lambda policy: measure(study, policy, "ref")[0], config["evaluate_every"])
     settings = RLOOConfig(
-        **arguments(study, "online", cell.seed),
+        **arguments(study, "online", cell.replicate),
         max_steps=config["steps"],
         per_device_train_batch_size=config["prompts_per_step"],  # rows: one generation, and one update
         num_generations=2,
@@ -292,7 +323,7 @@ def adapt_online(study: Study, cell: Cell) -> list[dict[str, Any]]:
         lr_scheduler_type="constant_with_warmup",
     )
     trainer = RLOOTrainer(
-        model=PeftModel.from_pretrained(study.policy(), study.adapter(cell.level, cell.seed), is_trainable=True),
+        model=PeftModel.from_pretrained(study.policy(), study.adapter(cell.level, cell.replicate), is_trainable=True),
         reward_funcs=mean_reward,
         args=settings,
         train_dataset=datasets.Dataset.from_dict({"prompt": study.problems["online"][0]}),
@@ -304,23 +335,25 @@ def adapt_online(study: Study, cell: Cell) -> list[dict[str, Any]]:
     return [{**of, **row} for row in evaluations.rows]
 
 
-def tabulate(study: Study, trajectory: list[dict[str, Any]]) -> None:
+def tabulate(studies: dict[int, Study], folder: Path, trajectory: list[dict[str, Any]]) -> None:
     """Both gaps of every evaluation, both AUGC of every run, mean and standard error of every level."""
     key, parts, runs = list(Cell._fields), [], []
     for cell, part in pd.DataFrame(trajectory).groupby(key, sort=False):
         series = part["proxy"].to_numpy(), part["true"].to_numpy()
-        part = part.assign(gap=gap(*series, *study.measured["scales"]), gap_paper=gap_paper(*series))
+        scales = studies[int(part["replicate"].iloc[0])].measured["scales"]
+        part = part.assign(gap=gap(*series, *scales), gap_paper=gap_paper(*series))
         areas = {name.replace("gap", "augc"): augc(part["step"], part[name]) for name in ("gap", "gap_paper")}
         ends = {"true_start": part["true"].iloc[0], "true_end": part["true"].iloc[-1]}
         parts.append(part)
         runs.append({**dict(zip(key, cell, strict=True)), "beta": part["beta"].iloc[0], **areas, **ends})
-    pd.concat(parts, ignore_index=True).to_parquet(study.folder / "trajectory.parquet", index=False)
+    pd.concat(parts, ignore_index=True).to_parquet(folder / "trajectory.parquet", index=False)
     by_run = pd.DataFrame(runs).set_index(key)
-    by_run.to_csv(study.folder / "runs.csv")
-    for arm in arms(study.config):
-        print(f"\n{arm}: level, AUGC and its standard error, accuracy at the start and at the end, seeds")
-        for level, part in by_run.loc[cells(study.config, arm)].groupby("level", sort=False):
-            found, truth = mean_and_se(part["augc"]), part[["true_start", "true_end"]].mean()
+    by_run.to_csv(folder / "runs.csv")
+    config = next(iter(studies.values())).config
+    for arm in arms(config):
+        print(f"\n{arm}: level, AUGC and its standard error, accuracy at the start and at the end, replicates")
+        for level, part in by_run.loc[cells(config, arm)].groupby("level", sort=False):
+            found, truth = t_interval(part["augc"]), part[["true_start", "true_end"]].mean()
             print(f"  {level} {found['mean']:.2f} {found['se'] or math.nan:.2f}", *truth.round(3), found["n"])
 
 
@@ -331,21 +364,26 @@ def measure(study: Study, model: Any, reference: str | None) -> tuple[dict[str, 
     `reference` is the adapter that the KL is to; None: the bare policy.
     """
     prompts, answers = study.problems["evaluation"]
-    rows, written = respond(study, model, prompts, study.config["evaluation"]["seed"])
+    rows, written = respond(study, model, prompts, study.evaluation_seed())
     rewards, embeddings = score(study, rows, embed=True)
     logprobs, entropies = read(study, model, rows)
-    with use_adapter(model, reference):
-        ratios = logprobs - read(study, model, rows)[0]
+    ratios = {}
+    for name in dict.fromkeys((reference, None)):
+        with use_adapter(model, name):
+            ratios[name] = logprobs - read(study, model, rows)[0]
+    right = verify(study, written, answers)
     few, proxy = appendix_c.sample_size(len(rows)), rewards.mean(dim=1)
     asked = read(study, model, [(ids[:1], ids[1:]) for ids, _ in rows[:few]])[1]
     measures = {
         "n": len(rows),
         "proxy": proxy.mean().item(),
         "proxy_se": proxy.std().item() / math.sqrt(len(rows)),
-        "true": float(np.mean(verify(study, written, answers))),
+        "true": float(np.mean(right)),
         "true_flexible": float(np.mean(verify(study, written, answers, "flexible"))),
         "uncertainty": uncertainty(rewards).mean().item(),
-        "kl": ratios.mean().item(),
+        "uncertainty_centred": uncertainty(rewards - study.measured["member_means"]).mean().item(),
+        "kl": ratios[reference].mean().item(),
+        "kl_reference": ratios[None].mean().item(),
         "entropy_prompt": asked.mean().item(),
         "entropy_response": entropies[:few].mean().item(),
         "ood_distance": ood_distances(embeddings, study.measured["centroid"]).mean().item(),
@@ -353,7 +391,10 @@ def measure(study: Study, model: Any, reference: str | None) -> tuple[dict[str, 
         "response_tokens": float(np.mean([len(ids) for _, ids in rows])),
         "truncated": float(np.mean([ids[-1] != study.tokenizer.eos_token_id for _, ids in rows])),
         "empty": float(np.mean([not text.strip() for text in written])),
+        "judge": float(judge.scores(written, right, **study.config["preferences"]["sampled"]).mean()),
     }
+    if study.held_out:
+        measures["held_out"] = score(study, rows, study.held_out)[0].mean().item()
     return measures, rewards
 
 
@@ -399,13 +440,19 @@ def pair_logprobs(study: Study, model: Any, split: str) -> list[torch.Tensor]:
 
 
 @torch.no_grad()
-def score(study: Study, rows: Rows, embed: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-    """Every member's reward (rows, K), and with `embed` member 0's mean hidden state over each response (Eq. 12)."""
-    rewards = torch.empty(len(rows), len(study.rewards))
+def score(
+    study: Study, rows: Rows, models: list[Any] | None = None, embed: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Every member's reward (rows, K), and with `embed` member 0's mean hidden state over each response (Eq. 12).
+
+    `models` are other reward models than the members.
+    """
+    models = models or study.rewards
+    rewards = torch.empty(len(rows), len(models))
     embeddings = torch.empty(len(rows), study.rewards[0].config.hidden_size)
     for picks, batch in batches(study, rows, study.used["reward"]["inference_batch_size"]):
         mask = batch.response_mask
-        for k, model in enumerate(study.rewards):
+        for k, model in enumerate(models):
             wanted = embed and k == 0
             output = model(batch.ids, batch.mask, use_cache=False, output_hidden_states=wanted)
             rewards[picks, k] = output.logits.squeeze(-1)
@@ -479,6 +526,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         update_config(config, yaml.safe_load(path.read_text()))
     if config["task"]["source"] not in TASKS or config["policy"]["model"] or config["methods"] != ["dpo"]:
         raise InputError("this script knows embedded tasks, the embedded policy and DPO only; change the config.")
+    redraw = set(config["redraw"])
+    if redraw not in (set(), REDRAWN) or config["preferences"]["source"] != "sampled":
+        raise InputError("this script redraws all stages or none, with sampled preferences; change redraw or source.")
     if args.output.exists():
         raise InputError(f"{args.output} exists; name another folder.")
     if args.threads:
@@ -487,27 +537,38 @@ def main(argv: Sequence[str] | None = None) -> None:
         library.set_verbosity_error()
         library.disable_progress_bar()
     args.output.mkdir(parents=True)
-    study = Study(config, args.output, {"imports": imports})
     stages = (make_problems, pretrain, make_preferences, derive, find_betas, train_rewards, evaluate_rewards)
-    for stage in stages:
-        with study.stage(stage.__name__):
-            stage(study)
-    probes, trajectory = [], []
+    studies: dict[int, Study] = {}
+    seconds = {"imports": imports}
+    for replicate in config["replicates"]:
+        if redraw or not studies:
+            number = replicate if redraw else 0
+            study = Study(config, args.output / f"replicate-{number}", seconds, number)
+            study.folder.mkdir()
+            for stage in stages:
+                with study.stage(stage.__name__):
+                    stage(study)
+        studies[replicate] = study
+    probes, floors, trajectory = [], [], []
     for level in config["levels"]:
-        for seed in config["seeds"]:
+        for replicate, study in studies.items():
             with study.stage("train_offline"):
-                model = train_offline(study, level, seed)
+                model = train_offline(study, level, replicate)
             with study.stage("probe"):
-                of = {"method": "dpo", "level": level, "beta": study.betas[level], "seed": seed}
+                of = {"method": "dpo", "level": level, "beta": study.betas[level], "replicate": replicate}
                 probes.append({**of, **probe(study, model)})
+                floors += [{**of, **row} for row in resample(study, model)]
     for cell in cells(config):
         with study.stage("adapt_online"):
-            trajectory += adapt_online(study, cell)
+            trajectory += adapt_online(studies[cell.replicate], cell)
     with study.stage("tabulate"):
         pd.DataFrame(probes).to_parquet(args.output / "probes.parquet", index=False)
-        tabulate(study, trajectory)
-    study.seconds["total"] = sum(study.seconds.values())
-    timings = json.dumps(study.seconds, indent=2)
+        pd.DataFrame(floors).to_parquet(args.output / "floor.parquet", index=False)
+        qualities = [study.measured["quality"] for study in studies.values()]
+        (args.output / "quality.json").write_text(json.dumps({"replicates": qualities}, indent=2))
+        tabulate(studies, args.output, trajectory)
+    seconds["total"] = sum(seconds.values())
+    timings = json.dumps(seconds, indent=2)
     (args.output / "timings.json").write_text(timings)
     print(timings)
 

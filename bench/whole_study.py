@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pandas as pd
@@ -112,7 +113,8 @@ def job_seconds(study: str) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     root = Path("benchmarks") / study
     for path in root.rglob("*.tsv"):
-        found.setdefault(path.relative_to(root).parts[0].removesuffix(".tsv"), []).append(read_seconds(path))
+        parts = [part for part in path.relative_to(root).parts if not part.startswith("replicate-")]
+        found.setdefault(parts[0].removesuffix(".tsv"), []).append(read_seconds(path))
     return found
 
 
@@ -154,11 +156,13 @@ def same_science() -> str:
     """Hold what both sides wrote against each other: the same runs, evaluated at the same updates."""
     ours = pd.read_parquet(f"results/{STUDY}/tables/gaps.parquet")
     theirs = pd.read_parquet(STOCK / "trajectory.parquet")
-    key = ["method", "level", "kl_level", "seed", "step"]
+    key = ["method", "level", "kl_level", "replicate", "step"]
     if sorted(map(tuple, ours[key].to_numpy())) != sorted(map(tuple, theirs[key].to_numpy())):
         raise InputError("the two sides did not evaluate the same cells at the same updates.")
-    accuracy = read_json(Path(f"results/{STUDY}/reward/quality.json"), ["ensemble_accuracy"])["ensemble_accuracy"]
-    other = json.loads((STOCK / "quality.json").read_text())["ensemble_accuracy"]
+    found = sorted(Path(f"results/{STUDY}").glob("replicate-*/reward/quality.json"))
+    accuracy = mean([read_json(path, ["ensemble_accuracy"])["ensemble_accuracy"] for path in found])
+    theirs_of = json.loads((STOCK / "quality.json").read_text())["replicates"]
+    other = mean([quality["ensemble_accuracy"] for quality in theirs_of])
     drops = [
         part.groupby("step")["true"].mean().iloc[[0, -1]].round(2).tolist()
         for part in (table[table["level"] == table.loc[table["beta"].idxmin(), "level"]] for table in (ours, theirs))

@@ -264,13 +264,14 @@ def test_pairs_of_a_data_set_are_redrawn_by_a_bootstrap_of_prompts() -> None:
     assert study.bootstrapped(config | {"redraw": ["rewards"]}) is None
 
 
-def test_the_primary_contrast_is_that_of_the_last_arm() -> None:
-    assert study.decision(CONFIG) == {"arm": "matched", "beta_from": 0.3, "beta_to": 3}
-    assert study.decision(changed("decision.arm", "paper"))["arm"] == "paper"
-    assert study.decision(changed("arms", {"matched": "p20", "paper": "same", "own": None}))["arm"] == "paper"
-    for arm in ("own", "matchd"):
-        with pytest.raises(InputError, match=r"config: decision\.arm: the study has no such arm"):
-            study.check(changed("decision.arm", arm), SCHEMA)
+def test_the_primary_contrast_is_that_of_a_named_arm() -> None:
+    study.check(changed("decision.arm", "paper"), SCHEMA)
+    with pytest.raises(
+        InputError, match=r"config: decision\.arm: the study has no such arm; choose from paper, matched"
+    ):
+        study.check(changed("decision.arm", "matchd"), SCHEMA)
+    with pytest.raises(InputError, match=r"config: decision\.arm: the study has no such arm; choose from paper"):
+        study.check(changed("arms", {"paper": "same", "matched": None}), SCHEMA)
 
 
 def test_only_sampled_preferences_have_a_judge() -> None:
@@ -280,9 +281,14 @@ def test_only_sampled_preferences_have_a_judge() -> None:
 
 
 def test_held_out_reward_models_need_prompts_of_their_own() -> None:
-    with pytest.raises(InputError, match=r"preferences\.held_out_share: reward\.held_out needs a share of the prompts"):
-        study.check(changed("preferences.held_out_share", 0), SCHEMA)
+    for share in (0, 0.05):
+        with pytest.raises(
+            InputError, match=r"preferences\.held_out_share: with reward\.held_out it must be at least 0\.1"
+        ):
+            study.check(changed("preferences.held_out_share", share), SCHEMA)
     config = changed("reward.held_out", 0)
+    with pytest.raises(InputError, match=r"held_out_share: .* without it 0"):
+        study.check(config, SCHEMA)
     config["preferences"]["held_out_share"] = 0
     study.check(config, SCHEMA)
 

@@ -93,6 +93,8 @@ def plan(house: Path, name: str) -> dict[str, str]:
             outputs = re.search(r"^    output: (.*)", job, flags=re.MULTILINE)
             wildcards = re.search(r"^    wildcards: (.*)", job, flags=re.MULTILINE)
             key = "/".join([command[1], *_labels(wildcards[1] if wildcards else "")])
+            if "rule train_held_out:" in job:  # the script of `train_reward`
+                key = key.replace("/", "/held-out-", 1)
             steps[key] = _marked(command[2], outputs[1].split(", ") if outputs else [], house)
     return steps
 

@@ -160,12 +160,16 @@ def test_rounding_is_no_evidence() -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_a_missing_number_decides_nothing() -> None:
-    """Neither is its replicate dropped: the contrast has no interval, and what rests on it is not reached."""
+    """Neither is its replicate dropped: the contrast has no interval, and what rests on it is not reached.
+
+    Eq. 2 is an exception: where it is unreliable in some run, the rule is applied to the gap in SD alone.
+    """
+    assert decide(study(), gates_passed=True)["eq2_reliable"]
     flagged = study()
     flagged.loc[4, "augc_paper"] = np.nan
     found = decide(flagged, gates_passed=True)
-    assert (found["verdict"], found["total"]["verdict"]) == ("undecided", "pays")
-    assert (found["needed"], found["contrasts"]["augc_paper"]["n"]) == (None, 0)
+    assert (found["verdict"], found["total"]["verdict"], found["eq2_reliable"]) == ("holds", "pays", False)
+    assert found["contrasts"]["augc_paper"]["n"] == 0
     assert "gap of Eq. 2: no interval" in found["sentence"]
     collapsed = study()
     collapsed.loc[4, "true_start"] = 0.0

@@ -37,7 +37,7 @@ SHAPE = {
     "tie_word_embeddings": True,
 }
 SMALL = {
-    "seeds": [0],
+    "replicates": [0],
     "levels": ["p20", "p80"],
     "task": {
         "online_problems": 60,
@@ -129,7 +129,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (house / "small.yaml").write_text(yaml.safe_dump(SMALL))
     whole = "whole_study.py --config config/config.yaml small.yaml --cores 2 --pairs 1 --target 2"
     whole += " --output found/1.parquet --stages found/stages.parquet"
-    scaling = "scaling.py --cores 2 --levels 2 --seeds 1 --members 2 --new-tokens 4 8 --repeats 1"
+    scaling = "scaling.py --cores 2 --levels 2 --replicates 1 --members 2 --new-tokens 4 8 --repeats 1"
     scaling += " --output found/scaling.parquet"
     for line in (whole, scaling):
         script, *flags = line.split()
@@ -166,8 +166,8 @@ def test_what_is_shared_and_what_grows_is_told_apart(bench: Path) -> None:
         ("members", "growing"): [2],
         ("members", "shared"): [2],
         ("new tokens", "growing"): [4, 8],
-        ("seeds", "growing"): [1],
-        ("seeds", "shared"): [1],
+        ("replicates", "growing"): [1],
+        ("replicates", "shared"): [1],
     }
     assert (table["seconds"] > 0).all()
 

@@ -23,8 +23,8 @@ def study(root: Path, logs: dict[str, str]) -> None:
     }
     texts = {"results/bench/memory.json": json.dumps({"memory_gib": 80, "stages": plan})}
     for name, text in logs.items():
-        texts[f"logs/bench/{name}.log"] = f"of the scorer: 1 done in 2.0 s\n{text}\n"
-        texts[f"benchmarks/bench/{name}.tsv"] = "s\th:m:s\tmax_rss\n61.4983\t0:01:01\t1517.52\n"
+        texts[f"logs/bench/replicate-0/{name}.log"] = f"of the scorer: 1 done in 2.0 s\n{text}\n"
+        texts[f"benchmarks/bench/replicate-0/{name}.tsv"] = "s\th:m:s\tmax_rss\n61.4983\t0:01:01\t1517.52\n"
     for name, text in texts.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,8 +42,8 @@ def test_a_gpus_figure_stands_against_the_plan_without_cudas_own_part(
     assert capsys.readouterr().out.splitlines() == [
         "| stage | seconds | measured, GiB | planned, GiB | planned / measured |",
         "|---|---:|---:|---:|---:|",
-        "| score_reference | 61 | 12.50 | 12.00 | 0.96 |",
-        "| train_reward/member-0 | 61 | 8.00 | 4.00 | 0.50 |",
+        "| replicate-0/score_reference | 61 | 12.50 | 12.00 | 0.96 |",
+        "| replicate-0/train_reward/member-0 | 61 | 8.00 | 4.00 | 0.50 |",
     ]
 
 
@@ -51,7 +51,7 @@ def test_without_a_gpu_the_processs_peak_is_compared_and_said_to_be_no_predictio
     line = peak_memory()  # as a script of this machine writes it
     study(tmp_path, {"train_reward/member-1": line, "train_reward/member-0": line})
     found = compare_memory.jobs("bench", tmp_path)
-    assert [job.name for job in found] == ["train_reward/member-0", "train_reward/member-1"]
+    assert [job.name for job in found] == [f"replicate-0/train_reward/member-{k}" for k in range(2)]
     if not torch.cuda.is_initialized():
         assert [f"{job.measured:.2f}" for job in found] == [line.split()[2]] * 2
         assert [job.planned for job in found] == [4.75, 4.75]
@@ -62,7 +62,7 @@ def test_a_halved_batch_is_marked(tmp_path: Path) -> None:
     text = "training: 8 rows do not fit into memory, continuing with 4\npeak memory: 3.10 GiB of the process, 7.00 GiB"
     study(tmp_path, {"score_reference": f"{text} of the GPU"})
     said = compare_memory.table(compare_memory.jobs("bench", tmp_path))
-    assert "| score_reference * |" in said
+    assert "| replicate-0/score_reference * |" in said
     assert "a batch was halved" in said
 
 
@@ -73,6 +73,6 @@ def test_a_study_that_was_not_run_is_refused_in_one_sentence(tmp_path: Path) -> 
     with pytest.raises(InputError, match="run the study first"):
         compare_memory.jobs("bench", tmp_path)
     study(tmp_path, {"score_reference": "peak memory: 3.10 GiB of the process"})
-    os.truncate(tmp_path / "benchmarks/bench/score_reference.tsv", 0)
+    os.truncate(tmp_path / "benchmarks/bench/replicate-0/score_reference.tsv", 0)
     with pytest.raises(InputError, match=r"score_reference\.tsv"):
         compare_memory.jobs("bench", tmp_path)

@@ -16,7 +16,8 @@ pytestmark = [pytest.mark.long, pytest.mark.trains]
 
 ROOT = Path(__file__).parents[2]
 TINY = """
-seeds: [0]
+replicates: [0]
+evaluation: {floor_seeds: 2}
 levels: [p20, p80]
 task:
   online_problems: 40
@@ -48,7 +49,7 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 def test_every_cell_of_both_arms_is_evaluated_at_the_start_in_between_and_at_the_end(results: Path) -> None:
     trajectory = pd.read_parquet(results / "trajectory.parquet")
-    steps = {cell: part["step"].tolist() for cell, part in trajectory.groupby(["level", "kl_level", "seed"])}
+    steps = {cell: part["step"].tolist() for cell, part in trajectory.groupby(["level", "kl_level", "replicate"])}
     assert list(steps) == [("p20", "p20", 0), ("p80", "p20", 0), ("p80", "p80", 0)]
     assert list(steps.values()) == [[0, 2, 3]] * 3
     assert (trajectory["n"] == 12).all()
@@ -68,7 +69,8 @@ def test_an_online_run_starts_from_its_offline_checkpoint(results: Path) -> None
     trajectory, probes = (pd.read_parquet(results / f"{name}.parquet") for name in ("trajectory", "probes"))
     assert probes["level"].tolist() == ["p20", "p80"]
     assert (probes["kl"] != 0).all()  # to the policy before DPO
-    started = trajectory[trajectory["step"] == 0].merge(probes, on=["level", "seed"], suffixes=("", "_offline"))
+    assert probes["kl"].tolist() == probes["kl_reference"].tolist()
+    started = trajectory[trajectory["step"] == 0].merge(probes, on=["level", "replicate"], suffixes=("", "_offline"))
     for measure in ("proxy", "entropy_response", "ood_distance"):
         assert started[measure].tolist() == pytest.approx(started[f"{measure}_offline"].tolist(), rel=1e-4)
 
@@ -82,7 +84,12 @@ def test_runs_have_an_area_and_stages_their_seconds(results: Path) -> None:
     assert list(seconds) == [*STAGES, "total"]
     assert all(value > 0 for value in seconds.values())
     assert seconds["total"] == pytest.approx(sum(seconds[stage] for stage in STAGES))
-    assert len(json.loads((results / "quality.json").read_text())["member_accuracy"]) == 2
+    (quality,) = json.loads((results / "quality.json").read_text())["replicates"]
+    assert len(quality["member_accuracy"]) == 2
+    assert len(quality["held_out"]["member_accuracy"]) == 1
+    floor = pd.read_parquet(results / "floor.parquet")
+    assert floor["number"].tolist() == [1, 2] * 2
+    assert np.isfinite(floor.select_dtypes("number")).all(axis=None)
 
 
 def test_what_it_does_not_know_is_refused(tmp_path: Path) -> None:
@@ -91,3 +98,6 @@ def test_what_it_does_not_know_is_refused(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "embedded policy" in done.stderr
     assert not (tmp_path / "results").exists()
+    (tmp_path / "partly.yaml").write_text("redraw: [rewards]\n")
+    done = run("--config", ROOT / "config/config.yaml", tmp_path / "partly.yaml", "--output", tmp_path / "results")
+    assert (done.returncode, "all stages or none" in done.stderr) == (1, True)

@@ -26,7 +26,7 @@ INPUTS = {
     script: [re.findall(r"@(\S+)", flag)[0] for flag in re.split(r"(?:^| )--", STEPS[name]) if "@" in flag]
     for script, name in FIRST.items()
 }
-FILE_OF_FOLDER = {"policy": "model.safetensors", "adapter": "adapter_model.safetensors", "seed-0": "trajectory.parquet"}
+FILE_OF_FOLDER = {"policy": "model.safetensors", "adapter": "adapter_model.safetensors"}
 
 
 def missing(path: Path) -> None:
@@ -94,7 +94,7 @@ def refusal(study: Study, name: str, outputs: Path, instead: dict[str, Path]) ->
     return str(caught.value)
 
 
-READ_NO_WEIGHTS = {("plan_memory", "policy")}
+READ_NO_WEIGHTS = {("plan_memory", "replicate-0/policy")}
 DAMAGES = [
     (script, path, damage)
     for script, paths in INPUTS.items()
@@ -142,6 +142,7 @@ def test_problems_without_the_split_a_script_needs_are_refused(
         ("derive_hyperparameters", "data/preferences.parquet", "train"),
         ("derive_beta", "reference/logprobs.parquet", "train"),
         ("train_reward", "data/preferences.parquet", "train"),
+        ("train_reward/held-out-0", "data/preferences.parquet", "held_out"),
         ("train_offline", "reference/logprobs.parquet", "train"),
         ("evaluate_rewards", "data/preferences.parquet", "train"),
         ("evaluate_rewards", "data/preferences.parquet", "test"),
@@ -154,7 +155,8 @@ def test_pairs_without_the_split_a_script_needs_are_refused(
     contract = PREFERENCES if "preferences" in table else LOGPROBS
     rows = read_table(tiny / table, contract)
     write_table(tmp_path / "pairs.parquet", rows[rows["split"] != split], contract)
-    assert split in refusal(tiny, FIRST[script], tmp_path / "out", {table: tmp_path / "pairs.parquet"})
+    step = FIRST.get(script, script)
+    assert split in refusal(tiny, step, tmp_path / "out", {table: tmp_path / "pairs.parquet"})
 
 
 @pytest.mark.parametrize(
@@ -224,7 +226,7 @@ def words(study: Study, name: str, outputs: Path, **flags: str) -> list[str]:
         ("derive_hyperparameters/offline", {"override": "max_length=0"}, "positive integer"),
         ("sample_reference", {"verifier": "maths"}, "unknown verifier"),
         ("sample_preferences", {"verifier": "maths"}, "unknown verifier"),
-        ("generate_problems", {"preference-problems": "2000"}, "use more terms"),
+        ("generate_problems", {"preference-problems": "2000"}, "use a larger task"),
         ("load_problems", {"template": "no place"}, "{question}"),
         ("load_preferences", {"chosen-column": "best"}, "'best'"),
         ("load_preferences", {"chosen-score-column": "score.best"}, "'best'"),
@@ -250,12 +252,12 @@ def test_a_wrong_value_is_refused(tiny: Study, tmp_path: Path, step: str, flags:
 @pytest.mark.parametrize("cell", ["paper/dpo/p20/p20", "paper/dpo/p20/p20/first", "p20"])
 def test_a_cell_that_cannot_be_read_is_refused(tiny: Study, tmp_path: Path, cell: str) -> None:
     arguments = [cell if w == "paper/dpo/p20/p20/0" else w for w in tiny.arguments("collect_runs", tmp_path)]
-    with pytest.raises(InputError, match=f"'{cell}' is not ARM/METHOD/LEVEL/KL_LEVEL/SEED"):
+    with pytest.raises(InputError, match=f"'{cell}' is not ARM/METHOD/LEVEL/KL_LEVEL/REPLICATE"):
         importlib.import_module("collect_runs").main(arguments)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-@pytest.mark.parametrize("flag", ["trajectories", "probes"])
+@pytest.mark.parametrize("flag", ["trajectories", "responses", "updates", "probes", "floors"])
 def test_a_run_an_arm_needs_or_its_probe_is_named_when_missing(tiny: Study, tmp_path: Path, flag: str) -> None:
     """Both arms name six runs of four checkpoints; here the first of one list is left out."""
     arguments = tiny.arguments("collect_runs", tmp_path)
@@ -281,4 +283,4 @@ def test_an_unknown_method_is_a_usage_error(tiny: Study, tmp_path: Path, capsys:
 
 def test_all_inputs_are_covered() -> None:
     assert sum(map(len, INPUTS.values())) > 60
-    assert INPUTS["resolve_model"] == ["policy"]
+    assert INPUTS["resolve_model"] == ["replicate-0/policy"]

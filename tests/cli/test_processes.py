@@ -41,8 +41,8 @@ def without_dropout(tiny: Study, folder: Path, stage: str) -> dict[str, Path]:
 @pytest.mark.parametrize(
     ("name", "stage", "output"),
     [
-        ("train_offline/p80", "offline", "offline/dpo/p80"),
-        pytest.param("train_reward/0", "reward", "reward/member-0", marks=pytest.mark.long),
+        ("train_offline/p80", "offline", "replicate-0/offline/dpo/p80"),
+        pytest.param("train_reward/0", "reward", "replicate-0/reward/member-0", marks=pytest.mark.long),
     ],
 )
 def test_two_processes_have_the_loss_curve_of_one(
@@ -64,9 +64,9 @@ def test_two_processes_have_the_loss_curve_of_one(
 
 def test_an_online_run_in_two_processes_is_the_same_run(tiny: Study, tmp_path: Path) -> None:
     """Without dropout everything is shared: samples, rewards, penalty, and gradients summed over the processes."""
-    run = "online/dpo/p80/kl-p20"
-    launch(tiny, f"adapt_online/{run.removeprefix('online/dpo/')}", tmp_path, {})
-    for table in ("steps", "trajectory", "samples"):
+    run = "replicate-0/online/dpo/p80/kl-p20"
+    launch(tiny, "adapt_online/p80/kl-p20", tmp_path, {})
+    for table in ("steps", "trajectory", "responses"):
         one, two = (pd.read_parquet(root / run / f"{table}.parquet") for root in (tiny.root, tmp_path))
         pd.testing.assert_frame_equal(one, two, rtol=1e-3, atol=1e-4)
     assert not list(tmp_path.rglob("*.tmp"))

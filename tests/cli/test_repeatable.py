@@ -12,7 +12,7 @@ import pytest
 
 from goodhart.store.files import read_table
 from goodhart.store.schemas.measurements import STEPS as UPDATES
-from tiny_study import Study
+from tiny_study import Study, placed
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 STEPS = [
@@ -22,11 +22,13 @@ STEPS = [
     "score_reference",
     "sample_reference",
     "train_reward/1",
+    "train_reward/held-out-0",
     "evaluate_rewards",
     "train_offline/p80/replicate-1",
     "probe_offline/p80/replicate-1",
     "adapt_online/p80/kl-p20/replicate-1",
     "collect_runs",
+    "decide",
     "tabulate_levels",
     "fit_power_law/paper",
     "fit_overoptimisation",
@@ -57,7 +59,7 @@ def test_pretraining_gives_the_same_bytes(tiny: Study, tmp_path: Path) -> None:
         arguments = tiny.arguments("pretrain_policy", tmp_path / attempt)
         arguments[arguments.index("--steps") + 1] = "20"
         importlib.import_module("pretrain_policy").main(arguments)
-        weights.append((tmp_path / attempt / "policy/model.safetensors").read_bytes())
+        weights.append((tmp_path / attempt / "replicate-0/policy/model.safetensors").read_bytes())
     assert weights[0] == weights[1]
 
 
@@ -65,8 +67,8 @@ def test_a_process_of_its_own_gives_the_same_bytes_as_this_one(tiny: Study, tmp_
     step = "adapt_online/p20/kl-p20"
     script = str(SCRIPTS / "adapt_online.py")
     subprocess.run([sys.executable, script, *tiny.arguments(step, tmp_path)], capture_output=True, check=True)
-    for file in ("trajectory.parquet", "steps.parquet", "samples.parquet", "adapter/adapter_model.safetensors"):
-        path = f"online/dpo/p20/kl-p20/{file}"
+    for file in ("trajectory.parquet", "steps.parquet", "responses.parquet", "adapter/adapter_model.safetensors"):
+        path = f"replicate-0/online/dpo/p20/kl-p20/{file}"
         assert (tmp_path / path).read_bytes() == (tiny / path).read_bytes()
 
 
@@ -77,8 +79,12 @@ def test_a_process_of_its_own_gives_the_same_bytes_as_this_one(tiny: Study, tmp_
         ("sample_preferences", "--seed", "data/preferences.parquet"),
         ("sample_reference", "--seed", "reference/responses.parquet"),
         ("train_reward/1", "--seed", "reward/member-1/adapter/adapter_model.safetensors"),
-        ("train_offline/p80/replicate-1", "--seed", "replicate-1/offline/dpo/p80/adapter/adapter_model.safetensors"),
-        ("adapt_online/p80/kl-p20/replicate-1", "--seed", "replicate-1/online/dpo/p80/kl-p20/steps.parquet"),
+        (
+            "train_offline/p80/replicate-1",
+            "--replicate",
+            "replicate-1/offline/dpo/p80/adapter/adapter_model.safetensors",
+        ),
+        ("adapt_online/p80/kl-p20/replicate-1", "--replicate", "replicate-1/online/dpo/p80/kl-p20/steps.parquet"),
         (
             "adapt_online/p80/kl-p20/replicate-1",
             "--evaluation-seed",
@@ -90,7 +96,7 @@ def test_another_seed_gives_something_else(tiny: Study, tmp_path: Path, step: st
     arguments = tiny.arguments(step, tmp_path)
     arguments[arguments.index(flag) + 1] = "77"
     importlib.import_module(step.partition("/")[0]).main(arguments)
-    assert (tmp_path / file).read_bytes() != (tiny / file).read_bytes()
+    assert (tmp_path / placed(file)).read_bytes() != (tiny / file).read_bytes()
 
 
 def test_the_evaluation_seed_decides_no_update(tiny: Study, tmp_path: Path) -> None:

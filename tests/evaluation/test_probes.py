@@ -12,6 +12,7 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
+from goodhart.data.tasks.fillers import count_fillers
 from goodhart.evaluation import probes
 from goodhart.evaluation.probes import Evaluator
 from goodhart.evaluation.responses import ProblemSet, respond
@@ -23,6 +24,7 @@ from goodhart.models.tokens import collate, encode_pairs, encode_prompts
 from goodhart.sampling.settings import Sampling
 from goodhart.store.files import read_table
 from goodhart.store.schemas.inputs import LOGPROBS, PREFERENCES, PROBLEMS
+from goodhart.store.schemas.measurements import RESPONSE
 from goodhart.verifiers.registry import verifier
 from tiny_study import Study, sharpened
 
@@ -129,26 +131,31 @@ def test_parts_make_a_whole(model: PeftModel, tokenizer: PreTrainedTokenizerBase
 def test_a_policy_that_is_the_reference_has_no_kl(
     model: PeftModel, tokenizer: PreTrainedTokenizerBase, ensemble: RewardEnsemble, problems: pd.DataFrame
 ) -> None:
-    measures, *_ = Evaluator(model, tokenizer, ensemble, torch.ones(64), examination(problems), 8).evaluate("policy")
-    assert measures["kl"] == 0
+    evaluator = Evaluator(model, tokenizer, ensemble, torch.ones(64), examination(problems), 8)
+    measures, responses = evaluator.evaluate("policy")
+    assert measures["kl"] == 0 != measures["kl_reference"]
+    assert set(responses["log_ratio"]) == {0}
+    assert {ratio for ratios in responses["token_log_ratios"] for ratio in ratios} == {0}
 
 
 def test_an_examination_measures_what_it_says(
     model: PeftModel, tokenizer: PreTrainedTokenizerBase, ensemble: RewardEnsemble, problems: pd.DataFrame
 ) -> None:
     """Every measure again from its definition, a row at a time."""
-    exam, centroid = examination(problems, batch_size=7), torch.arange(64.0)
-    measures, samples, rewards = Evaluator(model, tokenizer, ensemble, centroid, exam, 8).evaluate("reference")
+    exam, centroid, means = examination(problems, batch_size=7), torch.arange(64.0), torch.tensor([0.3, -0.2])
+    measures, responses = Evaluator(model, tokenizer, ensemble, centroid, exam, 8, means).evaluate("reference")
     given = respond(model, tokenizer, exam)
     scores, embeddings, _ = ensemble.score(exam.rows["prompt"].tolist(), given.texts, given.rollout.finished)
     prompts = encode_prompts(tokenizer, exam.rows["prompt"].tolist())
-    logprobs: dict[str, list[float]] = {"policy": [], "reference": []}
+    logprobs: dict[str | None, list[float]] = {"policy": [], "reference": [], None: []}
+    tokenwise: dict[str | None, list[torch.Tensor]] = {name: [] for name in logprobs}
     entropies = []
     for name, sums in logprobs.items():
         activate(model, name)
         for prompt, response in zip(prompts, given.rollout.responses, strict=True):
             steps = next_token_logprobs(model, prompt + response)[len(prompt) - 1 : -1]
-            sums.append(steps[torch.arange(len(response)), response].sum().item())
+            tokenwise[name].append(steps[torch.arange(len(response)), response])
+            sums.append(tokenwise[name][-1].sum().item())
             if name == "policy":
                 entropies.append(-(steps.exp() * steps).sum(-1).mean().item())
     activate(model, "policy")
@@ -160,7 +167,9 @@ def test_an_examination_measures_what_it_says(
         "true": sum(given.strict) / 16,
         "true_flexible": sum(given.flexible) / 16,
         "uncertainty": ((scores[:, 0] - scores[:, 1]).abs() / math.sqrt(2)).mean().item(),
-        "kl": sum(p - r for p, r in zip(*logprobs.values(), strict=True)) / 16,
+        "uncertainty_centred": ((scores[:, 0] - scores[:, 1] - 0.5).abs() / math.sqrt(2)).mean().item(),
+        "kl": (sum(logprobs["policy"]) - sum(logprobs["reference"])) / 16,
+        "kl_reference": (sum(logprobs["policy"]) - sum(logprobs[None])) / 16,
         "entropy_prompt": probes.prompt_entropy(model, tokenizer, prompts[:4], 8),
         "entropy_response": sum(entropies[:4]) / 4,
         "ood_distance": 1 - torch.cosine_similarity(embeddings, centroid[None]).mean().item(),
@@ -172,11 +181,70 @@ def test_an_examination_measures_what_it_says(
     }
     assert measures == pytest.approx(expected, abs=1e-4)
     assert abs(measures["kl"]) > 1e-5
-    assert rewards.tolist() == pytest.approx(proxy.tolist(), abs=1e-5)
-    assert [row["response"] for row in samples] == given.texts
-    assert [row["correct"] for row in samples] == given.strict
-    assert [row["tokens"] for row in samples] == [len(tokens) for tokens in given.rollout.responses]
-    assert [row["proxy"] for row in samples] == pytest.approx(proxy.tolist(), abs=1e-5)
+    assert list(responses) == [*RESPONSE, "token_ids", "token_log_ratios"]
+    assert responses["problem_id"] == problems["problem_id"].tolist()
+    assert responses["response"] == given.texts
+    assert responses["correct"] == given.strict
+    assert responses["tokens"] == [len(tokens) for tokens in given.rollout.responses]
+    assert torch.allclose(torch.tensor(responses["rewards"]), scores, atol=1e-5)
+    for column, other in (("log_ratio", "reference"), ("log_ratio_reference", None)):
+        ratios = [p - r for p, r in zip(logprobs["policy"], logprobs[other], strict=True)]
+        assert responses[column] == pytest.approx(ratios, abs=1e-4)
+    assert responses["token_ids"] == given.rollout.responses
+    for found, now, then in zip(
+        responses["token_log_ratios"], tokenwise["policy"], tokenwise["reference"], strict=True
+    ):
+        assert found == pytest.approx((now - then).tolist(), abs=1e-4)
+
+
+def test_only_the_first_responses_are_kept_token_by_token(
+    model: PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    ensemble: RewardEnsemble,
+    problems: pd.DataFrame,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    evaluator = Evaluator(model, tokenizer, ensemble, torch.ones(64), examination(problems), 8)
+    _, whole = evaluator.evaluate("reference")
+    monkeypatch.setattr(probes, "BY_TOKEN", 5)
+    _, responses = evaluator.evaluate("reference")
+    assert responses["token_ids"] == whole["token_ids"][:5] + [None] * 11
+    assert responses["token_log_ratios"][5:] == [None] * 11
+    for found, among_all in zip(responses["token_log_ratios"][:5], whole["token_log_ratios"], strict=False):
+        assert found == pytest.approx(among_all, abs=1e-4)
+    assert {name: responses[name] for name in RESPONSE} == {name: whole[name] for name in RESPONSE}
+
+
+def test_what_is_known_beside_the_ensemble_is_measured_too(
+    tiny: Study, model: PeftModel, tokenizer: PreTrainedTokenizerBase, ensemble: RewardEnsemble, problems: pd.DataFrame
+) -> None:
+    """The scores of other reward models leave those of the ensemble as they are."""
+    exam = examination(problems)
+    alone = Evaluator(model, tokenizer, ensemble, torch.ones(64), exam, 8)
+    others = ensemble.beside([tiny / "reward/held-out-0/adapter"], "held-out")
+    judged = Evaluator(model, tokenizer, ensemble, torch.ones(64), exam, 8, 0.0, others, (2.0, 0.5))
+    measures, responses = judged.evaluate("reference")
+    assert model.active_adapter == "policy"
+    before, kept = alone.evaluate("reference")
+    given = respond(model, tokenizer, exam)
+    rewards = others.score(exam.prompts, given.texts, given.rollout.finished).rewards[:, 0]
+    assert responses["held_out"] == pytest.approx(rewards.tolist(), abs=1e-5)
+    scores = [2.0 * right + 0.5 * count_fillers(text) for right, text in zip(given.strict, given.texts, strict=True)]
+    assert responses["judge"] == pytest.approx(scores)
+    assert measures.pop("held_out") == pytest.approx(rewards.mean().item(), abs=1e-5)
+    assert measures.pop("judge") == pytest.approx(sum(scores) / 16)
+    assert measures == before
+    assert {name: responses[name] for name in kept} == kept
+
+
+def test_another_sampling_seed_scores_the_same_policy_again(
+    model: PeftModel, tokenizer: PreTrainedTokenizerBase, ensemble: RewardEnsemble, problems: pd.DataFrame
+) -> None:
+    evaluator = Evaluator(model, tokenizer, ensemble, torch.ones(64), examination(problems, seed=5), 8)
+    measures, _ = evaluator.evaluate("reference")
+    assert evaluator.resample(5) == pytest.approx((measures["proxy"], measures["true"]), abs=1e-6)
+    assert model.active_adapter == "policy"  # or what is measured next would be of a reward model
+    assert evaluator.resample(6)[0] != evaluator.resample(7)[0] != measures["proxy"]
 
 
 def test_responses_that_the_rewards_read_only_a_part_of_are_counted(

@@ -24,7 +24,7 @@ from goodhart.store.identity import Identity
 from goodhart.store.provenance import Origin
 from goodhart.store.schemas.inputs import LOGPROBS, PREFERENCES
 from goodhart.store.schemas.measurements import TRAJECTORY
-from tiny_study import Study
+from tiny_study import Study, placed
 
 RUN = "online/dpo/p20/kl-p20"
 TRAIN, PROBE = "train_offline/p20", "probe_offline/p20"
@@ -225,7 +225,7 @@ def test_an_external_reference_is_checked_by_its_content(tiny: Study, tmp_path: 
     read_table(tiny / REFERENCE, LOGPROBS).to_parquet(path)
     tiny.run(TRAIN, tmp_path / "out", {REFERENCE: path})
     weights = "offline/dpo/p20/adapter/adapter_model.safetensors"
-    assert (tmp_path / "out" / weights).read_bytes() == (tiny / weights).read_bytes()
+    assert (tmp_path / "out" / placed(weights)).read_bytes() == (tiny / weights).read_bytes()
 
 
 def test_what_was_made_with_other_rewards_is_refused(tiny: Study, tmp_path: Path) -> None:
@@ -234,8 +234,17 @@ def test_what_was_made_with_other_rewards_is_refused(tiny: Study, tmp_path: Path
     for step in (PROBE, f"adapt_online/{RUN.removeprefix('online/dpo/')}"):
         message = refusal(tiny, step, tmp_path / "out", other)
         assert message == f"{tiny / 'reward/centroid.safetensors'} was made with other members; rerun evaluate_rewards."
+    other = {"reward/held-out-0/adapter": tiny / "reward/member-0/adapter"}
+    message = refusal(tiny, PROBE, tmp_path / "out", other)
+    assert message == f"{tiny / 'reward/centroid.safetensors'} was made with other held_out; rerun evaluate_rewards."
     metrics = {"offline/dpo/p20/metrics.json": tiny / "offline/dpo/p80/metrics.json"}
-    assert "metrics.json is not of " in refusal(tiny, PROBE, tmp_path / "out", metrics)
+    assert "metrics.json belongs to another adapter than " in refusal(tiny, PROBE, tmp_path / "out", metrics)
+    made = Origin.read(tiny / "reward/quality.json")
+    assert made is not None
+    others = {**made, "inputs": {**made["inputs"], "members": made["inputs"]["members"][::-1]}}
+    write_json(tmp_path / "quality.json", read_json(tiny / "reward/quality.json"), others)
+    message = refusal(tiny, PROBE, tmp_path / "out", {"reward/quality.json": tmp_path / "quality.json"})
+    assert message == f"{tmp_path / 'quality.json'} was made with other members; rerun evaluate_rewards."
     pairs = read_table(tiny / TABLE, PREFERENCES)
     write_table(tmp_path / "preferences.parquet", pairs[pairs["pair_id"] > 0], PREFERENCES)
     message = refusal(tiny, "evaluate_rewards", tmp_path / "out", {TABLE: tmp_path / "preferences.parquet"})
@@ -271,7 +280,7 @@ def test_a_full_disk_takes_nothing_away(tiny: Study, disk: Path, step: str) -> N
     fill(disk / "ballast")
     message = refusal(tiny, step, disk, {})
     assert message.startswith("there is no room for ")
-    assert message.endswith(" (No space left on device); free disk space and rerun.")
+    assert message.endswith(" (No space left on device); make room and rerun.")
 
 
 @pytest.mark.parametrize("step", ["generate_problems", "train_reward/0"])
@@ -285,4 +294,4 @@ def test_a_limit_on_files_takes_nothing_away(tiny: Study, tmp_path: Path, step: 
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert message.startswith("there is no room for ")
-    assert message.endswith(" (File too large); free disk space and rerun.")
+    assert message.endswith(" (File too large); make room and rerun.")

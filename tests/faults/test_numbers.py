@@ -31,7 +31,7 @@ from goodhart.training.online.loop import prompt_rows
 from tiny_study import Study
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
-RUN, OFFLINE = "online/dpo/p20/kl-p20", "offline/dpo/p20"
+RUN, OFFLINE = "replicate-0/online/dpo/p20/kl-p20", "replicate-0/offline/dpo/p20"
 ADAPT, TRAIN, PROBING = "adapt_online/p20/kl-p20", "train_offline/p20", "probe_offline/p20"
 REWARD = "train_reward/0"
 MARK = " @"  # a word that no tokeniser of the study knows
@@ -48,8 +48,9 @@ def tiny(tiny: Study, tmp_path_factory: pytest.TempPathFactory) -> Study:
             path.write_text(json.dumps({k: v for k, v in content.items() if k not in ("seal", "origin", "files")}))
     for path in root.rglob("*.parquet"):
         pq.write_table(pq.read_table(path), path)
-    save_file(load_file(root / "reward/centroid.safetensors"), root / "reward/centroid.safetensors")
-    return Study(root)
+    study = Study(root)
+    save_file(load_file(study / "reward/centroid.safetensors"), study / "reward/centroid.safetensors")
+    return study
 
 
 def stop(study: Study, name: str, outputs: Path, instead: dict[str, Path] | None = None) -> tuple[str, dict[str, Any]]:
@@ -159,7 +160,7 @@ def test_a_pair_whose_loss_is_infinite_stops_the_update_it_is_in(tiny: Study, tm
 
 
 @pytest.mark.parametrize(
-    ("name", "stage", "folder"), [(TRAIN, "offline", OFFLINE), (REWARD, "reward", "reward/member-0")]
+    ("name", "stage", "folder"), [(TRAIN, "offline", OFFLINE), (REWARD, "reward", "replicate-0/reward/member-0")]
 )
 def test_a_learning_rate_that_breaks_the_weights_stops_at_the_next_update(
     tiny: Study, tmp_path: Path, name: str, stage: str, folder: str
@@ -184,7 +185,9 @@ def test_a_gradient_that_overflows_under_a_finite_loss_stops_before_the_update(t
 def test_pretraining_stops_too(tiny: Study, tmp_path: Path) -> None:
     hasty = Study(tiny.root, {"--learning-rate 0.005": "--learning-rate 1e30"})
     sentence, record = stop(hasty, "pretrain_policy", tmp_path)
-    assert sentence.startswith(f"update 2: gradient norm is nan; the batch is in {tmp_path}/policy.stopped.json")
+    assert sentence.startswith(
+        f"update 2: gradient norm is nan; the batch is in {tmp_path}/replicate-0/policy.stopped.json"
+    )
     assert len(record["rows"]) == 32
     assert record["rows"][0]["prompt"] != record["rows"][0]["tokens"] != []
 
@@ -238,10 +241,10 @@ def poisoned(tiny: Study, tmp_path: Path) -> dict[str, Path]:
     (backbone / "config.json").write_text(json.dumps(config))
     stamp_model(backbone, backbone, "plain")
     instead = {}
-    for k in range(2):
-        instead[f"reward/member-{k}/adapter"] = tmp_path / f"member-{k}"
-        shutil.copytree(tiny / f"reward/member-{k}/adapter", tmp_path / f"member-{k}")
-        stamp_adapter(tmp_path / f"member-{k}", backbone)
+    for name in ("member-0", "member-1", "held-out-0"):
+        instead[f"reward/{name}/adapter"] = tmp_path / name
+        shutil.copytree(tiny / f"reward/{name}/adapter", tmp_path / name)
+        stamp_adapter(tmp_path / name, backbone)
     return {"backbone": backbone, **instead}
 
 
@@ -257,7 +260,7 @@ def marked(study: Study, folder: Path, split: str, number: int) -> dict[str, Pat
 @pytest.fixture
 def apart(tiny: Study) -> Study:
     """The study with a backbone beside the policy in every command line that has both."""
-    return Study(tiny.root, {"--backbone @policy": "--backbone @backbone"})
+    return Study(tiny.root, {"--backbone @replicate-0/policy": "--backbone @replicate-0/backbone"})
 
 
 def test_a_reward_that_breaks_in_mid_run_stops_the_update_of_its_prompt(
@@ -343,14 +346,15 @@ def silent(tiny: Study, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
     corpus.to_parquet(folder / "corpus.parquet")
     quick = Study(tiny.root, {"--steps 700": "--steps 100"})
     quick.run("pretrain_policy", folder, {"data/corpus.parquet": folder / "corpus.parquet"})
-    weights = load_file(folder / "policy/model.safetensors")
+    policy = folder / "replicate-0/policy"
+    weights = load_file(policy / "model.safetensors")
     weights["model.norm.weight"] *= 100
-    save_file(weights, folder / "policy/model.safetensors", metadata={"format": "pt"})
-    stamp_model(folder / "policy", folder / "policy", "plain")
-    model = get_peft_model(load_policy(folder / "policy", "float32"), lora_config(4, 8, 0.0, "CAUSAL_LM"))
+    save_file(weights, policy / "model.safetensors", metadata={"format": "pt"})
+    stamp_model(policy, policy, "plain")
+    model = get_peft_model(load_policy(policy, "float32"), lora_config(4, 8, 0.0, "CAUSAL_LM"))
     save_adapter(model, "default", folder / "adapter")
-    stamp_adapter(folder / "adapter", folder / "policy")
-    return {"policy": folder / "policy", f"{OFFLINE}/adapter": folder / "adapter", "backbone": tiny / "policy"}
+    stamp_adapter(folder / "adapter", policy)
+    return {"policy": policy, f"{OFFLINE}/adapter": folder / "adapter", "backbone": tiny / "policy"}
 
 
 def deaf(study: Study, folder: Path) -> dict[str, Path]:
@@ -399,10 +403,10 @@ def test_a_policy_that_says_nothing_goes_through(
 def tabulated(study: Study, out: Path) -> pd.Series:
     """The row of a run in the table that collect_runs makes of it alone, Table 1 of which can be made too."""
     line = f"--trajectories {out / RUN}/trajectory.parquet --updates {out / RUN}/steps.parquet"
+    line += f" --responses {out / RUN}/responses.parquet --floors {study / OFFLINE}/floor.parquet --replicates 0"
     line += f" --probes {study / OFFLINE}/probe.parquet --quality {study / 'reward/quality.json'}"
-    line += (
-        f" --responses {study / 'reference/responses.parquet'} --cells paper/dpo/p20/p20/0 --gaps {out}/gaps.parquet"
-    )
+    line += f" --baselines {study / 'reward/baseline.parquet'} --reference {study / 'reference/responses.parquet'}"
+    line += f" --cells paper/dpo/p20/p20/0 --gaps {out}/gaps.parquet"
     line += f" --runs {out}/runs.parquet --csv {out}/runs.csv --scales {out}/scales.json --augc {out}/dpo-paper.csv"
     importlib.import_module("collect_runs").main(line.split())
     line = (
@@ -419,4 +423,8 @@ def test_an_examination_of_silence_has_numbers(apart: Study, tmp_path: Path, sil
     probe = read_table(tmp_path / "out" / OFFLINE / "probe.parquet", PROBE)
     assert finite(probe)
     assert (probe["empty"][0], probe["true"][0], probe["response_tokens"][0]) == (1, 0, 1)
-    assert [path.name for path in (tmp_path / "out" / OFFLINE).iterdir()] == ["probe.parquet"]
+    assert sorted(path.name for path in (tmp_path / "out" / OFFLINE).iterdir()) == [
+        "floor.parquet",
+        "probe.parquet",
+        "responses.parquet",
+    ]

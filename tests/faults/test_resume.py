@@ -110,6 +110,7 @@ def test_a_stopped_run_ends_with_the_bytes_of_one_that_was_not(
         kept = len(json.loads((tiny / "replicate-1/offline/dpo/p80/metrics.json").read_text())["history"])
     assert f"resuming after step {kept}, from {tmp_path}" in second
     assert results(tmp_path) == whole(step)
+    assert step != ONLINE or any(name.endswith("/responses.parquet") for name in whole(step))
     assert not list(tmp_path.rglob("step-*")), "checkpoints go after success"
 
 
@@ -238,7 +239,7 @@ def test_rows_grouped_by_length_come_in_the_same_order_after_a_stop(tiny: Study,
     code, stderr = run_apart(tiny, REWARD, tmp_path / "out", large, changes=two)
     assert (code, "resuming after step 7" in stderr) == (0, True), stderr
     assert results(tmp_path / "out") == results(tmp_path / "whole")
-    history = json.loads((tmp_path / "out/reward/member-1/metrics.json").read_text())["history"]
+    history = json.loads((tmp_path / "out/replicate-0/reward/member-1/metrics.json").read_text())["history"]
     assert history[-1]["epoch"] == 2.0
 
 

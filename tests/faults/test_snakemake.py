@@ -42,9 +42,9 @@ def whole(folder: Path) -> dict[str, bytes]:
 
 def begun(folder: Path) -> Path:
     """Wait until the run has a few checkpoints; its log."""
-    saved = "results/tiny/checkpoints/online-*/*/step-????????"
+    saved = "results/tiny/checkpoints/replicate-1-online-*/*/step-????????"
     wait_for(lambda: [path for path in folder.glob(saved) if int(path.name.removeprefix("step-")) >= 5])
-    (log,) = folder.glob(f"logs/tiny/adapt_online/{RUN.removeprefix('online/').replace('/', '-')}.log")
+    (log,) = folder.glob("logs/tiny/replicate-1/adapt_online/dpo-p80-kl-p20.log")
     return log
 
 
@@ -61,9 +61,8 @@ def test_ctrl_c_saves_the_last_whole_step_and_a_rerun_goes_on(folder: Path, whol
     assert not (folder / TARGET).exists()
     done = run_snakemake(folder, TARGET, configs=CONFIGS)
     assert done.returncode == 0, done.stdout[-3000:]
-    assert re.search(
-        r"resuming after step \d+, from results/tiny/checkpoints/online-dpo-p80-kl-p20-seed-1-adapter/", log.read_text()
-    )
+    saved = "results/tiny/checkpoints/replicate-1-online-dpo-p80-kl-p20-adapter/"
+    assert re.search(rf"resuming after step \d+, from {saved}", log.read_text())
     assert results(folder / "results/tiny" / RUN) == whole
     assert not list(folder.glob("results/tiny/checkpoints/*"))
 
@@ -73,7 +72,7 @@ def test_snakemake_is_killed_while_a_second_one_knocks(folder: Path, whole: dict
     new job waits for that one or goes on from its checkpoint, and never works beside it."""
     running = start_snakemake(folder, "--cores", "1", TARGET, configs=CONFIGS)
     begun(folder)
-    (lock,) = folder.glob("results/tiny/checkpoints/online-*/lock")
+    (lock,) = folder.glob("results/tiny/checkpoints/replicate-1-online-*/lock")
     job = int(re.search(r"process (\d+) ", lock.read_text())[1])  # type: ignore[index]
     os.kill(job, signal.SIGSTOP)  # or it would be done before the second has begun
     second = run_snakemake(folder, TARGET, configs=CONFIGS)

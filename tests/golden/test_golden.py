@@ -24,7 +24,8 @@ GENTLE = {"--steps 700": "--steps 5", "learning_rate=0.03": "learning_rate=0.003
 NEEDED = ("generate", "pretrain", "sample", "derive", "score", "train_reward", "evaluate")
 NEEDED += ("train_offline/p80/replicate-1", "adapt_online/p80/kl-p20/replicate-1")
 COLUMNS = {
-    "trajectory": "proxy true uncertainty kl entropy_prompt entropy_response ood_distance diversity response_tokens",
+    "trajectory": "proxy true uncertainty kl entropy_prompt entropy_response ood_distance diversity response_tokens "
+    "uncertainty_centred kl_reference held_out judge",
     "steps": "loss policy_loss proxy uncertainty gradient_norm abs_log_ratio learning_rate response_tokens",
     "offline": "loss",
 }

@@ -90,8 +90,8 @@ def test_hand_computed_training_of_the_policy(paper: Path) -> None:
 
 
 def test_hand_computed_sampling(paper: Path) -> None:
-    """1,319 problems of 512 tokens, where the config names no number and 1,500 are assumed."""
-    seconds = 600 + 1500 * 512 * 2 * 14768307200 / 1e13
+    """1,319 problems of 512 tokens, where the config names no number and 1,500 are assumed, and as many online ones."""
+    seconds = 600 + 2 * 1500 * 512 * 2 * 14768307200 / 1e13
     assert ask("sample_reference", load("paper"), paper).runtime == -(-seconds // 60)
 
 
@@ -140,13 +140,25 @@ def test_every_submitted_rule_has_work() -> None:
             if "runtime=time_limit" in rule:
                 assert "mem_mb=host_memory" in rule
                 submitted.add(rule.partition(":")[0])
-            if rule.startswith("model_step as "):  # which asks for both
+            if rule.startswith(("model_step as ", "train_reward as ")):  # which ask for both
                 submitted.add(rule.split()[2])
-    assert submitted == {*INPUTS, "model_step", "pretrain_policy", "sample_preferences"}
+    assert submitted == {*INPUTS, "model_step", "pretrain_policy", "sample_preferences", "train_held_out"}
     submitted.remove("model_step")
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())  # an embedded task: every rule has work
     for rule in submitted:
         assert resources.work(rule, config, batch) != Work(), rule
+
+
+def test_evaluations_of_the_noise_floor_and_held_out_reward_models_take_their_time() -> None:
+    """The pocket study: 256 problems of 48 tokens, sampled five times; prompts of up to 256 tokens, read by 3 and 1."""
+    batch = Batch(pairs=0, batch_size=1, inference_batch_size=1, max_length=10)
+    probe, reference, rewards = (
+        resources.work(rule, load("config"), batch)
+        for rule in ("probe_offline", "sample_reference", "evaluate_rewards")
+    )
+    assert (probe.sampled, probe.scored) == (5 * 256 * 48, (3 * 5 + 1) * 256 * 304)
+    assert reference.sampled == 2 * 256 * 48  # and as many online problems
+    assert rewards.scored == 4 * 2 * 256 * 304
 
 
 def test_it_imports_nothing_heavy() -> None:

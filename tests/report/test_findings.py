@@ -400,15 +400,18 @@ def test_contrasts_are_tabled_with_their_intervals(many: Results) -> None:
 
 
 def test_levels_at_equal_pressure_are_tabled(many: Results) -> None:
-    """By KL from pi0 the levels start at 12.5, 2 and 0.32 nats: where the others get to, p20 has never been."""
+    """By KL from pi0 the levels start at 12.5, 2 and 0.32 nats: where the others get to, p20 has never been.
+
+    A third of the cells is then missing, so that nothing is compared.
+    """
     rows = rows_of("Accuracy at equal pressure", many)
     assert len(rows) == 2 * 3 * 3
     of_pi0 = [row for row in rows if row["arm"] == "paper" and row["equal"] == "KL from pi0 (nats)"]
     known = {row["level"].split()[0]: (row["accuracy"] == "-", row["n"]) for row in of_pi0}
     assert known == {
         "p20": (True, "0 of 3 replicates"),
-        "p50": (False, "3 of 3 replicates"),
-        "p80": (False, "3 of 3 replicates"),
+        "p50": (True, "0 of 3 replicates"),
+        "p80": (True, "0 of 3 replicates"),
     }
     (weakest,) = (
         row for row in rows if (row["arm"], row["equal"]) == ("paper", "proxy (SD since pi0)") and "p20" in row["level"]

@@ -33,7 +33,7 @@ def house(cluster: Path, tmp_path_factory: pytest.TempPathFactory) -> House:
 
 @pytest.fixture(scope="session")
 def study(house: House) -> Run:
-    """The tiny study with one seed, whose jobs ask for a GPU each."""
+    """The tiny study with one replicate, whose jobs ask for a GPU each."""
     with Watch() as watch:
         running = house.start(gpus=1)
         output, _ = running.communicate(timeout=900)

@@ -85,15 +85,15 @@ class House(NamedTuple):
     folder: Path
 
     def config(self, gpus: int) -> dict[str, Any]:
-        """The tiny study with one seed, as Snakemake merges it."""
+        """The tiny study with one replicate, as Snakemake merges it."""
         merged = yaml.safe_load((ROOT / "config/config.yaml").read_text())
-        for changes in (yaml.safe_load((ROOT / TINY).read_text()), {"seeds": [0], "gpus": gpus}):
+        for changes in (yaml.safe_load((ROOT / TINY).read_text()), {"replicates": [0], "gpus": gpus}):
             update_config(merged, changes)
         return merged
 
     def start(self, *args: str, gpus: int, more: str = "") -> subprocess.Popen[str]:
         """Start `snakemake --profile profiles/slurm`, here with frequent looks at its short jobs."""
-        (self.folder / "cluster.yaml").write_text(f"seeds: [0]\ngpus: {gpus}\n{more}\n")
+        (self.folder / "cluster.yaml").write_text(f"replicates: [0]\ngpus: {gpus}\n{more}\n")
         often = "--slurm-init-seconds-before-status-checks 6 --latency-wait 5"
         line = f"-m snakemake --profile profiles/slurm {often}"
         return subprocess.Popen(

@@ -31,6 +31,7 @@ SUBMITTED = {  # the other steps take seconds, and run where Snakemake runs
     "sample_reference": 1,
     "score_reference": 1,
     "train_reward": 2,
+    "train_held_out": 1,
     "evaluate_rewards": 1,
     "train_offline": 2,
     "probe_offline": 2,
@@ -52,7 +53,7 @@ def test_the_study_completes(study: Run) -> None:
     root = study.house.folder / STUDY
     assert "(100%) done" in study.output
     assert len(json.loads((root / "checklist.json").read_text())["items"]) == 14
-    assert len(list(root.glob("online/**/trajectory.parquet"))) == 3
+    assert len(list(root.glob("replicate-0/online/**/trajectory.parquet"))) == 3
 
 
 def test_what_computes_is_submitted_and_the_rest_is_not(study: Run) -> None:
@@ -77,12 +78,14 @@ def test_no_two_jobs_had_a_gpu_at_the_same_time(study: Run) -> None:
 def test_a_job_sees_the_gpu_it_was_given(study: Run) -> None:
     logs = study.house.folder / "logs/tiny"
     said = {path.stem: path.read_text() for path in logs.rglob("*.log")}
-    assert "adapt_online/dpo-p20-kl-p20-seed-0.log" in {str(path.relative_to(logs)) for path in logs.rglob("*.log")}
+    assert "replicate-0/adapt_online/dpo-p20-kl-p20.log" in {
+        str(path.relative_to(logs)) for path in logs.rglob("*.log")
+    }
     assert not [name for name, text in said.items() if "no GPU is visible" in text]
 
 
 def test_memory_and_time_are_those_of_the_models_size(study: Run) -> None:
-    root, config = study.house.folder / STUDY, study.house.config(gpus=1)
+    root, config = study.house.folder / STUDY / "replicate-0", study.house.config(gpus=1)
     offline = {"policy": root / "policy", "derived": root / "derived/offline.json"}
     expected = {
         "pretrain_policy": resources.request("pretrain_policy", config, {}, 1),
@@ -109,8 +112,8 @@ def test_logs_survive(study: Run) -> None:
 
 # What goes wrong.
 
-CANCELLED, REQUEUED, SLOW = "dpo_p20_0", "dpo_p80_0", "0"  # wildcards of two offline runs, and of a reward
-HIT = ("offline/dpo/p20", "offline/dpo/p80", "reward/member-0")
+CANCELLED, REQUEUED, SLOW = "0_dpo_p20", "0_dpo_p80", "0_0"  # wildcards of two offline runs, and of a reward
+HIT = tuple(f"replicate-0/{path}" for path in ("offline/dpo/p20", "offline/dpo/p80", "reward/member-0"))
 
 
 def at_work(comment: str, *words: str) -> Job:
@@ -131,13 +134,13 @@ def hit(study: Run) -> Run:
     # A minute for the first attempt at a reward, and twenty more for each of the others.
     running = house.start(*adapters, "--set-resources", "train_reward:runtime=20*attempt-19", gpus=0)
     try:
-        at_work(f"rule_train_reward_wildcards_{SLOW}", "workflow/scripts/train_reward.py", f"--member={SLOW}")
-        for process in processes("workflow/scripts/train_reward.py", f"--member={SLOW}"):
+        at_work(f"rule_train_reward_wildcards_{SLOW}", "workflow/scripts/train_reward.py", "--member=0")
+        for process in processes("workflow/scripts/train_reward.py", "--member=0"):
             os.kill(process, signal.SIGSTOP)  # it hangs, as on a file system that does not answer
-        beta = str(STUDY / "beta/p20.json")
+        beta = str(STUDY / "replicate-0/beta/p20.json")
         job = at_work(f"rule_train_offline_wildcards_{CANCELLED}", "workflow/scripts/train_offline.py", beta)
         subprocess.run(["scancel", job["JobId"]], check=True)
-        beta = str(STUDY / "beta/p80.json")
+        beta = str(STUDY / "replicate-0/beta/p80.json")
         job = at_work(f"rule_train_offline_wildcards_{REQUEUED}", "workflow/scripts/train_offline.py", beta)
         scontrol("requeue", job["JobId"])
     except BaseException:
@@ -182,27 +185,28 @@ def test_a_study_without_gpus_asks_for_none(hit: Run) -> None:
 
 def test_a_cancelled_run_goes_on_after_its_last_whole_step(study: Run, hit: Run) -> None:
     """No checkpoint is due for five minutes: the one that the second attempt finds was saved on SLURM's SIGTERM."""
-    folder, run = study.house.folder, "online/dpo/p20/kl-p20"
+    folder, run = study.house.folder, "replicate-0/online/dpo/p20/kl-p20"
     target = str(STUDY / run / "trajectory.parquet")
     running = study.house.start(target, gpus=1, more="online: {steps: 150}")
     try:
-        wait_for(lambda: list(folder.glob(f"{STUDY}/checkpoints/online-*/lock")))
+        wait_for(lambda: list(folder.glob(f"{STUDY}/checkpoints/replicate-0-online-*/lock")))
         time.sleep(3)
-        subprocess.run(["scancel", find_jobs("rule_adapt_online_wildcards_dpo_p20_p20_0")[-1]["JobId"]], check=True)
+        subprocess.run(["scancel", find_jobs("rule_adapt_online_wildcards_0_dpo_p20_p20")[-1]["JobId"]], check=True)
     except BaseException:
         running.kill()
         raise
     output, _ = running.communicate(timeout=300)
     assert running.returncode == 0, output[-3000:]
-    (log,) = folder.glob("logs/tiny/adapt_online/dpo-p20-kl-p20-seed-0.log")
-    assert re.search(r"resuming after step \d+, from results/tiny/checkpoints/online-dpo-p20-kl-p20", log.read_text())
+    (log,) = folder.glob("logs/tiny/replicate-0/adapt_online/dpo-p20-kl-p20.log")
+    saved = "results/tiny/checkpoints/replicate-0-online-dpo-p20-kl-p20"
+    assert re.search(rf"resuming after step \d+, from {saved}", log.read_text())
     assert not list(folder.glob(f"{STUDY}/checkpoints/*"))
 
 
 def test_ctrl_c_cancels_what_was_submitted_and_nothing_need_be_unlocked(study: Run, hit: Run) -> None:
     """With two GPUs a job, which the limit of profiles/default would make one."""
-    adapter = study.house.folder / STUDY / "reward/member-1/adapter"
-    kept = study.house.contents("reward/member-1")
+    adapter = study.house.folder / STUDY / "replicate-0/reward/member-1/adapter"
+    kept = study.house.contents("replicate-0/reward/member-1")
     aside = adapter.with_name("aside")
     adapter.rename(aside)
     known = {job["JobId"] for job in show_jobs()}
@@ -220,4 +224,4 @@ def test_ctrl_c_cancels_what_was_submitted_and_nothing_need_be_unlocked(study: R
     assert not list((study.house.folder / ".snakemake/locks").glob("*"))
     assert not adapter.exists()
     aside.rename(adapter)
-    assert study.house.contents("reward/member-1") == kept
+    assert study.house.contents("replicate-0/reward/member-1") == kept

@@ -165,6 +165,14 @@ def test_a_table_that_breaks_its_contract_is_refused(tmp_path: Path, frame: pd.D
     assert said in refusal(files.read_table, tmp_path / "t.parquet", TABLE)
 
 
+def test_an_optional_column_may_be_left_out_of_what_is_written_and_no_other(tmp_path: Path) -> None:
+    files.write_table(tmp_path / "t.parquet", FRAME.drop(columns="onset"), TABLE)
+    assert files.read_table(tmp_path / "t.parquet", TABLE)["onset"].isna().all()
+    with pytest.raises(ValueError, match="augc"):
+        files.write_table(tmp_path / "other.parquet", FRAME.drop(columns="augc"), TABLE)
+    assert not (tmp_path / "other.parquet").exists()
+
+
 @pytest.mark.parametrize(
     "rows",
     [[], [ROWS[0], ROWS[0]], [{**ROWS[0], "augc": None}], [{**ROWS[0], "augc": np.inf}], [{**ROWS[0], "seed": "zero"}]],

@@ -18,10 +18,10 @@ from goodhart.store.provenance import Origin
 from tiny_study import Study
 
 MADE = [
-    ("pretrain_policy", "policy"),
-    ("train_offline", "offline/dpo/p20/adapter"),
-    ("train_offline", "offline/dpo/p80/adapter"),
-    ("evaluate_rewards", "reward/centroid.safetensors"),
+    ("pretrain_policy", "replicate-0/policy"),
+    ("train_offline", "replicate-0/offline/dpo/p20/adapter"),
+    ("train_offline", "replicate-1/offline/dpo/p80/adapter"),
+    ("evaluate_rewards", "replicate-0/reward/centroid.safetensors"),
     ("collect_runs", "tables/runs.csv"),
     ("collect_runs", "tables/runs.parquet"),
     ("collect_runs", "tables/scales.json"),
@@ -36,13 +36,14 @@ def of(folder: Path) -> dict:
 def test_every_file_has_its_size_hash_and_origin(tiny: Study) -> None:
     found = of(tiny.root)
     rows = {row["path"]: row for row in found["artefacts"]}
-    assert rows.keys() >= {"policy/model.safetensors", "offline/dpo/p20/adapter/adapter_model.safetensors"}
+    weights = {"policy/model.safetensors", "offline/dpo/p20/adapter/adapter_model.safetensors"}
+    assert rows.keys() >= {f"replicate-0/{path}" for path in weights}
     for path, row in rows.items():
         content = (tiny / path).read_bytes()
         assert (row["bytes"], row["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
         assert found["origins"][row["origin"]]["script"] == row["step"]
-    seeds = [origin["arguments"]["seed"] for origin in found["origins"].values() if origin["script"] == "train_offline"]
-    assert seeds == [0, 0]
+    trained = [origin for origin in found["origins"].values() if origin["script"] == "train_offline"]
+    assert sorted(origin["arguments"]["replicate"] for origin in trained) == [0, 1]
     assert rows["tables/runs.csv"]["origin"] == rows["tables/scales.json"]["origin"]
     assert rows["tables/runs.csv"]["origin"] == digest(Origin.read(tiny / "tables/runs.parquet"))
 
@@ -57,7 +58,7 @@ def test_origins_name_each_other(tiny: Study) -> None:
     assert sampled is not None
     problems = (tiny / "data/problems.parquet").read_bytes()
     assert sampled["inputs"]["problems"] == {"sha256": hashlib.sha256(problems).hexdigest()}
-    assert sampled["inputs"]["policy"] == adapter["inputs"]["policy"] == of(tiny.root)["models"]["policy"]
+    assert sampled["inputs"]["policy"] == adapter["inputs"]["policy"] == of(tiny.root)["models"]["replicate-0/policy"]
 
 
 @pytest.mark.parametrize("step", ["write_findings", "show_samples", "draw_figures"])
@@ -73,13 +74,13 @@ def test_pages_and_figures_hold_their_origin(tiny: Study, tmp_path: Path, step: 
 
 def test_the_summary_says_what_the_origins_do(tiny: Study) -> None:
     found = of(tiny.root)
-    assert found["seeds"]["train_offline"] == [{"seed": 0}]
+    assert found["seeds"]["train_offline"] == [{"replicate": 0}, {"replicate": 1}]
     assert found["threads"]["pretrain_policy"] == [1]
     assert found["code"].keys() == {step for step, _ in MADE}
     assert all(len(prints) == 1 for prints in found["code"].values())
 
 
-@pytest.mark.parametrize("name", ["tables/runs.parquet", "fit/dpo-paper.json", "policy/model.safetensors"])
+@pytest.mark.parametrize("name", ["tables/runs.parquet", "fit/dpo-paper.json", "replicate-0/policy/model.safetensors"])
 def test_a_file_that_was_changed_is_not_recorded(tiny: Study, tmp_path: Path, name: str) -> None:
     for _, path in MADE:
         source, copy = tiny / path, tmp_path / path
@@ -107,7 +108,7 @@ def test_the_script_writes_the_record_of_a_study(tiny: Study, tmp_path: Path) ->
     found = read_json(tmp_path / "one/provenance.json")
     assert found["derived"]["offline"]["lora_rank"] == 4
     assert found["software"]["torch"].startswith("2.")
-    assert found["models"]["policy"]["sha256"] == read_json(tiny / "policy/manifest.json")["sha256"]
+    assert found["models"]["replicate-0/policy"]["sha256"] == read_json(tiny / "policy/manifest.json")["sha256"]
 
 
 def test_artefacts_lie_in_the_folder_of_the_record(tiny: Study, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_an_origin_by_hand(tiny: Study, tmp_path: Path) -> None:
         "method": "dpo",
         "precision": "float32",
         "epochs": 1,
-        "seed": 0,
+        "replicate": 0,
         "threads": 1,
     }
     assert found["inputs"].keys() == {"beta", "derived", "logprobs", "policy", "preferences"}
@@ -71,10 +71,11 @@ def test_what_is_another_run_has_another_origin(tiny: Study, tmp_path: Path) -> 
     step = "adapt_online/p80/kl-p20/replicate-1"
     found = [
         of(tiny, step, tmp_path),
-        of(tiny, step, tmp_path, seed="7"),
+        of(tiny, step, tmp_path, replicate="7"),
         of(tiny, step, tmp_path, kl_beta=str(tiny / "beta/p80.json")),
         of(tiny, step, tmp_path, adapter=str(tiny / "offline/dpo/p20/adapter")),
         of(tiny, step, tmp_path, members=str(tiny / "reward/member-1/adapter")),
+        of(tiny, step, tmp_path, held_out=str(tiny / "reward/member-0/adapter")),
     ]
     assert len({digest(one) for one in found}) == len(found)
     assert digest(of(tiny, step, tmp_path / "elsewhere")) == digest(found[0])

@@ -72,7 +72,7 @@ def quantised(tiny: Study, folder: Path, pairs: pd.DataFrame) -> pd.DataFrame:
     """The same pairs with the reference log-probs of the 4-bit policy, as score_reference computes them."""
     tiny.run("score_reference", folder, precision="nf4")
     sides = ["chosen_logprob", "rejected_logprob"]
-    logprobs = read_table(folder / "reference/logprobs.parquet", LOGPROBS)[["pair_id", *sides]]
+    logprobs = read_table(folder / "replicate-0/reference/logprobs.parquet", LOGPROBS)[["pair_id", *sides]]
     return pairs.drop(columns=sides).merge(logprobs, on="pair_id")
 
 

@@ -73,6 +73,11 @@ def test_kappa_of_the_untouched_policy_is_beta_over_epsilon() -> None:
     assert kl_coefficient(0.5, torch.zeros(7), 90) == pytest.approx(0.5 / EPSILON)
 
 
+def test_without_beta_there_is_no_penalty() -> None:
+    assert kl_coefficient(0.0, torch.tensor([1.0, -3.0]), 90) == 0
+    assert kl_coefficient(0.0, torch.zeros(7), 90) == 0
+
+
 def test_kappa_is_a_constant_of_the_gradient() -> None:
     """With kappa held, d/dx of kappa x^2 is 2 kappa x; a kappa that moved with x would make it kappa x."""
     x = torch.tensor([3.0], requires_grad=True)
@@ -314,6 +319,14 @@ def test_later_steps_pay_for_leaving_the_reference(tiny: Study) -> None:
     assert step["kl_penalty"] > 0
     assert step["loss"] == pytest.approx(step["policy_loss"] + step["kl_penalty"], abs=1e-6)
     assert step["kappa"] < 0.3 / step["abs_log_ratio"]  # the 90th percentile lies above the mean
+
+
+def test_a_run_without_penalty_is_reinforce_alone(tiny: Study) -> None:
+    run = online(tiny, replace(SETTINGS, beta=0.0))
+    steps = [run.step() for _ in range(2)]
+    assert [(step["kappa"], step["kl_penalty"]) for step in steps] == [(0, 0)] * 2
+    assert [step["loss"] for step in steps] == [step["policy_loss"] for step in steps]
+    assert steps[1]["abs_log_ratio"] > 0
 
 
 def test_the_penalty_alone_pulls_the_policy_back(tiny: Study, monkeypatch: pytest.MonkeyPatch) -> None:

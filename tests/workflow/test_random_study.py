@@ -59,24 +59,27 @@ def run(folder: Path, *command: str) -> None:
 
 def test_every_stage_ran_in_4_bits_and_its_results_hang_together(house: Path) -> None:
     results = house / "results/bench"
-    trajectory = pd.read_parquet(results / "online/dpo/p50/kl-p50/trajectory.parquet")
+    trajectory = pd.read_parquet(results / "replicate-0/online/dpo/p50/kl-p50/trajectory.parquet")
     assert trajectory["step"].tolist() == [0, 2]
     assert trajectory["response_tokens"].tolist() == [12, 12]  # random weights never end a response
     assert trajectory["truncated"].tolist() == [1, 1]
     assert trajectory["kl"][0] == pytest.approx(0, abs=1e-5)
     assert trajectory["kl"][1] != 0
-    updates = pd.read_parquet(results / "online/dpo/p50/kl-p50/steps.parquet")
+    updates = pd.read_parquet(results / "replicate-0/online/dpo/p50/kl-p50/steps.parquet")
     assert (updates["gradient_norm"] > 0).all()
     assert updates["kl_penalty"][0] == 0  # before the first update policy and reference are one
-    assert len(json.loads((results / "reward/quality.json").read_text())["member_accuracy"]) == 3
+    assert len(json.loads((results / "replicate-0/reward/quality.json").read_text())["member_accuracy"]) == 3
     assert (results / "figures/gap_by_step.svg").is_file()
 
 
 def test_policy_and_rewards_have_a_base_each(house: Path) -> None:
     results = house / "results/bench"
-    bases = [json.loads((results / f"{name}/manifest.json").read_text()) for name in ("policy", "reward/backbone")]
+    bases = [
+        json.loads((results / f"replicate-0/{name}/manifest.json").read_text())
+        for name in ("policy", "reward/backbone")
+    ]
     assert bases[0]["parameters"] - bases[1]["parameters"] == 512 * 64  # the untied head of the policy
-    derived = json.loads((results / "derived.json").read_text())
+    derived = json.loads((results / "replicate-0/derived.json").read_text())
     assert derived["offline"]["inputs"]["parameters"] == bases[0]["parameters"]
     assert derived["reward"]["inputs"]["parameters"] == bases[1]["parameters"]
 
@@ -84,8 +87,9 @@ def test_policy_and_rewards_have_a_base_each(house: Path) -> None:
 def test_every_stage_says_what_memory_it_took_and_is_held_against_the_plan(house: Path) -> None:
     planned = json.loads((house / "results/bench/memory.json").read_text())["stages"]
     found = jobs("bench", house)
-    assert {job.name.split("/")[0] for job in found} == set(planned)
-    assert [job.name for job in found if "train_reward" in job.name] == [f"train_reward/member-{k}" for k in range(3)]
-    assert all(job.planned == planned[job.name.split("/")[0]]["peak"] for job in found if not job.on_gpu)
+    assert {job.name.split("/")[1] for job in found} == set(planned)
+    rewards = [job.name for job in found if "train_reward" in job.name]
+    assert rewards == [f"replicate-0/train_reward/member-{k}" for k in range(3)]
+    assert all(job.planned == planned[job.name.split("/")[1]]["peak"] for job in found if not job.on_gpu)
     assert all(0 < job.measured < 8 for job in found)
     assert all(job.seconds > 0 for job in found)

@@ -104,6 +104,7 @@ def test_edit_of_online_loop_reruns_online_runs_and_what_follows(
         "tabulate_levels": 1,
         "fit_power_law": 2,
         "fit_overoptimisation": 1,
+        "decide": 1,
         "write_findings": 1,
         "draw_figures": 1,
         "show_samples": 1,
@@ -174,6 +175,7 @@ def test_forced_adapter_reruns_its_own_runs_and_the_collection(study: Path, snak
         "tabulate_levels": 1,
         "fit_power_law": 2,
         "fit_overoptimisation": 1,
+        "decide": 1,
         "write_findings": 1,
         "draw_figures": 1,
     }
@@ -190,7 +192,13 @@ def test_a_level_is_rerun_in_all_replicates(study: Path, snakemake: Snakemake) -
 
 
 REDRAWN = {  # what redraw adds to the plan of two replicates, beside their offline and online stages
-    "rewards": {"train_reward": 4, "evaluate_rewards": 2, "sample_preferences": 1, "pretrain_policy": 1},
+    "rewards": {
+        "train_reward": 4,
+        "train_held_out": 2,
+        "evaluate_rewards": 2,
+        "sample_preferences": 1,
+        "pretrain_policy": 1,
+    },
     "preferences, rewards": {"train_reward": 4, "sample_preferences": 2, "score_reference": 2, "sample_reference": 1},
     "policy, preferences, rewards": {"pretrain_policy": 2, "generate_problems": 1, "sample_reference": 2},
     "task, policy, preferences, rewards": {"generate_problems": 2, "pretrain_policy": 2, "derive_hyperparameters": 6},
@@ -217,6 +225,26 @@ def test_a_stage_is_redrawn_in_every_replicate_or_shared(house: Path, snakemake:
     assert {used[folder] == "replicate-0" for folder, stage in places.items() if stage not in redraw} <= {True}
 
 
+def test_an_arm_without_penalty_has_runs_of_its_own(house: Path, snakemake: Snakemake) -> None:
+    text = (house / TINY).read_text().replace("study: tiny", "study: free")
+    (house / "free.yaml").write_text(f"{text}arms: {{free: none}}\n")
+    planned = snakemake("-n", config="free.yaml")
+    counts = jobs(planned)
+    assert (counts["derive_beta"], counts["train_offline"], counts["adapt_online"]) == (3, 4, 10)
+    outputs = re.findall(r"^    output: (.*)", planned.stdout, flags=re.MULTILINE)
+    free = [line for line in outputs if "/kl-none/trajectory.parquet" in line]
+    assert len(free) == 4
+    assert any("/beta/none.json" in line for line in outputs)
+
+
+def test_without_held_out_reward_models_none_are_trained(house: Path, snakemake: Snakemake) -> None:
+    text = (house / TINY).read_text().replace("study: tiny", "study: plain").replace("held_out: 1", "held_out: 0")
+    (house / "plain.yaml").write_text(f"{text}preferences: {{held_out_share: 0}}\n")
+    planned = snakemake("-n", config="plain.yaml")
+    assert "train_held_out" not in jobs(planned)
+    assert "held-out" not in planned.stdout
+
+
 def test_new_level_schedules_only_itself(study: Path, house: Path, snakemake: Snakemake) -> None:
     more = house / "more.yaml"
     more.write_text((house / TINY).read_text().replace("[p20, p80]", "[p20, b0.10, p80]"))
@@ -232,6 +260,7 @@ def test_new_level_schedules_only_itself(study: Path, house: Path, snakemake: Sn
         "tabulate_levels": 1,
         "fit_power_law": 2,
         "fit_overoptimisation": 1,
+        "decide": 1,
         "write_findings": 1,
         "draw_figures": 1,
     }
@@ -245,7 +274,7 @@ def test_one_run_builds_nothing_else(study: Path, house: Path, snakemake: Snakem
     target = "results/other/replicate-0/online/dpo/p20/kl-p20/trajectory.parquet"
     counts = jobs(snakemake("-n", target, config="other.yaml"))
     assert counts["adapt_online"] == counts["train_offline"] == counts["derive_beta"] == 1
-    assert counts["train_reward"] == 2
+    assert (counts["train_reward"], counts["train_held_out"]) == (2, 1)
     assert "probe_offline" not in counts
 
 

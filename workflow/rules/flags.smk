@@ -57,7 +57,7 @@ def flags_of(script, *settings, autosave=False, **more):
             run = "-".join(Path(output[0]).relative_to(RESULTS).parts)
             named.append(("checkpoints", f"{CHECKPOINTS}/{run}"))
             named.append(("checkpoint_minutes", config["checkpoint_minutes"]))
-        return " ".join(f"--{_spelt(name)} {value}" for name, value in named)
+        return " ".join(f"--{_spelt(name)} {_short(value)}" for name, value in named)
 
     def given(wildcards):
         values = {}
@@ -74,6 +74,17 @@ def flags_of(script, *settings, autosave=False, **more):
 
     code = fingerprint(SCRIPTS / f"{script}.py")
     return {"script": script, "code": code, "files": files, "settings": given}
+
+
+def _short(value):
+    """A list of many paths as one bash brace expansion, because a command has a limited length."""
+    paths = str(value).split()
+    if len(paths) < 20:
+        return value
+    first = os.path.commonprefix(paths)
+    last = os.path.commonprefix([path[len(first) :][::-1] for path in paths])[::-1]
+    middles = [path[len(first) : len(path) - len(last)] for path in paths]
+    return f"{first}{{{','.join(middles)}}}{last}"
 
 
 def _spelt(name):

@@ -117,4 +117,4 @@ use rule step as decide with:
         f"{BENCHMARKS}/decide.tsv"
     localrule: True
     params:
-        **flags_of("decide", study.pick(config, "replicates"), study.decision(config)),
+        **flags_of("decide", study.pick(config, "replicates"), config["decision"]),

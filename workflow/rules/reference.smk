@@ -41,9 +41,13 @@ use rule step as collect_derived with:
 use rule step as plan_memory with:
     """The peak memory of every stage, and whether it fits; only the target `memory` runs this rule."""
     input:
-        policy=POLICY.format(replicate=0),
-        backbone=(BACKBONE if config["reward"]["model"] else POLICY).format(replicate=0),
-        derived=ALL_DERIVED.format(replicate=0),
+        policy=of_each("policy", POLICY)[0],
+        backbone=(
+            of_each("backbone", BACKBONE)
+            if config["reward"]["model"]
+            else of_each("policy", POLICY)
+        )[0],
+        derived=of_each("preferences", ALL_DERIVED)[0],
     output:
         json=f"{RESULTS}/memory.json",
         markdown=f"{RESULTS}/memory.md",

@@ -12,6 +12,7 @@ A run that belongs to two arms has a cell in each arm, but its files are given o
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from goodhart.cli import Output, flag, run
 from goodhart.errors import InputError
@@ -19,7 +20,7 @@ from goodhart.runtime.types import Frame, Record
 from goodhart.store.files import write_json, write_table, write_text
 from goodhart.store.flags import StepFlags, record, table
 from goodhart.store.schemas.inputs import BASELINE, RESPONSES
-from goodhart.store.schemas.measurements import FLOOR, ONLINE_RESPONSES, PROBE, STEPS, TRAJECTORY
+from goodhart.store.schemas.measurements import FLOOR, PROBE, SCORED_RESPONSES, STEPS, TRAJECTORY
 from goodhart.store.schemas.summaries import GAPS, RUNS
 
 POINTS = ["level", "beta", "augc", "replicate", "win_rate"]
@@ -28,7 +29,7 @@ POINTS = ["level", "beta", "augc", "replicate", "win_rate"]
 @dataclass(frozen=True, kw_only=True)
 class Arguments(StepFlags):
     trajectories: list[Frame] = table(TRAJECTORY)
-    responses: list[Frame] = table(ONLINE_RESPONSES, help="of the same runs, in the same order")
+    responses: list[Frame] = table(SCORED_RESPONSES, help="of the same runs, in the same order")
     updates: list[Frame] = table(STEPS, help="of the same runs")
     probes: list[Frame] = table(PROBE, help="of their offline checkpoints")
     floors: list[Frame] = table(FLOOR, help="of the same checkpoints")
@@ -56,6 +57,7 @@ def main(argv: list[str] | None = None) -> None:
     for path in given.augc:
         if path.stem not in set(cells["method"] + "-" + cells["arm"]):
             raise InputError(f"--augc {path}: no run belongs to a method and arm called {path.stem}.")
+    check_runs(given)
     one_each = zip(given.replicates, given.quality, given.baselines, given.reference, strict=True)
     references = {files[0]: Reference.of(*files) for files in one_each}
     probes, floors, updates = (pd.concat(tables) for tables in (given.probes, given.floors, given.updates))
@@ -71,6 +73,21 @@ def main(argv: list[str] | None = None) -> None:
     for path in given.augc:
         points = quality.loc[runs["method"] + "-" + runs["arm"] == path.stem, POINTS]
         write_text(path, points.sort_values(["beta", "replicate"]).to_csv(index=False))
+
+
+def check_runs(given: Arguments) -> None:
+    """Raise `InputError` unless the responses are those of the trajectories, run by run."""
+    from goodhart.analysis.runs import RUN
+
+    names = [
+        ["/".join(map(str, table[RUN].iloc[0])) for table in tables] for tables in (given.trajectories, given.responses)
+    ]
+    for number, (mine, other) in enumerate(zip_longest(*names), 1):
+        if mine != other:
+            raise InputError(
+                f"number {number} of --trajectories is of run {mine}, and that of --responses of run {other}; name the "
+                "same runs in the same order."
+            )
 
 
 def read_cells(cells: Sequence[str]) -> Frame:

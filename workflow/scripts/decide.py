@@ -15,7 +15,7 @@ from goodhart.runtime.types import Frame, Record
 from goodhart.store.files import write_json, write_table
 from goodhart.store.flags import StepFlags, record, table
 from goodhart.store.schemas.inputs import BASELINE, RESPONSES
-from goodhart.store.schemas.measurements import ONLINE_RESPONSES
+from goodhart.store.schemas.measurements import SCORED_RESPONSES
 from goodhart.store.schemas.summaries import PRESSURE, RUNS
 
 
@@ -23,7 +23,7 @@ from goodhart.store.schemas.summaries import PRESSURE, RUNS
 class Arguments(StepFlags):
     runs: Frame = table(RUNS)
     scales: Record = record("replicates")
-    responses: list[Frame] = table(ONLINE_RESPONSES, help="of all runs")
+    responses: list[Frame] = table(SCORED_RESPONSES, help="of all runs")
     replicates: list[int]
     baselines: list[Frame] = table(BASELINE, help="of each replicate, in their order")
     reference: list[Frame] = table(RESPONSES, help="the reference policy's responses, of each replicate")

@@ -62,7 +62,8 @@ def main(argv: list[str] | None = None) -> None:
         accuracy = preference_accuracy(
             evaluator.model, evaluator.tokenizer, pairs, used["max_length"], evaluator.batch_size
         )
-    judged = {"win_rate": [sum(rewards) / len(rewards) for rewards in responses["rewards"]]}
+    # The mean in the precision of the baseline, or the same response might win or lose by rounding.
+    judged = {"win_rate": torch.tensor(responses["rewards"]).mean(dim=1).tolist()}
     judged |= {f"{name}_win_rate": responses[name] for name in ("held_out", "judge") if name in responses}
     columns = {"win_rate": "proxy", "held_out_win_rate": "held_out", "judge_win_rate": "judge"}
     won = {

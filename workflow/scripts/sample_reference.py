@@ -33,10 +33,14 @@ def main(argv: list[str] | None = None) -> None:
     from goodhart.runtime.seeds import mix
 
     evaluation, online = given.problems
+    others = online[~online["prompt"].isin(evaluation["prompt"])]
+    others = others.sample(n=min(len(others), len(evaluation)), random_state=given.seed)
     policy, tokenizer = given.load_policy()
     rows = []
     with dump_on_nan(given.responses.with_suffix(".stopped.json"), given.seed):
-        for seed, part in ((given.seed, evaluation), (mix(given.seed, 0), online[: len(evaluation)])):
+        for seed, part in ((given.seed, evaluation), (mix(given.seed, 0), others)):
+            if part.empty:  # every online problem is an evaluation problem too
+                continue
             answers = respond(policy, tokenizer, ProblemSet.of(given, part, seed))
             rows.append(part[["problem_id", "split", "prompt"]].assign(**answers.columns()))
     write_table(given.responses, pd.concat(rows, ignore_index=True), RESPONSES, origin)

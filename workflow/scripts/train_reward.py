@@ -33,6 +33,9 @@ class Arguments(AdapterFlags):
 
 def main(argv: list[str] | None = None) -> None:
     given = Arguments.parse(argv)
+    preferences = given.preferences[given.preferences["split"] == given.split]
+    if preferences.empty:
+        raise InputError(f"{given.raw.preferences} has no rows of split '{given.split}'; use more data.")
     use_threads(given.threads)
     import numpy as np
     from trl import RewardConfig
@@ -46,7 +49,6 @@ def main(argv: list[str] | None = None) -> None:
 
     used = values(given.derived)
     tokenizer = load_tokenizer(given.backbone)
-    preferences = given.preferences[given.preferences["split"] == given.split]
     encoded = encode_pairs(tokenizer, preferences, used["max_length"])
     fitting = [(int(number), pair) for number, pair in zip(preferences["pair_id"], encoded, strict=True) if pair]
     if not fitting:
@@ -55,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
             "max_length."
         )
     # The resample and the initial weights of member k do not depend on the number of members.
-    seed = mix(given.seed, given.member)
+    seed = mix(given.seed, given.member, *([1] if given.split == "held_out" else []))
     picks = np.random.default_rng(seed).integers(len(fitting), size=len(fitting))
     pair_ids, pairs = zip(*(fitting[pick] for pick in picks), strict=True)
     dataset = tokenized([{"chosen_ids": p.prompt + p.chosen, "rejected_ids": p.prompt + p.rejected} for p in pairs])

@@ -3,6 +3,7 @@ r"""Write the findings of a study as sentences and tables, and Appendix F as a c
     python workflow/scripts/write_findings.py --runs runs.parquet --gaps gaps.parquet \
         --trends trends.json --fits fit/dpo-paper.json --overoptimisation overoptimisation.parquet \
         --scales scales.json --quality quality.json --beta-grid beta_grid.json --derived derived.json \
+        --gates gates.json --decision decision.json --pressure pressure.parquet \
         --coverage coverage.json --problems problems.parquet --evaluation-seed 1 --findings findings.html \
         --checklist checklist.html --checklist-json checklist.json
 """

@@ -126,11 +126,6 @@ def derivation(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
     }
 
 
-def decision(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The primary contrast: its arm, by default the last one, and its range of offline betas."""
-    return {**config["decision"], "arm": config["decision"]["arm"] or list(arms(config))[-1]}
-
-
 def judge(config: Mapping[str, Any]) -> dict[str, Any]:
     """The weights of the judge that labels the preference pairs, if the study samples them."""
     return dict(config["preferences"]["sampled"]) if config["preferences"]["source"] == "sampled" else {}
@@ -197,6 +192,9 @@ def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     # A stage that was trained on redrawn data would know problems or pairs on which it is evaluated.
     follows = {"task": "policy", "policy": "preferences", "preferences": "rewards"} if trained else {}
     follows |= {"preferences": "rewards"}
+    if config["preferences"]["source"] == "sampled":
+        follows |= {"task": "preferences" if not trained else "policy"}
+    share = config["preferences"]["held_out_share"]
     mistakes = {
         "redraw: a named policy cannot be redrawn; use [preferences, rewards] or []": not trained
         and "policy" in redraw,
@@ -209,13 +207,14 @@ def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
             for earlier, later in follows.items()
         },
         "arms: every arm is null; keep at least one": not arms(config),
-        "decision.arm: the study has no such arm": config["decision"]["arm"] not in (None, *arms(config)),
+        f"decision.arm: the study has no such arm; choose from {', '.join(arms(config))}": config["decision"]["arm"]
+        not in arms(config),
         **{
             f"task.{name}: an embedded task needs a number": generated and config["task"][name] is None
             for name in ("online_problems", "evaluation_problems")
         },
-        "preferences.held_out_share: reward.held_out needs a share of the prompts above 0": (
-            config["reward"]["held_out"] and not config["preferences"]["held_out_share"]
+        "preferences.held_out_share: with reward.held_out it must be at least 0.1, without it 0": (
+            share < 0.1 if config["reward"]["held_out"] else share > 0
         ),
         "policy.pretraining.heads: must be a multiple of kv_heads": shape["heads"] % shape["kv_heads"],
         "policy.model: name a model; null requires an embedded task": (

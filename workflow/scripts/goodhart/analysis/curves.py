@@ -45,8 +45,10 @@ def fit_points(points: pd.DataFrame) -> dict[str, Any]:
     `optimal_conservatism`, which is None without win rates.
     """
     beta, augc, replicates, win_rate = points["beta"], points["augc"], points.get("replicate"), points.get("win_rate")
+    if "level" in points:  # the beta of a level is its mean over replicates
+        beta = points.groupby("level")["beta"].transform("mean")
     fit = fit_power_law(beta, augc, replicates)
-    tradeoff = None if win_rate is None else optimal_conservatism(beta, augc, win_rate, replicates, points.get("level"))
+    tradeoff = None if win_rate is None else optimal_conservatism(beta, augc, win_rate, replicates)
     return {**fit, "rivals": compare(beta, augc, fit), "tradeoff": tradeoff}
 
 

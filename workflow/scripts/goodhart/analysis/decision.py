@@ -26,13 +26,15 @@ def decide(table: pd.DataFrame, gates_passed: bool) -> dict[str, Any]:
             times updates), online_loss and total_loss (accuracy; 0.01 is one point) and true_start (accuracy of the
             offline checkpoint). A missing or flagged number is NaN. No replicate is dropped for it: its contrast has no
             interval then, and meets no condition.
+            Where Eq. 2 is missing in some run, the rule is applied to the gap in SD alone.
         gates_passed: whether the gates of the study passed (`gates.passed`).
 
     Returns:
         verdict (a key of `rule.SENTENCES`) and sentence; needed, the verdict that the fewest replicates would reach and
-        their number (of an undecided study, see `_needed`); total, the same three for the total loss; replicates and
-        levels, their numbers; conditions, those of every verdict and whether they are met; contrasts, for each of
-        `contrasts.CONTRASTS` its title, unit, level, `t_interval` and `sign_flip` (None if a replicate has no value).
+        their number (of an undecided study, see `_needed`); total, the same three for the total loss; eq2_reliable,
+        whether Eq. 2 counts; replicates and levels, their numbers; conditions, those of every verdict and whether they
+        are met; contrasts, for each of `contrasts.CONTRASTS` its title, unit, level, `t_interval` and `sign_flip` (None
+        if a replicate has no value).
     """
     ln_beta, cells = cells_of(table)
     found, levels = contrasts(ln_beta, cells), levels_of(ln_beta.shape[-1])
@@ -40,7 +42,11 @@ def decide(table: pd.DataFrame, gates_passed: bool) -> dict[str, Any]:
     limits = limits_of(ln_beta, cells)
     said = {name: _said(row) for name, row in summary.items()}
 
+    reliable = bool(np.isfinite(found["augc_paper"]).all())
+
     def judged(rule: Rule, sentences: Mapping[str, str]) -> dict[str, Any]:
+        if not reliable:  # no verdict rests on a flagged number
+            rule = {name: tuple(c for c in of if c.contrast != "augc_paper") for name, of in rule.items()}
         verdict = str(first_match(limits, rule)) if gates_passed else "no verdict"
         needed = _needed(summary, limits, rule) if verdict == "undecided" else None
         return {"verdict": verdict, "sentence": sentences[verdict].format(**said), "needed": needed}
@@ -48,6 +54,7 @@ def decide(table: pd.DataFrame, gates_passed: bool) -> dict[str, Any]:
     return {
         **judged(RULE, SENTENCES),
         "total": judged(TOTAL, TOTAL_SENTENCES),
+        "eq2_reliable": reliable,
         "replicates": ln_beta.shape[0],
         "levels": ln_beta.shape[1],
         "conditions": {

@@ -8,6 +8,7 @@ import pandas as pd
 
 from goodhart.analysis.decision import CELLS, decide
 from goodhart.analysis.gap import FloatArray
+from goodhart.analysis.levels import FLAGS
 from goodhart.analysis.pressure import true_at_pressure
 from goodhart.analysis.rank import auroc_within
 from goodhart.analysis.reference import by_step
@@ -40,17 +41,24 @@ def verdict(primary: pd.DataFrame, gates_passed: bool) -> dict[str, Any]:
         reason = "its levels also differ in the online beta (Eq. 10)" if confounded else few
         sentence = f"No verdict on the primary contrast: {reason}."
         nothing = {"verdict": "no verdict", "sentence": sentence, "needed": None}
-        return {"levels_of": levels, **nothing, "total": nothing, "replicates": 0, "conditions": {}, "contrasts": {}}
+        return {
+            "levels_of": levels,
+            **nothing,
+            "total": nothing,
+            "eq2_reliable": True,
+            "replicates": 0,
+            "conditions": {},
+            "contrasts": {},
+        }
     return {"levels_of": levels, **decide(cells(primary), gates_passed)}
 
 
 def cells(primary: pd.DataFrame) -> pd.DataFrame:
     """The columns that the decision rule reads; a number that is flagged as unreliable is missing (NaN).
 
-    Eq. 2 is unreliable where it divides by a reward that is 0 at the start, or that starts below 0.
+    Eq. 2 is unreliable where a reward starts near 0, or the proxy below 0 (`gap.flags_at_start`).
     """
-    flagged = primary["true_at_start_is_zero"] | primary["proxy_at_start_is_negative"]
-    reliable = primary["augc_paper"].where(~flagged)
+    reliable = primary["augc_paper"].where(~primary[list(FLAGS)].any(axis=1))
     return primary.assign(augc_paper=reliable)[["replicate", "beta", *CELLS]]
 
 
@@ -67,13 +75,14 @@ def gate_tables(
             styles.append({"replicate": replicate, "style": style, "auroc": ranking.auroc})
     levels = primary.assign(true_fall=primary["true_start"] - primary["true_end"])
     columns = ["replicate", "level", "beta", "offline_kl", "true_start", "proxy_rise", "true_fall"]
-    debris = runs.assign(share=runs["debris"], of=runs["evaluations"]).groupby(["replicate", "arm"], sort=False)
-    arms = debris[["share", "of"]].sum().reset_index()
+    # The primary arm is judged on the levels of the contrast alone: others may break, and are not compared.
+    judged = pd.concat([runs[runs["arm"] != primary["arm"].iloc[0]], primary]) if len(primary) else runs
+    arms = judged.groupby(["replicate", "arm"], sort=False)[["debris", "evaluations"]].sum().reset_index()
     return (
         policies.rename(columns={"true_reference": "accuracy"}),
         pd.DataFrame(styles).astype({"auroc": np.float64}),
         levels[columns],
-        arms.assign(debris=arms["share"] / arms["of"])[["replicate", "arm", "debris"]],
+        arms.assign(debris=arms["debris"] / arms["evaluations"])[["replicate", "arm", "debris"]],
     )
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from goodhart.analysis.gap import FloatArray, paired
 from goodhart.analysis.statistics import IntArray, over_resamples
@@ -24,12 +23,10 @@ def optimal_conservatism(
     augc: npt.ArrayLike,
     win_rate: npt.ArrayLike,
     replicates: npt.ArrayLike | None = None,
-    levels: npt.ArrayLike | None = None,
 ) -> dict[str, Any]:
     """beta* over lambda >= 0 from the level means, with its uncertainty from resampled replicates.
 
-    The arguments have one value per run; runs of one of the `levels` count as runs of one beta, their mean. Returns
-    {"levels": [{"beta", "augc", "win_rate", "n"}], "path", "support"}.
+    The arguments have one value per run. Returns {"levels": [{"beta", "augc", "win_rate", "n"}], "path", "support"}.
 
     `path` is the exact step function [{"beta", "lambda_from", "lambda_to", "lambda_to_interval"}]; the last step has no
     end (None). The 95 % interval covers the lambda at which resampled replicates first choose a beta that is not among
@@ -39,8 +36,6 @@ def optimal_conservatism(
     replicates.
     """
     x, u, a, labels = paired(least=1, beta=beta, augc=augc, win_rate=win_rate, replicates=replicates)
-    if levels is not None:  # a level has one beta here, its mean over replicates
-        x = pd.Series(x).groupby(np.asarray(levels)).transform("mean").to_numpy()
     betas = np.unique(x)
     damage, quality = _means(x, u, a, betas)
     path = lower_envelope(damage, quality)

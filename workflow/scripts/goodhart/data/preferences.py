@@ -53,8 +53,7 @@ def finish_preferences(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Drop pairs of identical responses, draw at most `limit` of the other pairs, number them and assign splits.
 
-    With `bootstrap`, a source that has no more pairs than `limit` is resampled by prompt. A larger source needs no
-    resampling, because each replicate draws another part of it.
+    With `bootstrap`, the prompts of the source are resampled first.
 
     Pairs with tied scores are counted, not dropped: the source states which response is chosen, as in the paper.
 
@@ -68,10 +67,10 @@ def finish_preferences(
     pairs = frame[~identical]
     if pairs.empty:
         raise InputError("no preference pair has two different responses; check the source.")
+    if bootstrap:
+        pairs = bootstrap_prompts(pairs, seed).reset_index(drop=True)
     if limit is not None and limit < len(pairs):
         pairs = pairs.sample(n=limit, random_state=seed).sort_index()
-    elif bootstrap:
-        pairs = bootstrap_prompts(pairs, seed)
     pairs = pairs.assign(
         split=[split_of(prompt, seed, held_out) for prompt in pairs["prompt"]], pair_id=range(len(pairs))
     )
@@ -99,7 +98,7 @@ def coverage(preferences: pd.DataFrame, tokenizer: PreTrainedTokenizerBase) -> d
 
     encode = {"prompt": encode_prompts, "chosen": encode_responses, "rejected": encode_responses}
     tokens = {column: encoded(tokenizer, preferences[column].tolist()) for column, encoded in encode.items()}
-    strange = {tokenizer.unk_token_id, tokenizer.pad_token_id}
+    strange = {tokenizer.unk_token_id, tokenizer.pad_token_id} - {tokenizer.eos_token_id, tokenizer.bos_token_id}
     every = [token for rows in tokens.values() for ids in rows for token in ids]
     unknown = sum(token in strange for token in every) / len(every)
     sources = pd.concat([preferences["chosen_source"], preferences["rejected_source"]]).dropna()

@@ -223,16 +223,17 @@ class Evaluator:
             "token_log_ratios": by_token + [None] * (count - len(by_token)),
         }
         measures |= {name: sum(responses[name]) / count for name in ("held_out", "judge") if name in responses}
+        activate(model, "policy")  # the held-out reward models may share its base
         return measures, responses
 
     @torch.no_grad()
     def resample(self, seed: int) -> tuple[float, float]:
-        """Mean ensemble reward and accuracy of adapter `policy` with another sampling seed."""
+        """Mean ensemble reward and accuracy of adapter `policy`, which stays active, with another sampling seed."""
         activate(self.model, "policy")
         given = respond(self.model, self.tokenizer, replace(self.problems, seed=seed))
-        rewards = self.ensemble.score(
-            self.problems.rows["prompt"].tolist(), given.texts, given.rollout.finished
-        ).rewards
+        prompts = self.problems.rows["prompt"].tolist()
+        rewards = self.ensemble.score(prompts, given.texts, given.rollout.finished).rewards
+        activate(self.model, "policy")
         return rewards.mean().item(), sum(given.strict) / len(given.strict)
 
     def _known(self, given: Responses) -> dict[str, list[float]]:

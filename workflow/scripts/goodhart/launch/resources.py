@@ -65,7 +65,7 @@ def work(rule: str, config: Mapping[str, Any], batch: Batch | None) -> Work:
 
     Every sequence counts with its maximum length, although few are that long.
     """
-    online, members = config["online"], config["reward"]["members"]
+    online, members, others = config["online"], config["reward"]["members"], config["reward"]["held_out"]
     response = config["sampling"]["max_new_tokens"]
     whole = config["sampling"]["prompt_tokens"] + response
     problems = config["task"]["evaluation_problems"] or ALL
@@ -74,18 +74,29 @@ def work(rule: str, config: Mapping[str, Any], batch: Batch | None) -> Work:
     everything, held_out = pairs / 0.8, pairs / 8  # tokens of all three splits, and of the test split
     pretraining = config["policy"]["pretraining"]
     updated = online["steps"] * online["prompts_per_step"]
-    drawn = updated + problems * (2 + online["steps"] // online["evaluate_every"])
+    evaluated = problems * (2 + online["steps"] // online["evaluate_every"])
+    drawn = updated + evaluated
+    probed = problems * (1 + config["evaluation"]["floor_seeds"])
     passed = {
         "pretrain_policy": Work(trained=pretraining["steps"] * pretraining["batch_size"] * 2 * response),
         "sample_preferences": Work(sampled=2 * preference_problems * response),
-        "sample_reference": Work(sampled=problems * response),
+        "sample_reference": Work(sampled=2 * problems * response),
         "score_reference": Work(read=everything),
         "train_reward": Work(taught=config["reward"]["epochs"] * pairs),
         "train_held_out": Work(taught=config["reward"]["epochs"] * pairs),
-        "evaluate_rewards": Work(scored=members * (held_out + problems * whole)),
+        "evaluate_rewards": Work(scored=(members + others) * (held_out + 2 * problems * whole)),
         "train_offline": Work(trained=config["offline"]["epochs"] * pairs),
-        "probe_offline": Work(problems * response, problems * whole + held_out, scored=members * problems * whole),
-        "adapt_online": Work(drawn * response, 2 * drawn * whole, updated * whole, members * drawn * whole),
+        "probe_offline": Work(
+            probed * response,
+            2 * problems * whole + held_out,
+            scored=(members * probed + others * problems) * whole,
+        ),
+        "adapt_online": Work(
+            drawn * response,
+            (2 * updated + 3 * evaluated) * whole,
+            updated * whole,
+            (members * drawn + others * evaluated) * whole,
+        ),
     }
     return passed.get(rule, Work())
 

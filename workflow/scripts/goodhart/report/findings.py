@@ -105,6 +105,7 @@ def replicates(results: Results) -> Iterator[dict[str, Any]]:
         }
 
 
+MOST_MISSING = 0.1  # of the levels and replicates of a comparison at equal pressure
 PRESSURES = {
     "proxy": "proxy (SD since pi0)",
     "kl": "KL from the own start (nats)",
@@ -113,21 +114,26 @@ PRESSURES = {
 
 
 def pressures(results: Results) -> Iterator[dict[str, Any]]:
-    """The accuracy of each level at equal pressure: mean and interval over the replicates in which it gets there."""
+    """The accuracy of each level at equal pressure, over the replicates in which all levels get there.
+
+    There is no value where more than `MOST_MISSING` of the cells do not get there.
+    """
     if results.pressure is None:
         return
-    groups = results.pressure.groupby(["method", "arm", "kind", "level"], sort=False)
-    for (method, arm, kind, level), part in groups:
-        known = part.dropna(subset=["true"])
-        yield {
-            "arm": results.name(str(method), str(arm)),
-            "kind": PRESSURES[str(kind)],
-            "level": level,
-            "beta": part["beta"].mean(),
-            "target": part["target"].mean(),
-            "of": len(part),
-            **t_interval(known["true"]),
-        }
+    for (method, arm, kind), compared in results.pressure.groupby(["method", "arm", "kind"], sort=False):
+        gone = compared["true"].isna()
+        whole = compared[~compared["replicate"].isin(compared.loc[gone, "replicate"])]
+        known = whole if gone.mean() <= MOST_MISSING else whole[:0]
+        for level, part in compared.groupby("level", sort=False):
+            yield {
+                "arm": results.name(str(method), str(arm)),
+                "kind": PRESSURES[str(kind)],
+                "level": level,
+                "beta": part["beta"].mean(),
+                "target": part["target"].mean(),
+                "of": len(part),
+                **t_interval(known.loc[known["level"] == level, "true"]),
+            }
 
 
 def entropies(results: Results) -> Iterator[dict[str, Any]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from goodhart.analysis import gates
 from goodhart.analysis.levels import FLAGS, TABLE1
 from goodhart.analysis.replicates import holm
 from goodhart.report.numbers import cell, plural, probability
@@ -34,9 +35,11 @@ def claims(results: Results) -> Iterator[dict[str, Any]]:
     quantity of Eq. 2 has none where Eq. 2 is unreliable for some run.
     """
     found = list(_claims(results))
+    judged = gates.passed(results.gates, results.decision["primary"]["arm"])
     for row, p in zip(found, holm([row["p"] for row in found]), strict=True):
         decided = p is not None and p < SIGNIFICANCE
-        yield {**row, "adjusted": p, "verdict": row["verdict"] if decided else "inconclusive"}
+        verdict = row["verdict"] if decided else "inconclusive"
+        yield {**row, "adjusted": p, "verdict": verdict if judged else "none (a gate failed)"}
 
 
 def _claims(results: Results) -> Iterator[dict[str, Any]]:

@@ -70,7 +70,7 @@ def write_table(
     """
     import pandas as pd
 
-    frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows), columns=table.schema.names)
+    frame = pd.DataFrame(rows if isinstance(rows, pd.DataFrame) else list(rows), columns=table.schema.names)
     content = pa.Table.from_pandas(frame, schema=table.schema, preserve_index=False)
     content = content.replace_schema_metadata()
     _check(content, table, path)

@@ -96,11 +96,13 @@ class Origin(dict[str, Any]):
         trained = Origin.read(args.adapter)
         if trained not in (None, Origin.read(args.metrics)):
             raise InputError(f"{args.metrics} belongs to another adapter than {args.adapter}; rerun train_offline.")
-        for member in args.members:
+        held_out = getattr(args, "held_out", [])
+        for member in (*args.members, *held_out):
             self.verify(member, "train_reward", ["backbone"])
-        for path in (args.centroid, getattr(args, "baseline", None)):
+        for path in (args.centroid, args.quality, getattr(args, "baseline", None)):
             if path is not None:
-                self.verify(path, "evaluate_rewards", ["members", "backbone"])
+                rewards = ["members", "held_out"] if held_out else ["members"]
+                self.verify(path, "evaluate_rewards", [*rewards, "backbone"])
 
     def _setting(self, name: str) -> Any:
         """The argument of that name, or the derived value from the first flag that has it."""

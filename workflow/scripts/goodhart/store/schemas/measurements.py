@@ -93,6 +93,16 @@ RESPONSE = {
     "log_ratio_reference": SHORT,
 }
 EXTRA = {"held_out": SHORT, "judge": SHORT, "token_ids": IDS, "token_log_ratios": SHORTS}
+# What the analysis reads of the responses of an online run.
+SCORED_RESPONSES = table(
+    "online responses",
+    "method level kl_level replicate step problem_id",
+    {
+        **{name: CELL[name] for name in ("method", "level", "kl_level", "replicate")},
+        "step": INT,
+        **{name: RESPONSE[name] for name in ("problem_id", "correct", "rewards", "log_ratio", "log_ratio_reference")},
+    },
+)
 OFFLINE_RESPONSES = table("offline responses", "method level replicate problem_id", {**RUN, **RESPONSE}, EXTRA)
 ONLINE_RESPONSES = table(
     "online responses",
