@@ -4,12 +4,13 @@ import json
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from goodhart.analysis.curves import FORMULAS, WARNINGS, compare, rival_at
+from goodhart.analysis.curves import FORMULAS, WARNINGS, compare, fit_points, rival_at
 from goodhart.analysis.powerlaw import fit_power_law
 
 PAIRED = [1.0, 1.0, 2.0, 2.0, 3.0, 3.0]  # their line is 1 + beta, one away from every point
@@ -102,6 +103,15 @@ def test_a_power_law_without_c_is_recovered_rising_and_falling(a: float, b: floa
     assume(abs(b) > 0.05)
     found = by_name(compare(x, a * x**b))["power law without c"]
     assert found["parameters"] == pytest.approx({"a": a, "b": b}, rel=1e-4)
+
+
+def test_a_level_has_one_beta_in_every_fit() -> None:
+    """Its mean over replicates, whose percentiles differ: 0.2 and 0.4 are fitted as 0.3."""
+    points = pd.DataFrame({"level": ["p20", "p80"] * 2, "beta": [0.2, 2.0, 0.4, 3.0], "augc": [1.0, 4.0, 3.0, 8.0]})
+    points = points.assign(replicate=[0, 0, 1, 1], win_rate=[0.5, 0.75] * 2)
+    assert [level["beta"] for level in fit_points(points)["tradeoff"]["levels"]] == pytest.approx([0.3, 2.5])
+    assert fit_points(points)["rivals"]["betas"] == 2
+    assert fit_points(points.drop(columns="level"))["rivals"]["betas"] == 4
 
 
 def test_the_power_law_is_the_fit_that_is_at_hand() -> None:

@@ -75,7 +75,7 @@ def test_other_arms_and_methods_are_left_out() -> None:
 # What the rule reads.
 
 
-@pytest.mark.parametrize("flag", ["true_at_start_is_zero", "proxy_at_start_is_negative"])
+@pytest.mark.parametrize("flag", ["true_at_start_is_zero", "proxy_at_start_near_zero", "proxy_at_start_is_negative"])
 def test_flagged_numbers_of_eq_2_are_missing(flag: str) -> None:
     """Those of the other runs, and those in SD, stay."""
     table = runs(replicates=1, **{flag: [False, True, False]})

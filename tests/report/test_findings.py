@@ -20,6 +20,7 @@ from jinja2 import UndefinedError
 
 from balanced import Balanced
 from goodhart.analysis.gates import deciding
+from goodhart.analysis.tradeoff import optimal_conservatism
 from goodhart.report import findings, numbers, verdicts
 from goodhart.report.checklist import Item, checklist, checklist_page
 from goodhart.report.figures import FIGURES
@@ -196,6 +197,11 @@ def test_the_second_use_of_beta_compares_arms(many: Results) -> None:
     assert len(stated(made(arms=("paper",)), SECOND_USE)) == 2
 
 
+def test_arms_that_share_all_runs_are_not_compared() -> None:
+    *_, last = stated(study(["p20"], 2, ["paper", "matched"]), SECOND_USE)
+    assert last == "Arms matched and paper share all of their 2 runs."
+
+
 def test_methods_are_told_apart() -> None:
     both = study(["p20", "p80"], 2, ["paper"], ("dpo", "ipo"))
     assert {row["arm"] for row in rows_of(FITS, both)} == {"dpo, paper", "ipo, paper"}
@@ -261,7 +267,8 @@ def test_a_level_that_an_arm_has_not_is_a_dash(many: Results) -> None:
 def test_lambda_is_tabled_step_by_step(many: Results) -> None:
     """AUGC 1, 2, 4 at win rates 0.5, 0.6, 0.7 in each of eight replicates: every resample agrees."""
     replicates = [replicate for replicate in range(8) for _ in range(3)]
-    law = fit([0.4, 1.0, 2.5] * 8, [1.0, 2.0, 4.0] * 8, replicates, [0.5, 0.6, 0.7] * 8)
+    law = fit([0.4, 1.0, 2.5], [1.0, 2.0, 4.0])
+    law["tradeoff"] = optimal_conservatism([0.4, 1.0, 2.5] * 8, [1.0, 2.0, 4.0] * 8, [0.5, 0.6, 0.7] * 8, replicates)
     rows = rows_of("β* by λ", changed(many, fits=dict.fromkeys(many.fits, law)))[:3]
     spans = ["from 0 to 10 [10, 10]", "from 10 to 20 [20, 20]", "from 20 to ∞"]
     assert [next(cell for name, cell in row.items() if "λ" in name) for row in rows] == spans
@@ -326,6 +333,7 @@ def test_gates_that_failed_leave_no_verdict(many: Results, unmoved: Results) -> 
     assert verdict.startswith("No verdict: a gate failed")
     assert primary.startswith("The primary contrast compares the levels p20, p50, p80 of arm matched")
     assert rows_of("Contrasts", unmoved) == rows_of("Contrasts", many)
+    assert {row["verdict"] for row in rows_of("Signs", unmoved)} == {"none (a gate failed)"}
 
 
 def test_a_gate_of_another_arm_decides_nothing(many: Results) -> None:
@@ -348,6 +356,16 @@ def test_the_verdict_is_the_sentence_of_the_rule(many: Results) -> None:
     *_, needed, primary, _, _ = stated(changed(many, decision=undecided), "In short")
     assert 'the verdict "holds" would be reached with 17 replicates' in needed
     assert primary.startswith("The primary contrast")
+
+
+def test_an_unreliable_eq_2_is_said_beside_the_verdict(many: Results) -> None:
+    """One run of the primary arm is flagged: the paradox holds by the gap in SD alone."""
+    runs = many.runs.copy()
+    runs.loc[runs.index[runs["arm"] == "matched"][0], "proxy_at_start_is_negative"] = True
+    verdict, _, eq_2, *_ = stated(changed(many, runs=runs, **judged(runs)), "In short")
+    assert verdict.startswith("The paradox holds online")
+    assert eq_2.startswith("Eq. 2 is unreliable for some runs of the primary contrast")
+    assert "the gap in SD alone" not in findings_page(many)
 
 
 def test_a_study_without_two_levels_has_no_verdict() -> None:
@@ -411,6 +429,19 @@ def test_levels_at_equal_pressure_are_tabled(many: Results) -> None:
     )
     assert weakest["accuracy"] == "0.5 ± 0 [0.5, 0.5]"  # at the end of its run, where half of the answers are right
     assert rows_of("Accuracy at equal pressure", changed(many, pressure=None)) == []
+
+
+def test_levels_are_compared_in_the_replicates_in_which_all_get_there(many: Results) -> None:
+    """One of nine cells is missing, more than a tenth; of twelve it is less, and its replicate counts nowhere."""
+    pressure = many.pressure
+    assert pressure is not None
+    of_proxy = pressure[(pressure["arm"] == "paper") & (pressure["kind"] == "proxy")]
+    first = (of_proxy["replicate"] == 0) & (of_proxy["level"] == "p20")
+    nine = of_proxy.assign(true=of_proxy["true"].mask(first))
+    twelve = pd.concat([nine, of_proxy[of_proxy["replicate"] == 1].assign(replicate=3)])
+    for part, n in ((nine, "0 of 3 replicates"), (twelve, "3 of 4 replicates")):
+        rows = rows_of("Accuracy at equal pressure", changed(many, pressure=part))
+        assert [row["n"] for row in rows] == [n] * 3
 
 
 def test_methods_are_told_apart_at_equal_pressure() -> None:
