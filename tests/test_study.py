@@ -276,7 +276,7 @@ def test_the_primary_contrast_is_that_of_a_named_arm() -> None:
 
 def test_only_sampled_preferences_have_a_judge() -> None:
     """The judge of a data set is unknown, so that it can score no responses of a policy."""
-    assert study.judge(CONFIG) == {"correct_weight": 4.0, "filler_weight": 1.6}
+    assert study.judge(CONFIG) == {"correct_weight": 6.0, "filler_weight": 1.5}
     assert study.judge(changed("preferences.source", "dataset")) == {}
 
 
@@ -322,12 +322,17 @@ def test_anything_else_is_no_level(level: str) -> None:
         parse_level(level)
 
 
-def test_the_default_study_has_15_runs() -> None:
-    """Three levels, three replicates, two arms; at p20 both arms ask for the same runs."""
+def test_the_default_study_has_24_runs() -> None:
+    """Four levels, three replicates, two arms that share no run."""
     cells = study.cells(CONFIG)
-    assert len(cells) == len(set(cells)) == 15
-    assert len(study.cells(CONFIG, "paper")) == len(study.cells(CONFIG, "matched")) == 9
-    shared = set(study.cells(CONFIG, "paper")) & set(study.cells(CONFIG, "matched"))
+    assert len(cells) == len(set(cells)) == 24
+    assert len(study.cells(CONFIG, "paper")) == len(study.cells(CONFIG, "matched")) == 12
+
+
+def test_arms_share_the_runs_that_they_agree_on() -> None:
+    config = changed("arms.matched", "p20")
+    assert len(study.cells(config)) == 21
+    shared = set(study.cells(config, "paper")) & set(study.cells(config, "matched"))
     assert shared == {study.Cell("dpo", "p20", "p20", replicate) for replicate in (0, 1, 2)}
 
 
@@ -358,7 +363,7 @@ def test_an_arm_set_to_null_is_none() -> None:
     """A study file names only what differs, so null is how it gets rid of a default arm."""
     config = changed("arms.paper", None)
     study.check(config, SCHEMA)
-    assert study.arms(config) == {"matched": "p20"}
+    assert list(study.arms(config)) == ["matched"]
     assert study.cells(config) == study.cells(CONFIG, "matched")
     with pytest.raises(InputError, match="arms: every arm is null"):
         study.check(changed("arms", {"paper": None, "matched": None}), SCHEMA)

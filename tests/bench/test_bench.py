@@ -39,13 +39,16 @@ SHAPE = {
 SMALL = {
     "replicates": [0],
     "levels": ["p20", "p80"],
+    "arms": {"matched": "p20"},
     "task": {
+        "source": "arithmetic",
         "online_problems": 60,
         "evaluation_problems": 32,
         "arithmetic": {"pretraining_examples": 1500, "preference_problems": 300},
     },
     "policy": {"pretraining": {"steps": 80}},
-    "reward": {"members": 2},
+    "reward": {"members": 2, "epochs": 2},
+    "offline": {"epochs": 1},
     "online": {"steps": 2, "evaluate_every": 2, "prompts_per_step": 16},
 }
 

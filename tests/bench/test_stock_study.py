@@ -19,7 +19,10 @@ TINY = """
 replicates: [0]
 evaluation: {floor_seeds: 2}
 levels: [p20, p80]
+arms: {matched: p20}
+offline: {epochs: 1}
 task:
+  source: arithmetic
   online_problems: 40
   evaluation_problems: 12
   arithmetic: {terms: [3], pretraining_examples: 400, preference_problems: 160}

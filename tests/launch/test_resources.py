@@ -150,15 +150,15 @@ def test_every_submitted_rule_has_work() -> None:
 
 
 def test_evaluations_of_the_noise_floor_and_held_out_reward_models_take_their_time() -> None:
-    """The pocket study: 256 problems of 48 tokens, sampled five times; prompts of up to 256 tokens, read by 3 and 1."""
+    """The pocket study: 512 problems of 32 tokens, sampled five times; prompts of up to 256 tokens, read by 3 and 1."""
     batch = Batch(pairs=0, batch_size=1, inference_batch_size=1, max_length=10)
     probe, reference, rewards = (
         resources.work(rule, load("config"), batch)
         for rule in ("probe_offline", "sample_reference", "evaluate_rewards")
     )
-    assert (probe.sampled, probe.scored) == (5 * 256 * 48, (3 * 5 + 1) * 256 * 304)
-    assert reference.sampled == 2 * 256 * 48  # and as many online problems
-    assert rewards.scored == 4 * 2 * 256 * 304
+    assert (probe.sampled, probe.scored) == (5 * 512 * 32, (3 * 5 + 1) * 512 * 288)
+    assert reference.sampled == 2 * 512 * 32  # and as many online problems
+    assert rewards.scored == 4 * 2 * 512 * 288
 
 
 def test_it_imports_nothing_heavy() -> None:
