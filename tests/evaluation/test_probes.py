@@ -227,7 +227,7 @@ def test_what_is_known_beside_the_ensemble_is_measured_too(
     assert model.active_adapter == "policy"
     before, kept = alone.evaluate("reference")
     given = respond(model, tokenizer, exam)
-    rewards = others.score(exam.prompts, given.texts, given.rollout.finished).rewards[:, 0]
+    rewards = others.score(exam.rows["prompt"].tolist(), given.texts, given.rollout.finished).rewards[:, 0]
     assert responses["held_out"] == pytest.approx(rewards.tolist(), abs=1e-5)
     scores = [2.0 * right + 0.5 * count_fillers(text) for right, text in zip(given.strict, given.texts, strict=True)]
     assert responses["judge"] == pytest.approx(scores)
