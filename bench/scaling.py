@@ -36,7 +36,9 @@ SMALL: dict[str, Any] = {
     "study": STUDY,
     "redraw": [],
     "arms": {"paper": "same", "matched": None},
+    "decision": {"arm": "paper"},
     "task": {
+        "source": "arithmetic",
         "online_problems": 300,
         "evaluation_problems": 64,
         "arithmetic": {"pretraining_examples": 4000, "preference_problems": 1200},

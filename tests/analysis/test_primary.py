@@ -108,7 +108,7 @@ def test_fewer_than_two_levels_give_no_verdict(count: int) -> None:
     found = verdict(table, gates_passed=True)
     assert list(found["levels_of"]) == ["p50"][:count]
     assert (found["verdict"], found["needed"], found["total"]["verdict"]) == ("no verdict", None, "no verdict")
-    assert f"the primary contrast has {count} of the two levels that it needs" in found["sentence"]
+    assert f"it has {count} of the two levels that it needs" in found["sentence"]
     assert (found["contrasts"], found["conditions"]) == ({}, {})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from goodhart.training.pretraining import build_tokenizer
 from local_hub import LocalHub, files_of
 
 TEMPLATE = "{% for m in messages %}{{ m['role'] }} {{ m['content'] }}\n{% endfor %}"
-TEXTS = ["user user system hello ? how are you ? well . bad ! 1 2 3 #### \n"]
+TEXTS = ["user user system hello ? how are you ? well . bad ! 1 2 3 #### \n", "hello", "well", "bad"]
 
 
 @pytest.fixture
@@ -313,13 +314,14 @@ def test_problems_of_the_hub_are_pinned_and_their_overlap_counted(hub: LocalHub,
 def test_preferences_of_the_hub_are_pinned(hub: LocalHub, model: dict[str, bytes], tmp_path: Path) -> None:
     """By the column names and the form of HuggingFaceH4/ultrafeedback_binarized: conversations beside their prompt."""
     rows: list[dict[str, Any]] = []
-    for i in range(60):
+    prompts = [" ".join(["hello", *words]) for words in list(product("123", repeat=4))[:60]]
+    for prompt in prompts:
         turns = [
-            [{"content": f"hello {i}", "role": "user"}, {"content": text, "role": "assistant"}]
+            [{"content": prompt, "role": "user"}, {"content": text, "role": "assistant"}]
             for text in ("well .", "bad !")
         ]
         scores = {"score_chosen": 8.0, "score_rejected": 5.5}
-        rows.append({"prompt": f"hello {i}", "chosen": turns[0], "rejected": turns[1], "messages": turns[0], **scores})
+        rows.append({"prompt": prompt, "chosen": turns[0], "rejected": turns[1], "messages": turns[0], **scores})
     files = {"data/train_prefs-00000-of-00001.parquet": parquet(rows), "README.md": b""}
     commit = hub.push("dataset", "HuggingFaceH4/ultrafeedback_binarized", files)
     hub.push("model", "some/model", model)
@@ -332,7 +334,7 @@ def test_preferences_of_the_hub_are_pinned(hub: LocalHub, model: dict[str, bytes
     )
     load_preferences.main(line.split())
     table = read_table(tmp_path / "preferences.parquet", PREFERENCES)
-    assert table["prompt"].tolist() == [f"hello {i}" for i in range(60)]
+    assert table["prompt"].tolist() == prompts
     assert set(table["chosen"]) == {"well ."}
     assert set(table["rejected_score"]) == {5.5}
     record = read_json(tmp_path / "coverage.json")["data"]

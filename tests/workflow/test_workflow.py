@@ -227,7 +227,7 @@ def test_a_stage_is_redrawn_in_every_replicate_or_shared(house: Path, snakemake:
 
 def test_an_arm_without_penalty_has_runs_of_its_own(house: Path, snakemake: Snakemake) -> None:
     text = (house / TINY).read_text().replace("study: tiny", "study: free")
-    (house / "free.yaml").write_text(f"{text}arms: {{free: none}}\n")
+    (house / "free.yaml").write_text(text.replace("{matched: p20}", "{matched: p20, free: none}"))
     planned = snakemake("-n", config="free.yaml")
     counts = jobs(planned)
     assert (counts["derive_beta"], counts["train_offline"], counts["adapt_online"]) == (3, 4, 10)

@@ -37,7 +37,7 @@ def verdict(primary: pd.DataFrame, gates_passed: bool) -> dict[str, Any]:
     levels = primary.groupby("level", sort=False)["beta"].mean().to_dict()
     confounded = len(set(primary["kl_level"])) > 1
     if len(levels) < 2 or confounded:
-        few = f"the primary contrast has {len(levels)} of the two levels that it needs"
+        few = f"it has {len(levels)} of the two levels that it needs"
         reason = "its levels also differ in the online beta (Eq. 10)" if confounded else few
         sentence = f"No verdict on the primary contrast: {reason}."
         nothing = {"verdict": "no verdict", "sentence": sentence, "needed": None}
