@@ -361,8 +361,8 @@ def test_rewards_without_spread_move_nothing(tiny: Study) -> None:
 def test_the_proxy_rises_when_it_is_followed(tiny: Study) -> None:
     """By more than two standard errors of the mean of 4 x 32 rewards, whatever policy the rounding of a CPU trained."""
     sizes = {"prompts_per_step": 32, "sampling": Sampling(24, 32, "loop", ()), "batch_size": 32}
-    run = online(tiny, replace(SETTINGS, **sizes, beta=1e-4, learning_rate=3e-2, clip_norm=1e9))
-    steps = [run.step() for _ in range(24)]
+    run = online(tiny, replace(SETTINGS, **sizes, beta=1e-4, learning_rate=1e-2, clip_norm=1e9))
+    steps = [run.step() for _ in range(96)]
     rise = sum(last["proxy"] - first["proxy"] for first, last in zip(steps[:4], steps[-4:], strict=True)) / 4
     assert rise > 2 * steps[0]["proxy_sd"] / math.sqrt(4 * 32)
 
